@@ -1,0 +1,355 @@
+//! What a component type says about itself. Validation, documentation, scopes and scheduling derive from
+//! this one declaration, so they cannot drift apart.
+//!
+//! ```
+//! use sre_engine::spec::{ComponentSpec, Effect, PortSpec, SettingSpec};
+//!
+//! static SPEC: ComponentSpec = ComponentSpec::new("FHash", "Digest of text or bytes")
+//!     .effect(Effect::Pure)
+//!     .settings(&[SettingSpec::one_of("algorithm", "Algorithm", &["md5", "sha256"]).required()])
+//!     .inputs(&[PortSpec::new("Data", "Any", "what to hash")])
+//!     .outputs(&[PortSpec::new("Hash", "Text", "the digest")]);
+//! assert_eq!(SPEC.settings.len(), 1);
+//! ```
+
+use crate::node::Node;
+use crate::value::{Map, Value};
+
+/// What executing a component does to the world; it decides journalling and retries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Same input, same output; may be executed again at will.
+    Pure,
+    /// Changes nothing, but its output may differ: clocks, random numbers, look-ups.
+    Read,
+    /// Changes something, costs something, or nobody knows; model calls included.
+    Effect,
+}
+
+/// How the engine treats a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Executed by the driver when its inputs are there.
+    Plain,
+    /// An entry point; settled by the engine.
+    Endpoint,
+    /// Shapes the answer; settled by the engine.
+    Output,
+    /// Runs its body once per element; settled by the engine.
+    Loop,
+    /// Starts a job; executed by the driver.
+    Async,
+    /// Waits for jobs; executed by the driver.
+    Await,
+    /// A note on the canvas: never runs.
+    Inert,
+}
+
+/// The declaration of a component type.
+#[derive(Clone, Copy, Debug)]
+pub struct ComponentSpec {
+    /// Registry name.
+    pub name: &'static str,
+    /// Other names it answers to.
+    pub aliases: &'static [&'static str],
+    /// What it does, for people and models.
+    pub description: &'static str,
+    /// What executing it does to the world.
+    pub effect: Effect,
+    /// How the engine treats it.
+    pub flow: Flow,
+    /// Its settings.
+    pub settings: &'static [SettingSpec],
+    /// Its native inputs; a record may declare more.
+    pub inputs: &'static [PortSpec],
+    /// Its native outputs; a record may declare more.
+    pub outputs: &'static [PortSpec],
+    /// Services it calls, e.g. `sre.llm.v1.Inference`.
+    pub scopes: &'static [&'static str],
+    /// False for types whose settings the reference never validates.
+    pub validate_settings: bool,
+}
+
+impl ComponentSpec {
+    /// A plain component with an effect, no settings and no ports: the safe assumptions.
+    pub const fn new(name: &'static str, description: &'static str) -> Self {
+        Self {
+            name,
+            aliases: &[],
+            description,
+            effect: Effect::Effect,
+            flow: Flow::Plain,
+            settings: &[],
+            inputs: &[],
+            outputs: &[],
+            scopes: &[],
+            validate_settings: true,
+        }
+    }
+
+    /// Sets the other names.
+    pub const fn aliases(mut self, aliases: &'static [&'static str]) -> Self {
+        self.aliases = aliases;
+        self
+    }
+
+    /// Sets the effect.
+    pub const fn effect(mut self, effect: Effect) -> Self {
+        self.effect = effect;
+        self
+    }
+
+    /// Sets the flow.
+    pub const fn flow(mut self, flow: Flow) -> Self {
+        self.flow = flow;
+        self
+    }
+
+    /// Sets the settings.
+    pub const fn settings(mut self, settings: &'static [SettingSpec]) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Sets the native inputs.
+    pub const fn inputs(mut self, inputs: &'static [PortSpec]) -> Self {
+        self.inputs = inputs;
+        self
+    }
+
+    /// Sets the native outputs.
+    pub const fn outputs(mut self, outputs: &'static [PortSpec]) -> Self {
+        self.outputs = outputs;
+        self
+    }
+
+    /// Sets the services it calls.
+    pub const fn scopes(mut self, scopes: &'static [&'static str]) -> Self {
+        self.scopes = scopes;
+        self
+    }
+
+    /// Leaves the settings unchecked, as the reference does for this type.
+    pub const fn unchecked(mut self) -> Self {
+        self.validate_settings = false;
+        self
+    }
+}
+
+/// The declaration of a setting.
+#[derive(Clone, Copy, Debug)]
+pub struct SettingSpec {
+    /// Key in the record's `data`.
+    pub name: &'static str,
+    /// Label in messages and editors.
+    pub label: &'static str,
+    /// What it does.
+    pub description: &'static str,
+    /// What it may hold.
+    pub kind: SettingKind,
+    /// Must be present.
+    pub required: bool,
+    /// Its text is rendered as a template.
+    pub template: bool,
+    /// May be `null`.
+    pub nullable: bool,
+    /// What the component assumes when it is absent; documentation, never applied by the engine.
+    pub default: Option<&'static str>,
+    /// A further check, run after the kind's; the error is the whole detail of the message.
+    pub check: Option<fn(&Value) -> Result<(), String>>,
+}
+
+/// What a setting may hold. Numbers and flags may always be written as text.
+#[derive(Clone, Copy, Debug)]
+pub enum SettingKind {
+    /// Text of at most `max_len` characters (0: no limit).
+    Text {
+        /// Longest text, 0 for no limit.
+        max_len: usize,
+        /// Accepts `""`.
+        empty: bool,
+    },
+    /// Text that matches a regular expression.
+    Pattern {
+        /// The expression, anchored by itself.
+        regex: &'static str,
+        /// Longest text, 0 for no limit.
+        max_len: usize,
+    },
+    /// A number in a range.
+    Number {
+        /// Smallest.
+        min: f64,
+        /// Largest.
+        max: f64,
+        /// No fraction.
+        integer: bool,
+    },
+    /// `true` or `false`.
+    Boolean,
+    /// One of some texts (an empty text must be listed to be accepted).
+    Enum(&'static [&'static str]),
+    /// Anything.
+    Any,
+}
+
+impl SettingSpec {
+    /// A setting of some kind.
+    pub const fn new(name: &'static str, label: &'static str, kind: SettingKind) -> Self {
+        Self {
+            name,
+            label,
+            description: "",
+            kind,
+            required: false,
+            template: false,
+            nullable: false,
+            default: None,
+            check: None,
+        }
+    }
+
+    /// Text of at most `max_len` characters (0: no limit), not empty.
+    pub const fn text(name: &'static str, label: &'static str, max_len: usize) -> Self {
+        Self::new(name, label, SettingKind::Text { max_len, empty: false })
+    }
+
+    /// Text of at most `max_len` characters (0: no limit), which may be empty.
+    pub const fn text_or_empty(name: &'static str, label: &'static str, max_len: usize) -> Self {
+        Self::new(name, label, SettingKind::Text { max_len, empty: true })
+    }
+
+    /// A number from `min` to `max`.
+    pub const fn number(name: &'static str, label: &'static str, min: f64, max: f64) -> Self {
+        Self::new(name, label, SettingKind::Number { min, max, integer: false })
+    }
+
+    /// An integer from `min` to `max`.
+    pub const fn integer(name: &'static str, label: &'static str, min: f64, max: f64) -> Self {
+        Self::new(name, label, SettingKind::Number { min, max, integer: true })
+    }
+
+    /// A flag.
+    pub const fn boolean(name: &'static str, label: &'static str) -> Self {
+        Self::new(name, label, SettingKind::Boolean)
+    }
+
+    /// One of some texts.
+    pub const fn one_of(name: &'static str, label: &'static str, allowed: &'static [&'static str]) -> Self {
+        Self::new(name, label, SettingKind::Enum(allowed))
+    }
+
+    /// Anything.
+    pub const fn any(name: &'static str, label: &'static str) -> Self {
+        Self::new(name, label, SettingKind::Any)
+    }
+
+    /// Sets the description.
+    pub const fn describe(mut self, description: &'static str) -> Self {
+        self.description = description;
+        self
+    }
+
+    /// Must be present.
+    pub const fn required(mut self) -> Self {
+        self.required = true;
+        self
+    }
+
+    /// Rendered as a template.
+    pub const fn template(mut self) -> Self {
+        self.template = true;
+        self
+    }
+
+    /// May be `null`.
+    pub const fn nullable(mut self) -> Self {
+        self.nullable = true;
+        self
+    }
+
+    /// Documents the default.
+    pub const fn default(mut self, default: &'static str) -> Self {
+        self.default = Some(default);
+        self
+    }
+
+    /// Adds a check.
+    pub const fn check(mut self, check: fn(&Value) -> Result<(), String>) -> Self {
+        self.check = Some(check);
+        self
+    }
+}
+
+/// The declaration of a native input or output.
+#[derive(Clone, Copy, Debug)]
+pub struct PortSpec {
+    /// Name.
+    pub name: &'static str,
+    /// Type name as in documents.
+    pub type_name: &'static str,
+    /// What it carries.
+    pub description: &'static str,
+    /// Does not hold the component back.
+    pub optional: bool,
+}
+
+impl PortSpec {
+    /// A port.
+    pub const fn new(name: &'static str, type_name: &'static str, description: &'static str) -> Self {
+        Self { name, type_name, description, optional: false }
+    }
+
+    /// Does not hold the component back.
+    pub const fn optional(mut self) -> Self {
+        self.optional = true;
+        self
+    }
+}
+
+/// What the registry knows about a type.
+#[derive(Clone, Copy, Debug)]
+pub struct TypeEntry {
+    /// The declaration.
+    pub spec: &'static ComponentSpec,
+    /// Shapes this type's entry in the answer (and in a loop's result).
+    pub post_process: Option<fn(PostProcess<'_>) -> Posted>,
+    /// A check over the whole record, after the settings'; the error is the detail of the message.
+    pub validate: Option<fn(&Node) -> Result<(), String>>,
+}
+
+impl TypeEntry {
+    /// An entry without post-processing or further checks.
+    pub const fn new(spec: &'static ComponentSpec) -> Self {
+        Self { spec, post_process: None, validate: None }
+    }
+}
+
+/// What post-processing sees.
+#[derive(Clone, Copy, Debug)]
+pub struct PostProcess<'a> {
+    /// The component.
+    pub node: &'a Node,
+    /// Its output, without debug members.
+    pub result: &'a Value,
+    /// The agent's variables.
+    pub variables: &'a Map,
+}
+
+/// What post-processing makes of an entry.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Posted {
+    /// The entry `{id, name, result}` with this result.
+    Entry(Value),
+    /// This value in place of the entry.
+    Bare(Value),
+}
+
+/// The component types a document may name.
+pub trait Types: Send + Sync {
+    /// The entry of a type, by name or alias.
+    fn lookup(&self, type_name: &str) -> Option<&TypeEntry>;
+
+    /// All names, for suggestions.
+    fn names(&self) -> Vec<&str>;
+}
