@@ -1,0 +1,90 @@
+//! A caller's write on its way through the writer.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use crate::StoreError;
+
+/// A write of unknown result type, as the writer sees it.
+pub(super) trait Job: Send {
+    /// True when nobody waits for the answer any more, so that the work need not be done.
+    fn is_withdrawn(&self) -> bool;
+    /// Does the work once and keeps its result. False when it failed or panicked.
+    fn run(&mut self, conn: &Connection) -> bool;
+    /// Turns a result that is not durable into `error`. A failure of its own stays.
+    fn fail(&mut self, error: &StoreError);
+    /// Hands the result to the caller.
+    fn answer(self: Box<Self>);
+}
+
+/// The caller's side of a job.
+pub(super) type Answer<T, E> = oneshot::Receiver<Result<T, E>>;
+
+struct Work<F, T, E> {
+    work: Option<F>,
+    result: Option<Result<T, E>>,
+    reply: oneshot::Sender<Result<T, E>>,
+}
+
+pub(super) fn job<F, T, E>(work: F) -> (Box<dyn Job>, Answer<T, E>)
+where
+    F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    T: Send + 'static,
+    E: From<StoreError> + Send + 'static,
+{
+    let (reply, answer) = oneshot::channel();
+    (Box::new(Work { work: Some(work), result: None, reply }), answer)
+}
+
+impl<F, T, E> Job for Work<F, T, E>
+where
+    F: FnOnce(&Connection) -> Result<T, E> + Send,
+    T: Send,
+    E: From<StoreError> + Send,
+{
+    fn is_withdrawn(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn run(&mut self, conn: &Connection) -> bool {
+        let Some(work) = self.work.take() else { return false };
+        let result = isolate(|| work(conn));
+        let done = result.is_ok();
+        self.result = Some(result);
+        done
+    }
+
+    fn fail(&mut self, error: &StoreError) {
+        if !matches!(self.result, Some(Err(_))) {
+            self.result = Some(Err(error.clone().into()));
+        }
+    }
+
+    fn answer(self: Box<Self>) {
+        let result = self.result.unwrap_or_else(|| Err(StoreError::Closed.into()));
+        // Whoever stopped waiting does not want the answer.
+        drop(self.reply.send(result));
+    }
+}
+
+/// Runs a caller's closure; a panic becomes its error, and the thread lives on.
+pub(super) fn isolate<T, E: From<StoreError>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result,
+        Err(panic) => {
+            let words = panic_words(&*panic);
+            Err(StoreError::backend(format!("a closure of the store's caller panicked: {words}")).into())
+        }
+    }
+}
+
+fn panic_words(panic: &(dyn Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(words), _) => words,
+        (_, Some(words)) => words,
+        _ => "no message",
+    }
+}
