@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Runs every stage and prints the minutes of each. A stage that fails ends the run.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+export SRE_CONFORMANCE="${SRE_CONFORMANCE:-$(cd .. && pwd)/shared/conformance}"
+summary=()
+started=$SECONDS
+
+stage() {
+  local name=$1; shift
+  echo "=== $name"
+  local from=$SECONDS
+  if ! "$@"; then
+    printf '%s\n' "${summary[@]}" "$name: FAILED after $(minutes $((SECONDS - from)))"
+    exit 1
+  fi
+  summary+=("$name: $(minutes $((SECONDS - from)))")
+}
+minutes() { printf '%d:%02d min' $(($1 / 60)) $(($1 % 60)); }
+
+stage "build"        cargo build --locked --workspace --all-targets
+stage "unit tests"   cargo test --locked --workspace --exclude sre-tests
+stage "suite tests"  cargo test --locked -p sre-tests
+stage "conformance"  tests/stages/conformance.sh
+stage "clients"      tests/clients/run.sh
+stage "canary"       tests/stages/canary.sh
+stage "lint"         make --no-print-directory lint
+
+echo
+printf '%s\n' "${summary[@]}" "all: $(minutes $((SECONDS - started)))"
