@@ -21,7 +21,8 @@ async fn main() -> Result<(), StoreError> {
     let folder = std::env::args_os().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
     for synchronous in [Synchronous::Full, Synchronous::Normal] {
         for writers in [1, 64, 256] {
-            let file = folder.join(format!("group_commit-{}-{synchronous:?}-{writers}.db", std::process::id()));
+            let file =
+                folder.join(format!("group_commit-{}-{synchronous:?}-{writers}.db", std::process::id()));
             let options = OpenOptions::new(&file, "the first argument", MIGRATIONS);
             let store = Store::open(OpenOptions { synchronous, ..options })?;
             let started = Instant::now();

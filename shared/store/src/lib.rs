@@ -40,8 +40,8 @@
 
 mod error;
 mod migration;
-//PG#[cfg(feature = "postgres")]
-//PGpub mod pg;
+#[cfg(feature = "postgres")]
+pub mod pg;
 mod sqlite;
 
 pub use error::{ConstraintKind, ErrorKind, StoreError};

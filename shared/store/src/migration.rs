@@ -139,7 +139,10 @@ fn check(store: &str, migrations: &'static [Migration], applied: &Applied) -> Re
         if migration.version != known + 1 {
             return Err(StoreError::migration(
                 store,
-                format!("version {} follows version {known}: number them from 1 without gaps", migration.version),
+                format!(
+                    "version {} follows version {known}: number them from 1 without gaps",
+                    migration.version
+                ),
             ));
         }
         known = migration.version;

@@ -28,10 +28,7 @@ pub(super) fn prepare_file(path: &Path) -> Result<PathBuf, StoreError> {
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-        .open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(|error| StoreError::io(path, error))?;
+    options.open(path).and_then(|file| file.sync_all()).map_err(|error| StoreError::io(path, error))?;
     sync_folder(folder)?;
     path.canonicalize().map_err(|error| StoreError::io(path, error))
 }

@@ -28,8 +28,10 @@ impl FileLock {
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
                 // Only for the message: an unreadable id is an unknown one.
-                let pid =
-                    file.read_to_string(&mut text).ok().and_then(|_| text.lines().next()?.trim().parse().ok());
+                let pid = file
+                    .read_to_string(&mut text)
+                    .ok()
+                    .and_then(|_| text.lines().next()?.trim().parse().ok());
                 let setting_name = setting_name.to_owned();
                 return Err(StoreError::Locked { file: store.to_path_buf(), pid, setting_name });
             }

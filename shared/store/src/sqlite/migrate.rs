@@ -2,8 +2,8 @@
 
 use rusqlite::Connection;
 
-use crate::migration::{Applied, Migration, SchemaState, Step, plan, plan_contract};
 use crate::StoreError;
+use crate::migration::{Applied, Migration, SchemaState, Step, plan, plan_contract};
 
 const TABLES: &str = "
 create table if not exists sre_migration (
@@ -55,7 +55,9 @@ fn applied(conn: &Connection) -> Result<Applied, StoreError> {
 fn run(conn: &Connection, store: &str, step: Step) -> Result<(), StoreError> {
     // A violation of a deferred key shows at COMMIT only and would fail every write of its group.
     if step.sql().to_ascii_lowercase().contains("initially deferred") {
-        return Err(step.failed(store, "deferred foreign keys do not go with group commit: remove the clause"));
+        return Err(
+            step.failed(store, "deferred foreign keys do not go with group commit: remove the clause")
+        );
     }
     // A table that others refer to can only be rebuilt without enforcement; checked again before the commit.
     conn.pragma_update(None, "foreign_keys", "off")?;

@@ -103,7 +103,8 @@ struct Loan {
 
 impl Loan {
     fn take(shelf: Arc<Shelf>, permit: OwnedSemaphorePermit) -> Result<Self, StoreError> {
-        let taken = shelf.open.lock().as_mut().and_then(|open| Some((open.idle.pop()?, Arc::clone(&open.lock))));
+        let taken =
+            shelf.open.lock().as_mut().and_then(|open| Some((open.idle.pop()?, Arc::clone(&open.lock))));
         let Some((conn, lock)) = taken else { return Err(StoreError::Closed) };
         Ok(Self { conn: Some(conn), shelf, _lock: lock, _permit: permit })
     }
