@@ -6,8 +6,10 @@
 //! reports how they ended. The same completions in any order of arrival give the same answer, so a run is
 //! resumed by feeding the journalled completions to a fresh one.
 
+pub mod data;
 pub mod node;
 pub mod spec;
+pub mod template;
 pub mod validate;
 pub mod value;
 
