@@ -1,0 +1,112 @@
+"""Runs a skill, follows a run, and is refused without a certificate: with stubs generated from proto/.
+
+Environment: SRE_ADDRESS, SRE_CERT, SRE_KEY, SRE_CA (paths of PEM files).
+"""
+
+import json
+import os
+import sys
+
+import grpc
+from sre.gateway.v1 import runs_pb2, runs_pb2_grpc
+
+DEADLINE_S = 30
+
+
+def read(name):
+    with open(os.environ[name], "rb") as file:
+        return file.read()
+
+
+def channel(with_certificate):
+    credentials = grpc.ssl_channel_credentials(
+        root_certificates=read("SRE_CA"),
+        private_key=read("SRE_KEY") if with_certificate else None,
+        certificate_chain=read("SRE_CERT") if with_certificate else None,
+    )
+    return grpc.secure_channel(os.environ["SRE_ADDRESS"], credentials)
+
+
+def check(what, condition, seen):
+    if not condition:
+        sys.exit(f"python: FAILED: {what}: {seen!r}")
+    print(f"python: ok: {what}")
+
+
+def runs_a_skill(stub):
+    answer = stub.RunSkill(
+        runs_pb2.RunSkillRequest(
+            agent="teams/-/agents/greeter",
+            skill=runs_pb2.SkillCall(skill="greet", input_json=json.dumps({"name": "Ada"}).encode()),
+            value_view=True,
+        ),
+        timeout=DEADLINE_S,
+    )
+    seen = json.loads(answer.legacy_json)
+    check("a skill's answer", seen == {"greeting": "Hello, Ada!"}, seen)
+    check("its typed result", len(answer.result.results) == 1 and not answer.result.errors, answer.result)
+
+
+def watches_a_run(stub):
+    run = stub.StartRun(
+        runs_pb2.StartRunRequest(
+            agent="teams/-/agents/fingerprint",
+            skill=runs_pb2.SkillCall(skill="digest", input_json=b'{"text":"hello"}'),
+        ),
+        timeout=DEADLINE_S,
+    )
+    events = list(stub.WatchRun(runs_pb2.WatchRunRequest(name=run.name), timeout=DEADLINE_S))
+    kinds = [event.WhichOneof("event") for event in events]
+    check("the first event", kinds[0] == "run_opened", kinds)
+    check("the last event", kinds[-1] == "run_ended" and kinds.count("run_ended") == 1, kinds)
+    check("how it ended", events[-1].run_ended.state == runs_pb2.RUN_STATE_DONE, events[-1])
+    finished = [e.component_finished.component for e in events if e.WhichOneof("event") == "component_finished"]
+    check("every component finished once", sorted(finished) == sorted(set(finished)) and "sha256" in finished, finished)
+    cursors = [(e.cursor.sequence, e.cursor.sub) for e in events]
+    check("cursors grow", cursors == sorted(cursors), cursors)
+    half = events[len(events) // 2]
+    rest = list(stub.WatchRun(runs_pb2.WatchRunRequest(name=run.name, after=half.cursor), timeout=DEADLINE_S))
+    journalled = [c for c in cursors if c[1] == 0 and c > (half.cursor.sequence, half.cursor.sub)]
+    check("a cursor resumes", [(e.cursor.sequence, e.cursor.sub) for e in rest if e.cursor.sub == 0] == journalled, rest)
+    answer = json.loads(events[-1].run_ended.legacy_json)
+    check("the run's answer", answer["md5"] == "5d41402abc4b2a76b9719d911017c592", answer)
+
+
+def is_refused_without_a_certificate():
+    stub = runs_pb2_grpc.RunsStub(channel(with_certificate=False))
+    try:
+        stub.RunSkill(runs_pb2.RunSkillRequest(agent="teams/-/agents/greeter"), timeout=DEADLINE_S)
+    except grpc.RpcError as error:
+        check("no certificate is refused in the handshake", error.code() == grpc.StatusCode.UNAVAILABLE, error)
+    else:
+        sys.exit("python: FAILED: a client without a certificate was served")
+
+
+def errors_have_reasons(stub):
+    from google.rpc import error_details_pb2
+    from grpc_status import rpc_status
+
+    try:
+        stub.RunSkill(
+            runs_pb2.RunSkillRequest(agent="teams/-/agents/nobody", skill=runs_pb2.SkillCall(skill="x")),
+            timeout=DEADLINE_S,
+        )
+    except grpc.RpcError as error:
+        check("an absent agent is denied", error.code() == grpc.StatusCode.PERMISSION_DENIED, error)
+        info = error_details_pb2.ErrorInfo()
+        details = rpc_status.from_call(error).details
+        found = [d for d in details if d.Unpack(info)]
+        check("with a stable reason", found and info.domain == "sre" and info.reason == "ACL_DENIED", details)
+    else:
+        sys.exit("python: FAILED: an absent agent was run")
+
+
+def main():
+    stub = runs_pb2_grpc.RunsStub(channel(with_certificate=True))
+    runs_a_skill(stub)
+    watches_a_run(stub)
+    errors_have_reasons(stub)
+    is_refused_without_a_certificate()
+
+
+main()
