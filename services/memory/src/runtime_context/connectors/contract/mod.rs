@@ -1,0 +1,166 @@
+//! What every journal must do. A backend's tests call `contract::every_case!(fresh)`, where `fresh` makes a
+//! [`Bench`] over an empty journal with default settings.
+
+mod lifecycle;
+mod model;
+mod ownership;
+mod signals;
+
+pub(crate) use lifecycle::*;
+pub(crate) use model::*;
+pub(crate) use ownership::*;
+pub(crate) use signals::*;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sre_proto::memory::v1::{RecordKind, RunKind, RunState};
+
+use super::Journal;
+use crate::runtime_context::ids::{RunId, SessionId};
+use crate::runtime_context::model::{
+    Append, Claim, Claimed, Close, NewRecord, Opened, Opening, Owner, Parked, Parking, ReadFrom, Run, RunHead,
+    Signal,
+};
+
+/// The lease of sessions in these cases.
+pub(crate) const LEASE: Duration = Duration::from_secs(10);
+
+/// A journal and its clock.
+pub(crate) struct Bench {
+    pub(crate) journal: Arc<dyn Journal>,
+    /// Moves the store's clock.
+    pub(crate) advance: Box<dyn Fn(Duration) + Send + Sync>,
+    /// Keeps the backend's files.
+    pub(crate) _keep: Box<dyn std::any::Any + Send + Sync>,
+}
+
+/// One test for each case.
+macro_rules! every_case {
+    ($fresh:path) => {
+        crate::runtime_context::connectors::contract::every_case!(@ $fresh,
+            a_run_is_opened_with_its_records, a_request_id_attaches_for_a_day, an_idempotency_key_attaches,
+            a_run_id_attaches_or_is_refused, records_are_read_in_order_and_from_the_checkpoint,
+            a_closed_run_is_closed, runs_are_listed_newest_first, only_ended_runs_are_deleted,
+            retention_differs_by_kind, a_deleted_run_leaves_nothing, summaries_are_written_once,
+            a_zombie_writes_nothing, claims_share_nothing, a_claim_asks_for_a_live_session,
+            an_expired_session_loses_its_runs, a_closed_session_hands_back_at_once,
+            a_claimer_gets_only_formats_it_reads, poison_runs_fail_and_back_off, progress_ends_barrenness,
+            children_go_first, a_batch_fails_item_by_item, many_writers_lose_nothing,
+            signals_are_kept_and_idempotent, a_signal_wakes_a_parked_run, a_run_with_signals_is_not_parked,
+            park_and_signal_never_miss_each_other, a_timer_wakes_a_parked_run, a_deadline_wakes_a_parked_run,
+            an_owner_finds_its_inbox, random_histories_match_the_model,
+        );
+    };
+    (@ $fresh:path, $($case:ident,)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $case() {
+            crate::runtime_context::connectors::contract::$case(&$fresh()).await;
+        }
+    )*};
+}
+pub(crate) use every_case;
+
+impl Bench {
+    pub(crate) async fn session(&self) -> SessionId {
+        self.journal.open_session(LEASE, "test".to_owned()).await.unwrap().id
+    }
+
+    /// Opens a run owned by `session`.
+    pub(crate) async fn owned(&self, session: SessionId) -> Owner {
+        let opening = Opening { session: Some(session), ..opening() };
+        let run = self.journal.open_run(opening).await.unwrap().run;
+        Owner { run: run.head.id, session, epoch: run.epoch }
+    }
+
+    /// Opens a run for anybody.
+    pub(crate) async fn ready(&self) -> RunId {
+        self.journal.open_run(opening()).await.unwrap().run.head.id
+    }
+
+    pub(crate) async fn claim(&self, session: SessionId, limit: u32) -> Claimed {
+        self.journal.claim(Claim { session, limit, max_record_format: 1 }).await.unwrap()
+    }
+
+    /// Claims exactly this run.
+    pub(crate) async fn claim_one(&self, session: SessionId, run: RunId) -> Owner {
+        let claimed = self.claim(session, 16).await;
+        assert_eq!(claimed.runs.iter().map(|(run, _)| run.head.id).collect::<Vec<_>>(), [run]);
+        Owner { run, session, epoch: claimed.runs[0].0.epoch }
+    }
+
+    pub(crate) async fn append(
+        &self,
+        owner: Owner,
+        step: &str,
+    ) -> Result<i64, crate::runtime_context::JournalError> {
+        let append = Append { records: vec![record(RecordKind::Finished, step)], ..empty(owner) };
+        self.journal.append(vec![append]).await.unwrap().pop().unwrap()
+    }
+
+    pub(crate) async fn close(&self, owner: Owner) {
+        let close = Close { state: RunState::Done, outcome: Bytes::from_static(b"42") };
+        let append = Append { close: Some(close), ..empty(owner) };
+        self.journal.append(vec![append]).await.unwrap().pop().unwrap().unwrap();
+    }
+
+    pub(crate) async fn park(&self, owner: Owner) -> Parked {
+        self.journal.park(Parking { owner, until: None, records: Vec::new() }).await.unwrap()
+    }
+
+    pub(crate) async fn get(&self, run: RunId) -> Run {
+        self.journal.run(run).await.unwrap()
+    }
+
+    /// The steps of a run's records.
+    pub(crate) async fn steps(&self, run: RunId) -> Vec<String> {
+        let page = self.journal.read(run, ReadFrom::After(0)).await.unwrap();
+        page.records.into_iter().map(|record| record.content.step).collect()
+    }
+
+    pub(crate) async fn attach(&self, opening: Opening) -> Opened {
+        self.journal.open_run(opening).await.unwrap()
+    }
+}
+
+pub(crate) fn new_id() -> RunId {
+    sre_proto::ids::new_id().parse().unwrap()
+}
+
+pub(crate) fn record(kind: RecordKind, step: &str) -> NewRecord {
+    NewRecord { kind, step: step.to_owned(), body: Bytes::from(format!("body of {step}")), blob: None }
+}
+
+pub(crate) fn empty(owner: Owner) -> Append {
+    Append { owner, records: Vec::new(), close: None, consumed_signals: Vec::new() }
+}
+
+pub(crate) fn signal(id: &str) -> Signal {
+    Signal { id: id.to_owned(), kind: "resume".to_owned(), body: Bytes::from_static(b"{}") }
+}
+
+pub(crate) fn opening() -> Opening {
+    let head = RunHead {
+        id: new_id(),
+        team: "red".to_owned(),
+        agent: "a1".to_owned(),
+        caller: "user/alice".to_owned(),
+        kind: RunKind::Skill,
+        parent: None,
+        idempotency_key: String::new(),
+        deadline: None,
+        spec: Bytes::from_static(b"spec"),
+        record_format: 1,
+        acl: Bytes::from_static(b"acl"),
+        label: "greet".to_owned(),
+        version: "v1".to_owned(),
+    };
+    Opening {
+        head,
+        session: None,
+        due: None,
+        records: vec![record(RecordKind::Opened, "opened")],
+        request: None,
+    }
+}

@@ -1,0 +1,98 @@
+//! Signals: kept until consumed, and remembered after, so that a repeat is one.
+
+use sre_proto::memory::v1::RunState;
+use sre_store::rusqlite::{Connection, OptionalExtension, params};
+
+use super::rows::{self, RunRow, key};
+use super::{Result, Transaction};
+use crate::runtime_context::error::JournalError;
+use crate::runtime_context::ids::{RunId, SessionId};
+use crate::runtime_context::model::{Signal, Signalled, is_ended};
+
+pub(super) fn signal(tx: &Transaction<'_>, id: RunId, signal: &Signal) -> Result<Signalled> {
+    let (run, state, owner) = tx
+        .conn
+        .prepare_cached("select row, state, session from run where partition = ?1 and id = ?2")?
+        .query_row(params![id.partition, key(&id.uuid)], |row| {
+            Ok((RunRow(row.get(0)?), rows::state(row, 1)?, rows::uuid(row, 2)?.map(SessionId)))
+        })
+        .optional()?
+        .ok_or(JournalError::RunNotFound)?;
+    if is_ended(state) {
+        return Ok(Signalled::Ended(state));
+    }
+    if !put(tx, run, signal)? {
+        return Ok(Signalled::Kept { state, owner: None, woken: false });
+    }
+    let woken = matches!(state, RunState::Waiting | RunState::Paused);
+    if woken {
+        tx.conn
+            .prepare_cached("update run set state = ?2, due_ms = ?3 where row = ?1")?
+            .execute(params![run.0, RunState::Ready as i32, tx.now.0])?;
+    }
+    Ok(Signalled::Kept { state, owner, woken })
+}
+
+/// False where the signal is there already, or was consumed.
+fn put(tx: &Transaction<'_>, run: RunRow, signal: &Signal) -> Result<bool> {
+    let (known, count): (bool, u32) = tx
+        .conn
+        .prepare_cached(
+            "select coalesce(max(id = ?2), 0), count(*) filter (where consumed = 0) from signal where run = ?1",
+        )?
+        .query_row(params![run.0, signal.id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if known {
+        return Ok(false);
+    }
+    if count >= tx.settings.inbox_signals {
+        return Err(JournalError::InboxFull { limit: tx.settings.inbox_signals });
+    }
+    tx.conn
+        .prepare_cached(
+            "insert into signal (run, id, kind, body, arrival) values \
+             (?1, ?2, ?3, ?4, (select coalesce(max(arrival), 0) + 1 from signal where run = ?1))",
+        )?
+        .execute(params![run.0, signal.id, signal.kind, &signal.body[..]])?;
+    Ok(true)
+}
+
+/// Takes signals out of the inbox; their ids stay, without content, as long as the run goes on.
+pub(super) fn consume(tx: &Transaction<'_>, run: RunRow, ids: &[String]) -> Result<()> {
+    let mut update = tx
+        .conn
+        .prepare_cached("update signal set consumed = 1, body = x'' where run = ?1 and id = ?2")?;
+    for id in ids {
+        update.execute(params![run.0, id])?;
+    }
+    Ok(())
+}
+
+/// What waits in a run's inbox, in order of arrival.
+pub(super) fn pending(conn: &Connection, run: RunRow) -> Result<Vec<Signal>> {
+    let mut select = conn.prepare_cached(
+        "select id, kind, body from signal where run = ?1 and consumed = 0 order by arrival",
+    )?;
+    let signals = select.query_map([run.0], |row| rows::signal(row, 0))?;
+    Ok(signals.collect::<std::result::Result<_, _>>()?)
+}
+
+pub(super) fn pending_of_session(
+    conn: &Connection,
+    session: SessionId,
+) -> Result<Option<Vec<(RunId, Signal)>>> {
+    let live = conn
+        .prepare_cached("select 1 from session where id = ?1 and reaped = 0")?
+        .exists([key(&session.0)])?;
+    if !live {
+        return Ok(None);
+    }
+    let mut select = conn.prepare_cached(
+        "select r.partition, r.id, s.id, s.kind, s.body from run r join signal s on s.run = r.row \
+         where r.session = ?1 and s.consumed = 0 order by r.row, s.arrival",
+    )?;
+    let signals = select.query_map([key(&session.0)], |row| {
+        let id = RunId { partition: row.get(0)?, uuid: rows::uuid(row, 1)?.unwrap_or_default() };
+        Ok((id, rows::signal(row, 2)?))
+    })?;
+    Ok(Some(signals.collect::<std::result::Result<_, _>>()?))
+}

@@ -1,0 +1,166 @@
+//! The journal in one SQLite file: the statements of the protocol, one after the other, in the single
+//! writer's transaction, whose commit many callers share.
+
+mod append;
+mod claim;
+mod inbox;
+mod open;
+mod query;
+mod retention;
+mod rows;
+mod schema;
+mod sessions;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sre_store::Store;
+use sre_store::rusqlite::Connection;
+
+pub use schema::MIGRATIONS;
+
+use super::{Emptied, Journal, Purge};
+use crate::runtime_context::error::JournalError;
+use crate::runtime_context::ids::{RunId, SessionId};
+use crate::runtime_context::model::{
+    Append, Claim, Claimed, Opened, Opening, Page, Parked, Parking, ReadFrom, Reaped, Run, RunFilter, Session,
+    Signal, Signalled, Summary,
+};
+use crate::runtime_context::settings::JournalSettings;
+use crate::runtime_context::time::{Clock, UnixMs};
+
+type Result<T> = std::result::Result<T, JournalError>;
+
+/// The embedded journal. Clones share the store.
+#[derive(Clone)]
+pub struct SqliteJournal {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    settings: Arc<JournalSettings>,
+}
+
+impl SqliteJournal {
+    /// A journal over a store with [`MIGRATIONS`].
+    pub fn new(store: Store, clock: Arc<dyn Clock>, settings: Arc<JournalSettings>) -> Self {
+        Self { store, clock, settings }
+    }
+
+    /// Runs `work` in the writer's transaction, with the store's clock read inside it.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let clock = Arc::clone(&self.clock);
+        let settings = Arc::clone(&self.settings);
+        self.store
+            .try_write(move |conn| work(&Transaction { conn, now: clock.now(), settings: &settings }))
+            .await
+    }
+
+    async fn query<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.store.try_read(work).await
+    }
+}
+
+/// What a write works with.
+struct Transaction<'a> {
+    conn: &'a Connection,
+    now: UnixMs,
+    settings: &'a JournalSettings,
+}
+
+#[async_trait]
+impl Journal for SqliteJournal {
+    async fn open_session(&self, time_to_live: Duration, host: String) -> Result<Session> {
+        self.write(move |tx| sessions::open(tx, time_to_live, &host)).await
+    }
+
+    async fn renew_session(&self, id: SessionId) -> Result<Option<Session>> {
+        self.write(move |tx| sessions::renew(tx, id)).await
+    }
+
+    async fn close_session(&self, id: SessionId) -> Result<u64> {
+        self.write(move |tx| sessions::close(tx, id)).await
+    }
+
+    async fn open_run(&self, opening: Opening) -> Result<Opened> {
+        self.write(move |tx| open::open(tx, &opening)).await
+    }
+
+    async fn append(&self, appends: Vec<Append>) -> Result<Vec<Result<i64>>> {
+        self.write(move |tx| append::append_each(tx, &appends)).await
+    }
+
+    async fn park(&self, parking: Parking) -> Result<Parked> {
+        self.write(move |tx| append::park(tx, &parking)).await
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<Claimed> {
+        self.write(move |tx| claim::claim(tx, claim)).await
+    }
+
+    async fn signal(&self, run: RunId, signal: Signal) -> Result<Signalled> {
+        self.write(move |tx| inbox::signal(tx, run, &signal)).await
+    }
+
+    async fn pending_signals(&self, session: SessionId) -> Result<Option<Vec<(RunId, Signal)>>> {
+        self.query(move |conn| inbox::pending_of_session(conn, session)).await
+    }
+
+    async fn read(&self, run: RunId, from: ReadFrom) -> Result<Page> {
+        self.query(move |conn| query::page(conn, run, from)).await
+    }
+
+    async fn run(&self, run: RunId) -> Result<Run> {
+        self.query(move |conn| query::run(conn, run)).await
+    }
+
+    async fn list(&self, filter: RunFilter) -> Result<Vec<Run>> {
+        self.query(move |conn| query::list(conn, &filter)).await
+    }
+
+    async fn delete(&self, run: RunId) -> Result<()> {
+        self.write(move |tx| retention::delete(tx, run)).await
+    }
+
+    async fn write_summaries(&self, runs: Vec<Summary>) -> Result<usize> {
+        self.write(move |tx| open::write_summaries(tx, &runs)).await
+    }
+
+    async fn reap(&self) -> Result<Reaped> {
+        self.write(claim::reap).await
+    }
+
+    async fn next_wake(&self) -> Result<Option<Duration>> {
+        let next = self.query(claim::next_wake).await?;
+        Ok(next.map(|at| self.clock.now().until(at)))
+    }
+
+    async fn expire(&self) -> Result<usize> {
+        self.write(retention::expire).await
+    }
+
+    async fn purge(&self) -> Result<Purge> {
+        self.write(retention::purge).await
+    }
+
+    async fn purged(&self, runs: Vec<i64>) -> Result<()> {
+        self.write(move |tx| retention::purged(tx, &runs)).await
+    }
+
+    async fn existing(&self, runs: Vec<RunId>) -> Result<Vec<RunId>> {
+        self.query(move |conn| retention::existing(conn, &runs)).await
+    }
+
+    fn poll_interval(&self) -> Option<Duration> {
+        // The file is locked by this process: nobody else writes to it.
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

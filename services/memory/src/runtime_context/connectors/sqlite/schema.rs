@@ -1,0 +1,108 @@
+//! The schema.
+
+use sre_store::Migration;
+
+/// The schema of the embedded journal.
+///
+/// - A run's small, hot row is apart from its `spec` and `outcome`, so that an append rewrites little.
+/// - Records and signals name their run by `run.row`, which is never used twice (`autoincrement`): what a
+///   deleted run left behind cannot become another's.
+/// - `admitted_ms` is null while a run is queued for a slot of its team.
+pub static MIGRATIONS: &[Migration] = &[Migration {
+    version: 1,
+    name: "journal",
+    expand: "
+create table session (
+  id       blob primary key,
+  host     text not null,
+  ttl_ms   integer not null,
+  until_ms integer not null,
+  reaped   integer not null default 0
+) strict, without rowid;
+create index session_until on session (until_ms);
+
+create table run (
+  row             integer primary key autoincrement,
+  partition       integer not null,
+  id              blob not null,
+  team            text not null,
+  agent           text not null,
+  caller          text not null,
+  kind            integer not null,
+  state           integer not null,
+  epoch           integer not null,
+  session         blob,
+  next_seq        integer not null,
+  checkpoint_seq  integer not null default 0,
+  parent          blob,
+  parent_partition integer,
+  idempotency_key text not null,
+  priority        integer not null,
+  admitted_ms     integer,
+  created_ms      integer not null,
+  ended_ms        integer,
+  due_ms          integer,
+  deadline_ms     integer,
+  record_format   integer not null,
+  barren          integer not null default 0,
+  label           text not null,
+  version         text not null,
+  unique (partition, id)
+) strict;
+create unique index run_key on run (parent, idempotency_key) where idempotency_key <> '';
+create index run_session on run (session) where session is not null;
+create index run_due on run (priority, due_ms) where due_ms is not null and state in (2, 4);
+create index run_team on run (team, partition, id);
+create index run_agent on run (team, agent, partition, id);
+create index run_slots on run (team, kind, state) where ended_ms is null;
+create index run_ended on run (kind, ended_ms) where ended_ms is not null;
+
+create table content (
+  run     integer primary key,
+  spec    blob not null,
+  acl     blob not null,
+  outcome blob not null default x''
+) strict;
+
+create table record (
+  run         integer not null,
+  seq         integer not null,
+  epoch       integer not null,
+  kind        integer not null,
+  step        text not null,
+  body        blob not null,
+  blob_digest blob,
+  blob_bytes  integer,
+  at_ms       integer not null,
+  primary key (run, seq)
+) strict;
+
+create table signal (
+  run      integer not null,
+  id       text not null,
+  kind     text not null,
+  body     blob not null,
+  arrival  integer not null,
+  consumed integer not null default 0,
+  primary key (run, id)
+) strict, without rowid;
+
+create table request (
+  caller       text not null,
+  id           text not null,
+  run          integer not null,
+  input_digest text not null,
+  at_ms        integer not null,
+  primary key (caller, id)
+) strict, without rowid;
+create index request_run on request (run);
+create index request_at on request (at_ms);
+
+create table deleted (
+  run       integer primary key,
+  partition integer not null,
+  id        blob not null
+) strict;
+",
+    contract: None,
+}];
