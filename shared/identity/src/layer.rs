@@ -9,12 +9,13 @@ use std::time::SystemTime;
 
 use futures::future::Either;
 use sre_proto::error::{self, Reason};
-use sre_proto::{AccessLevel, MethodPolicy, Rule, Visibility};
+use sre_proto::{MethodPolicy, Rule, Visibility};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use crate::caller::Caller;
+use crate::exchange::level_word;
 use crate::peer::Peer;
 use crate::svid::Svid;
 use crate::token::{AuthError, METADATA_KEY, TokenVerifier, Verified};
@@ -334,11 +335,7 @@ fn in_scope(token: &Verified, policy: &'static MethodPolicy) -> Result<(), AuthE
     let Rule::Access { level, .. } = policy.rule else {
         return Ok(());
     };
-    let level = match level {
-        AccessLevel::Read => "read",
-        AccessLevel::Write => "write",
-        AccessLevel::Owner => "owner",
-    };
+    let level = level_word(level);
     if token.claims.covers(policy.service, level) {
         return Ok(());
     }

@@ -4,6 +4,7 @@ mod claims;
 mod keyset;
 mod verifier;
 
+pub(crate) use claims::covers;
 pub use claims::{Claims, Purpose};
 pub use keyset::{KeySet, KeySetError};
 pub(crate) use verifier::Verified;
