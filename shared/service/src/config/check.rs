@@ -1,0 +1,151 @@
+//! What types cannot say about the configuration.
+
+use std::collections::BTreeSet;
+
+use super::{Backend, Config, ConfigError};
+
+pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
+    trust_domain(config)?;
+    http(config)?;
+    endpoints(config)?;
+    limits(config)?;
+    store(config)?;
+    security(config)?;
+    connectors(config)?;
+    if config.is_production() {
+        production(config)?;
+    }
+    Ok(())
+}
+
+fn wrong(config: &Config, key: &str, message: impl Into<String>) -> ConfigError {
+    ConfigError::Value { key: key.to_owned(), origin: config.origin(key), message: message.into() }
+}
+
+fn trust_domain(config: &Config) -> Result<(), ConfigError> {
+    let name = &config.trust_domain;
+    let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | '_');
+    if name.is_empty() || name.len() > 255 || !name.chars().all(fine) {
+        return Err(wrong(config, "trust_domain", format!("{name:?} is no trust domain: use a-z, 0-9, `.`, `-`, `_`")));
+    }
+    Ok(())
+}
+
+fn http(config: &Config) -> Result<(), ConfigError> {
+    if config.http.enabled && config.http.tls.is_none() && !config.http.listen.ip().is_loopback() {
+        let message = format!(
+            "plain HTTP is served on loopback addresses only, {} is not one: set http.tls.cert and http.tls.key",
+            config.http.listen
+        );
+        return Err(wrong(config, "http.listen", message));
+    }
+    Ok(())
+}
+
+fn endpoints(config: &Config) -> Result<(), ConfigError> {
+    for (role, addresses) in &config.endpoints.0 {
+        let key = format!("endpoints.{role}");
+        if addresses.is_empty() {
+            return Err(wrong(config, &key, "the list is empty: name an address, or leave the key out"));
+        }
+        for address in addresses {
+            let port = address.rsplit_once(':').and_then(|(host, port)| {
+                port.parse::<u16>().ok().filter(|port| *port > 0 && !host.is_empty())
+            });
+            if port.is_none() || address.contains("://") {
+                return Err(wrong(config, &key, format!("{address:?} is not host:port")));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn limits(config: &Config) -> Result<(), ConfigError> {
+    let limits = &config.limits;
+    let positive = [
+        ("limits.max_concurrent", limits.max_concurrent),
+        ("limits.max_streams", limits.max_streams),
+        ("limits.max_connections", limits.max_connections),
+        ("limits.connections_per_address", limits.connections_per_address),
+        ("limits.max_audit_queue", limits.max_audit_queue),
+        ("limits.max_message_bytes", limits.max_message_bytes),
+    ];
+    if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
+        return Err(wrong(config, key, "0 allows nothing: use 1 or more"));
+    }
+    if limits.max_message_bytes > 4 << 20 {
+        return Err(wrong(config, "limits.max_message_bytes", "larger than 4 MiB: larger values are streamed"));
+    }
+    if config.deadlines.connect_ms.max(config.deadlines.unavailable_ms) >= 1_000 {
+        return Err(wrong(
+            config,
+            "deadlines.connect_ms",
+            "connect_ms and unavailable_ms must be below 1000: a dead role is reported within a second",
+        ));
+    }
+    if !(0.0..=1.0).contains(&config.telemetry.sample_ratio) {
+        return Err(wrong(config, "telemetry.sample_ratio", "not a share: use 0 to 1"));
+    }
+    Ok(())
+}
+
+fn store(config: &Config) -> Result<(), ConfigError> {
+    if config.store.backend == Backend::Postgres && config.store.postgres.is_none() {
+        return Err(wrong(config, "store.backend", "postgres needs [store.postgres] with a url or host"));
+    }
+    Ok(())
+}
+
+fn security(config: &Config) -> Result<(), ConfigError> {
+    if !(1..=300).contains(&config.security.token_ttl_seconds) {
+        return Err(wrong(config, "security.token_ttl_seconds", "tokens live 1 to 300 seconds"));
+    }
+    if !(1..=30).contains(&config.security.resume_grant_days) {
+        return Err(wrong(config, "security.resume_grant_days", "resume grants live 1 to 30 days"));
+    }
+    for admin in &config.security.deployment_admins {
+        if admin.parse::<sre_identity::Candidate>().is_err() {
+            let message = format!("{admin:?} is no principal: write user/<id> or team/<id>");
+            return Err(wrong(config, "security.deployment_admins", message));
+        }
+    }
+    Ok(())
+}
+
+fn connectors(config: &Config) -> Result<(), ConfigError> {
+    for service in config.connectors.services() {
+        let key = format!("connectors.{service}");
+        let entries = config.connectors.of(service);
+        let mut ids = BTreeSet::new();
+        for entry in entries {
+            if entry.id() == "default" {
+                return Err(wrong(config, &key, "the id `default` is reserved: choose another one"));
+            }
+            if !ids.insert(entry.id()) {
+                return Err(wrong(config, &key, format!("two entries have the id {:?}: give one an Id", entry.id())));
+            }
+        }
+        if entries.iter().filter(|entry| entry.default).count() > 1 {
+            return Err(wrong(config, &key, "more than one entry is the default: keep one"));
+        }
+    }
+    Ok(())
+}
+
+/// What a deployment must not have: see the reference's look-alikes of durable services.
+fn production(config: &Config) -> Result<(), ConfigError> {
+    if config.vault.shared.is_some() {
+        return Err(wrong(config, "vault.shared", "shares secrets between teams: not in the production profile"));
+    }
+    let volatile = ["nkv", "storage", "vectordb", "account", "vault", "managedvault"];
+    for service in volatile {
+        for entry in config.connectors.of(service) {
+            let name = entry.connector.as_str();
+            if matches!(entry.canonical(), "memory" | "none") || name == "DummyAccount" {
+                let message = format!("{name} keeps nothing: not in the production profile");
+                return Err(wrong(config, &format!("connectors.{service}"), message));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,56 @@
+//! `[gateway]`: hosts, plans, runs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The gateway: hosts, plans, runs.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Gateway {
+    /// Agent by host name, for the HTTP door: `"shop.example.com" = "shop-agent"`.
+    pub hosts: BTreeMap<String, String>,
+    /// Compiled plans kept in memory.
+    pub plan_cache_entries: u64,
+    /// Runs that one engine works on at a time; the excess waits.
+    pub max_running: usize,
+    /// Runs of skills without effects that one engine admits at a time; the excess is refused.
+    pub max_light_runs: usize,
+    /// How long a run may take unless its caller says, in milliseconds.
+    pub run_deadline_ms: u64,
+    /// How long a journalled run may take unless its caller says, in milliseconds.
+    pub run_lifetime_ms: u64,
+    /// Component activations of one run.
+    pub max_activations: u64,
+    /// Sub-agent depth.
+    pub max_depth: u32,
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self {
+            hosts: BTreeMap::new(),
+            plan_cache_entries: 1_000,
+            max_running: 1_000,
+            max_light_runs: 2_000,
+            run_deadline_ms: 30_000,
+            run_lifetime_ms: 3_600_000,
+            max_activations: 1_000_000,
+            max_depth: 8,
+        }
+    }
+}
+
+impl Gateway {
+    /// How long a run may take unless its caller says.
+    pub fn run_deadline(&self) -> Duration {
+        Duration::from_millis(self.run_deadline_ms)
+    }
+
+    /// How long a journalled run may take unless its caller says.
+    pub fn run_lifetime(&self) -> Duration {
+        Duration::from_millis(self.run_lifetime_ms)
+    }
+}

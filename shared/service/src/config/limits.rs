@@ -1,0 +1,139 @@
+//! `[limits]` and `[deadlines]`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::role::Role;
+
+/// Sizes and counts.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Limits {
+    /// Unary calls that a role works on at a time; the excess is refused as overloaded.
+    pub max_concurrent: usize,
+    /// The same for single roles.
+    pub max_concurrent_by_role: BTreeMap<Role, usize>,
+    /// Open streams of a role.
+    pub max_streams: usize,
+    /// Connections of a listener.
+    pub max_connections: usize,
+    /// Calls at a time on one connection.
+    pub max_streams_per_connection: u32,
+    /// The largest message, in bytes, 4 MiB at most.
+    pub max_message_bytes: usize,
+    /// Connections that a process opens to one address of another role.
+    pub connections_per_address: usize,
+    /// Audit records that may wait for shipping; beyond it, audited calls are refused.
+    pub max_audit_queue: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_concurrent: 2_000,
+            max_concurrent_by_role: BTreeMap::new(),
+            max_streams: 4_000,
+            max_connections: 4_000,
+            max_streams_per_connection: 1_000,
+            max_message_bytes: 4 << 20,
+            connections_per_address: 2,
+            max_audit_queue: 10_000,
+        }
+    }
+}
+
+impl Limits {
+    /// Unary calls that a role works on at a time.
+    pub fn concurrent(&self, role: Role) -> usize {
+        self.max_concurrent_by_role.get(&role).copied().unwrap_or(self.max_concurrent)
+    }
+}
+
+/// Times.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Deadlines {
+    /// How long a unary call may take that states no deadline, in milliseconds.
+    pub default_ms: u64,
+    /// How long a TLS handshake may take, in milliseconds.
+    pub handshake_ms: u64,
+    /// How long opening a connection to another role may take, in milliseconds.
+    pub connect_ms: u64,
+    /// How long a call waits for a connection to a role that cannot be reached, in milliseconds.
+    pub unavailable_ms: u64,
+    /// How long work in flight may go on after the signal to stop, in milliseconds.
+    pub drain_ms: u64,
+    /// How long a connection lives before it is closed in order, in milliseconds, plus a tenth at random.
+    pub connection_age_ms: u64,
+    /// How often addresses of other roles are resolved again, in milliseconds.
+    pub resolve_interval_ms: u64,
+    /// How often an idle connection is probed, in milliseconds.
+    pub keep_alive_ms: u64,
+    /// How long a probe may stay unanswered, in milliseconds.
+    pub keep_alive_timeout_ms: u64,
+    /// How often the key set is refreshed, in milliseconds.
+    pub key_refresh_ms: u64,
+    /// How often open streams are checked again, in milliseconds.
+    pub revalidate_ms: u64,
+    /// How long a role may take to start, in milliseconds.
+    pub start_ms: u64,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            default_ms: 30_000,
+            handshake_ms: 5_000,
+            connect_ms: 500,
+            unavailable_ms: 500,
+            drain_ms: 30_000,
+            connection_age_ms: 30 * 60_000,
+            resolve_interval_ms: 5_000,
+            keep_alive_ms: 10_000,
+            keep_alive_timeout_ms: 5_000,
+            key_refresh_ms: 5_000,
+            revalidate_ms: 15_000,
+            start_ms: 60_000,
+        }
+    }
+}
+
+macro_rules! durations {
+    ($($(#[$doc:meta])* $name:ident = $field:ident),* $(,)?) => {
+        impl Deadlines {
+            $($(#[$doc])* pub fn $name(&self) -> Duration {
+                Duration::from_millis(self.$field)
+            })*
+        }
+    };
+}
+
+durations! {
+    /// How long a unary call may take that states no deadline.
+    default = default_ms,
+    /// How long a TLS handshake may take.
+    handshake = handshake_ms,
+    /// How long opening a connection may take.
+    connect = connect_ms,
+    /// How long a call waits for a role that cannot be reached.
+    unavailable = unavailable_ms,
+    /// How long work in flight may go on after the signal to stop.
+    drain = drain_ms,
+    /// How long a connection lives.
+    connection_age = connection_age_ms,
+    /// How often addresses are resolved again.
+    resolve_interval = resolve_interval_ms,
+    /// How often an idle connection is probed.
+    keep_alive = keep_alive_ms,
+    /// How long a probe may stay unanswered.
+    keep_alive_timeout = keep_alive_timeout_ms,
+    /// How often the key set is refreshed.
+    key_refresh = key_refresh_ms,
+    /// How often open streams are checked again.
+    revalidate = revalidate_ms,
+    /// How long a role may take to start.
+    start = start_ms,
+}

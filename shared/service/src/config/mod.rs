@@ -1,0 +1,231 @@
+//! The configuration: one typed tree for every role, with the origin of each value.
+//!
+//! Layers, lowest first: defaults, `sre.toml`, environment (`SRE__SECTION__KEY`), flags. Tables merge key
+//! by key, lists and values replace. A key that no section knows is an error naming the nearest known one.
+
+mod agents;
+mod certs;
+mod check;
+mod connectors;
+mod egress;
+mod env;
+mod explain;
+mod gateway;
+mod journal;
+mod keys;
+mod limits;
+mod listen;
+mod load;
+mod models;
+mod reference;
+mod security;
+mod store;
+mod substitute;
+mod telemetry;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use agents::Agents;
+pub use certs::{Certs, PatternEntry, RoleCerts};
+pub use connectors::{ConnectorEntry, Connectors};
+pub use egress::Egress;
+pub use explain::{Explained, Origin, Origins};
+pub use gateway::Gateway;
+pub use journal::{Cache, Journal};
+pub use limits::{Deadlines, Limits};
+pub use listen::{Admin, Endpoints, Http, HttpTls, Listen};
+pub use load::LoadOptions;
+pub use models::{Models, ModelsMode};
+pub use reference::reference_markdown;
+pub use security::{Security, Vault};
+pub use store::{Backend, StoreSection, Synchronous};
+pub use telemetry::{LogFormat, Telemetry};
+
+/// A mistake in the configuration. The message names key, origin and way out.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file that cannot be read.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file that is not TOML.
+    #[error("{}: {message}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What the parser found, with line and column.
+        message: String,
+    },
+    /// A key that no section knows.
+    #[error("{origin}: unknown key `{key}`{}", nearest.as_ref().map(|near| format!(", did you mean `{near}`?")).unwrap_or_default())]
+    UnknownKey {
+        /// The key, dotted.
+        key: String,
+        /// Where it was set.
+        origin: Origin,
+        /// The known key it resembles most.
+        nearest: Option<String>,
+    },
+    /// A value that its key cannot take.
+    #[error("{origin}: `{key}`: {message}")]
+    Value {
+        /// The key, dotted.
+        key: String,
+        /// Where it was set.
+        origin: Origin,
+        /// What is wrong and what to do.
+        message: String,
+    },
+}
+
+/// What kind of deployment this is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// A developer's machine: embedded stores, certificates made at first start, reflection.
+    #[default]
+    Dev,
+    /// A deployment: nothing is made up, what is not durable is refused, no reflection.
+    Production,
+}
+
+/// The whole configuration, validated.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Config {
+    /// What kind of deployment this is.
+    pub profile: Profile,
+    /// The trust domain of every identity.
+    pub trust_domain: String,
+    /// Where certificates, keys, stores and run files live.
+    pub data_dir: PathBuf,
+    /// Addresses that roles listen on.
+    pub listen: Listen,
+    /// The HTTP door.
+    pub http: Http,
+    /// The admin port.
+    pub admin: Admin,
+    /// Where other processes' roles are found.
+    pub endpoints: Endpoints,
+    /// Certificates and identity patterns.
+    pub certs: Certs,
+    /// Sizes and counts.
+    pub limits: Limits,
+    /// Times.
+    pub deadlines: Deadlines,
+    /// Logs, traces, metrics.
+    pub telemetry: Telemetry,
+    /// The gateway: hosts, plans, runs.
+    pub gateway: Gateway,
+    /// Where components may connect to.
+    pub egress: Egress,
+    /// Agents loaded at start.
+    pub agents: Agents,
+    /// Model catalogues.
+    pub models: Models,
+    /// Secrets.
+    pub vault: Vault,
+    /// The run journal.
+    pub journal: Journal,
+    /// The cache.
+    pub cache: Cache,
+    /// Stores.
+    pub store: StoreSection,
+    /// Tokens and administrators.
+    pub security: Security,
+    /// Backends of services, several per service.
+    pub connectors: Connectors,
+    /// Where each value came from.
+    #[serde(skip)]
+    #[schemars(skip)]
+    origins: Origins,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            profile: Profile::default(),
+            trust_domain: "sre.local".to_owned(),
+            data_dir: PathBuf::from(".sre"),
+            listen: Listen::default(),
+            http: Http::default(),
+            admin: Admin::default(),
+            endpoints: Endpoints::default(),
+            certs: Certs::default(),
+            limits: Limits::default(),
+            deadlines: Deadlines::default(),
+            telemetry: Telemetry::default(),
+            gateway: Gateway::default(),
+            egress: Egress::default(),
+            agents: Agents::default(),
+            models: Models::default(),
+            vault: Vault::default(),
+            journal: Journal::default(),
+            cache: Cache::default(),
+            store: StoreSection::default(),
+            security: Security::default(),
+            connectors: Connectors::default(),
+            origins: Origins::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads and merges all layers, and checks the result.
+    pub fn load(options: LoadOptions) -> Result<Self, ConfigError> {
+        let config = load::load(options)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The defaults with a data folder of its own, for tests and one-shot suites.
+    pub fn in_dir(data_dir: impl Into<PathBuf>) -> Self {
+        Self { data_dir: data_dir.into(), ..Self::default() }
+    }
+
+    /// Checks what types cannot say: addresses, combinations, the production profile's rules.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        check::check(self)
+    }
+
+    /// Every key with its value (secrets masked) and its origin, in order.
+    pub fn explain(&self) -> Vec<Explained> {
+        explain::explain(self)
+    }
+
+    /// Whether this is a production deployment.
+    pub fn is_production(&self) -> bool {
+        self.profile == Profile::Production
+    }
+
+    /// A path of the configuration; relative ones are under the data folder.
+    pub fn in_data_dir(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.data_dir.join(path)
+    }
+
+    /// The folder of embedded stores.
+    pub fn store_dir(&self) -> PathBuf {
+        self.in_data_dir(&self.store.dir)
+    }
+
+    /// Where a value came from.
+    pub fn origin(&self, key: &str) -> Origin {
+        self.origins.of(key)
+    }
+
+    /// Shares the configuration.
+    pub fn shared(self) -> Arc<Self> {
+        Arc::new(self)
+    }
+}
+
+#[cfg(test)]
+mod tests;

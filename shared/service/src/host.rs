@@ -1,0 +1,167 @@
+//! What a role's `start` gets: everything that it shares with the other roles.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use sre_identity::{Peer, SvidSource};
+use sre_store::{Migration, Store};
+use tokio_util::sync::CancellationToken;
+
+use crate::accounts::Accounts;
+use crate::audit::AuditSink;
+use crate::authorizer::Authorizer;
+use crate::config::{Backend, Config, Synchronous};
+use crate::link::Link;
+use crate::process::Process;
+use crate::readiness::{ReadyGuard, Readiness};
+use crate::role::Role;
+use crate::task::Outcome;
+use crate::tokens::Tokens;
+
+/// What a role's `start` gets. Clones share everything.
+#[derive(Clone)]
+pub struct Host {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) process: Arc<Process>,
+    pub(crate) role: Role,
+    pub(crate) identity: Arc<SvidSource>,
+    pub(crate) links: [Link; Role::ALL.len()],
+    pub(crate) tokens: Tokens,
+    pub(crate) authorizer: Authorizer,
+    pub(crate) accounts: Accounts,
+    pub(crate) audit: AuditSink,
+    pub(crate) readiness: Readiness,
+}
+
+impl Host {
+    /// The role.
+    pub fn role(&self) -> Role {
+        self.inner.role
+    }
+
+    /// The whole configuration.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.inner.process.config
+    }
+
+    /// The way to another role, under this role's identity: a direct call where it runs in this process, else
+    /// mTLS. Cheap; clients are built over it, `LogClient::new(host.link(Role::Observability))`.
+    pub fn link(&self, to: Role) -> Link {
+        self.inner.links[to.index()].clone()
+    }
+
+    /// Obtains tokens for acting for somebody.
+    pub fn tokens(&self) -> &Tokens {
+        &self.inner.tokens
+    }
+
+    /// Decides whether a caller may do what a request asks.
+    pub fn authorizer(&self) -> &Authorizer {
+        &self.inner.authorizer
+    }
+
+    /// Memberships of principals.
+    pub fn accounts(&self) -> &Accounts {
+        &self.inner.accounts
+    }
+
+    /// Where audit records go.
+    pub fn audit(&self) -> &AuditSink {
+        &self.inner.audit
+    }
+
+    /// This role's own identity.
+    pub fn identity(&self) -> &Arc<SvidSource> {
+        &self.inner.identity
+    }
+
+    /// This role as others see it.
+    pub fn peer(&self) -> Peer {
+        self.inner.identity.peer()
+    }
+
+    /// Opens this role's embedded store, creating and migrating it. Where its schema has
+    /// [`crate::audit::MIGRATION_SQL`], its outbox is shipped from now on.
+    pub async fn store(&self, migrations: &'static [Migration]) -> anyhow::Result<Store> {
+        self.named_store(self.role().name(), migrations).await
+    }
+
+    /// A further store of this role, `<name>.db`.
+    pub async fn named_store(&self, name: &str, migrations: &'static [Migration]) -> anyhow::Result<Store> {
+        let config = self.config();
+        if config.store.backend == Backend::Postgres {
+            anyhow::bail!("store.backend is postgres, and {} has only an embedded store: set it to sqlite", self.role());
+        }
+        let path = config.store_dir().join(format!("{name}.db"));
+        let mut options = sre_store::OpenOptions::new(path, "store.dir", migrations);
+        options.synchronous = match config.store.synchronous {
+            Synchronous::Full => sre_store::Synchronous::Full,
+            Synchronous::Normal => sre_store::Synchronous::Normal,
+        };
+        let store = tokio::task::spawn_blocking(move || Store::open(options)).await??;
+        self.inner.process.stores.lock().push(store.clone());
+        self.inner.audit.ship_outbox(self, &store).await?;
+        Ok(store)
+    }
+
+    /// The data folder.
+    pub fn data_dir(&self) -> &Path {
+        &self.config().data_dir
+    }
+
+    /// Cancelled when work in flight is done, or its time is over: tasks end now.
+    pub fn shutdown(&self) -> CancellationToken {
+        self.inner.process.shutdown.clone()
+    }
+
+    /// Cancelled when the process is told to stop: long-lived streams end now, nothing new is begun, work in
+    /// flight goes on.
+    pub fn draining(&self) -> CancellationToken {
+        self.inner.process.draining.clone()
+    }
+
+    /// Spawns a task that is dropped at shutdown. Its failure is logged; it is not restarted.
+    pub fn spawn<F>(&self, name: &'static str, future: F)
+    where
+        F: Future + Send + 'static,
+        F::Output: Outcome,
+    {
+        self.inner.process.tasks.spawn(name, future);
+    }
+
+    /// Spawns a task that watches [`Self::shutdown`] itself and is waited for, within the drain deadline.
+    pub fn spawn_to_end<F>(&self, name: &'static str, future: F)
+    where
+        F: Future + Send + 'static,
+        F::Output: Outcome,
+    {
+        self.inner.process.tasks.spawn_to_end(name, future);
+    }
+
+    /// Holds this role's readiness back until the guard is dropped.
+    pub fn ready_guard(&self, what: &'static str) -> ReadyGuard {
+        self.inner.readiness.guard(what)
+    }
+
+    /// Serves the HTTP door at `[http] listen`, with TLS where configured, until the process drains. Returns
+    /// its address; none where the door is switched off.
+    pub async fn serve_http(&self, router: axum::Router) -> anyhow::Result<Option<SocketAddr>> {
+        crate::server::http_door::serve(self, router).await
+    }
+
+    /// Where roles and doors of this process listen, by name (`edge`, `http`, `admin`).
+    pub fn addresses(&self) -> std::collections::BTreeMap<String, SocketAddr> {
+        self.inner.process.addresses.lock().clone()
+    }
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").field("role", &self.role()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,167 @@
+//! The HTTP door: serves a router of the gateway over plain HTTP (loopback) or server TLS, until drain.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use axum::extract::ConnectInfo;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
+
+use super::gate::Gate;
+use super::listener;
+use crate::config::HttpTls;
+use crate::host::Host;
+use crate::{endpoints, task};
+
+const NAME: &str = "http";
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves `router` at `[http] listen`.
+pub(crate) async fn serve(host: &Host, router: axum::Router) -> anyhow::Result<Option<SocketAddr>> {
+    let config = &host.config().http;
+    if !config.enabled {
+        return Ok(None);
+    }
+    let previous = endpoints::previous(host.data_dir(), NAME);
+    let listener = listener::bind(config.listen, previous, NAME).await?;
+    let address = listener.local_addr()?;
+    let tls = match &config.tls {
+        Some(files) => Some(Arc::new(ArcSwap::new(load(files)?))),
+        None => None,
+    };
+    if let (Some(tls), Some(files)) = (&tls, &config.tls) {
+        host.spawn("http-certificates", reload(Arc::clone(tls), files.clone(), host.config().certs.reload_interval_ms));
+    }
+    host.inner.process.addresses.lock().insert(NAME.to_owned(), address);
+    host.spawn_to_end("http-door", accept(host.clone(), listener, router, tls));
+    Ok(Some(address))
+}
+
+type Tls = Option<Arc<ArcSwap<ServerConfig>>>;
+
+async fn accept(host: Host, listener: TcpListener, router: axum::Router, tls: Tls) {
+    let draining = host.draining();
+    let connections = Gate::new(host.config().limits.max_connections);
+    loop {
+        let accepted = tokio::select! {
+            () = draining.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (tcp, from) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "the http door cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Some(pass) = connections.enter() else { continue };
+        let (host, router, tls) = (host.clone(), router.clone(), tls.as_ref().map(|tls| tls.load_full()));
+        drop(task::spawn("http-connection", async move {
+            if let Err(error) = connection(&host, tcp, from, router, tls).await {
+                tracing::debug!(%error, "http connection ended");
+            }
+            drop(pass);
+        }));
+    }
+    // The caller waits for this task: answers in flight finish first.
+    connections.idle(host.config().deadlines.drain()).await;
+}
+
+async fn connection(
+    host: &Host,
+    tcp: TcpStream,
+    from: SocketAddr,
+    router: axum::Router,
+    tls: Option<Arc<ServerConfig>>,
+) -> anyhow::Result<()> {
+    tcp.set_nodelay(true)?;
+    match tls {
+        Some(config) => {
+            let handshake = TlsAcceptor::from(config).accept(tcp);
+            let stream = tokio::time::timeout(host.config().deadlines.handshake(), handshake).await??;
+            http(host, stream, from, router).await
+        }
+        None => http(host, tcp, from, router).await,
+    }
+}
+
+async fn http<S>(host: &Host, stream: S, from: SocketAddr, router: axum::Router) -> anyhow::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = router.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(from));
+        request.map(axum::body::Body::new)
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(host.config().deadlines.handshake());
+    builder.http2().timer(TokioTimer::new());
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        () = host.inner.process.draining.cancelled() => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = host.inner.process.shutdown.cancelled() => Ok(()),
+            }
+        }
+    };
+    ended.map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+fn load(files: &HttpTls) -> anyhow::Result<Arc<ServerConfig>> {
+    let chain = CertificateDer::pem_file_iter(&files.cert)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .with_context(|| format!("http.tls.cert: {} is no PEM certificate", files.cert.display()))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key)
+        .with_context(|| format!("http.tls.key: {} is no PEM private key", files.key.display()))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .context("http.tls: the key does not fit the certificate")?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+async fn reload(tls: Arc<ArcSwap<ServerConfig>>, files: HttpTls, interval_ms: u64) {
+    let modified = |files: &HttpTls| -> Option<(SystemTime, SystemTime)> {
+        let time = |path| std::fs::metadata(path).and_then(|data| data.modified()).ok();
+        Some((time(&files.cert)?, time(&files.key)?))
+    };
+    let mut known = modified(&files);
+    loop {
+        tokio::time::sleep(Duration::from_millis(interval_ms)).await;
+        let now = modified(&files);
+        if now == known {
+            continue;
+        }
+        match load(&files) {
+            Ok(config) => {
+                tls.store(config);
+                known = now;
+            }
+            // Half-written files: the next look sees them whole.
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "the http certificate cannot be reloaded"),
+        }
+    }
+}

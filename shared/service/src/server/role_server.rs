@@ -1,0 +1,151 @@
+//! A role's gRPC services behind the layers that every call passes, whichever way it came.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use http::{Request, Response};
+use sre_identity::layer::{AuthService, RefusalObserver};
+use sre_identity::{AuthLayer, Source, TokenVerifier};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tower::{Layer, Service};
+use tracing::Instrument;
+
+use super::body::StreamBody;
+use super::errors;
+use super::gate::Gate;
+use super::metrics::RoleMetrics;
+use crate::config::Config;
+use crate::context::{CallContext, timeout_of};
+use crate::process::{Answer, Local};
+use crate::role::Role;
+use crate::task::panic_text;
+use crate::telemetry::propagation;
+
+/// A role's services and layers. Shared by its listener and the links of its process.
+pub(crate) struct RoleServer {
+    role: Role,
+    default_deadline: std::time::Duration,
+    /// The same routes behind the two sources of identity, which never mix.
+    over_tls: AuthService<Routes>,
+    over_link: AuthService<Routes>,
+    pub(crate) calls: Arc<Gate>,
+    pub(crate) streams: Arc<Gate>,
+    /// Cancelled when streams are not waited for any longer.
+    cut: CancellationToken,
+    metrics: &'static RoleMetrics,
+}
+
+impl RoleServer {
+    pub(crate) fn new(
+        role: Role,
+        config: &Config,
+        routes: Routes,
+        verifier: &TokenVerifier,
+        refusals: &RefusalObserver,
+        cut: CancellationToken,
+    ) -> Arc<Self> {
+        let routes = routes.prepare();
+        let layered = |source| {
+            AuthLayer::new(source, role.name(), verifier.clone())
+                .on_refusal(Arc::clone(refusals))
+                .layer(routes.clone())
+        };
+        Arc::new(Self {
+            role,
+            default_deadline: config.deadlines.default(),
+            over_tls: layered(Source::Tls),
+            over_link: layered(Source::Link),
+            calls: Gate::new(config.limits.concurrent(role)),
+            streams: Gate::new(config.limits.max_streams),
+            cut,
+            metrics: RoleMetrics::leaked(role),
+        })
+    }
+
+    /// Serves a call whose peer the listener put on it.
+    pub(crate) fn serve_tls(self: &Arc<Self>, request: Request<Body>) -> Answer {
+        self.serve(self.over_tls.clone(), request, None)
+    }
+
+    fn serve(&self, mut stack: AuthService<Routes>, request: Request<Body>, deadline: Option<Instant>) -> Answer {
+        let method = sre_proto::method(request.uri().path());
+        // Health watches and reflection are in no table; they are streams or may be.
+        let streams = method.is_none_or(|row| row.client_streaming || row.server_streaming);
+        let gate = if streams { &self.streams } else { &self.calls };
+        let mut observation = self.metrics.start(method);
+        let Some(pass) = gate.enter() else {
+            let status = errors::overloaded(self.role, if streams { "streams" } else { "calls" });
+            observation.code(status.code());
+            return Box::pin(std::future::ready(Ok(status.into_http())));
+        };
+        let deadline = deadline.or_else(|| timeout_of(request.headers()).map(|timeout| Instant::now() + timeout));
+        let deadline = deadline.or_else(|| (!streams).then(|| Instant::now() + self.default_deadline));
+        let context = CallContext::of_headers(request.headers(), deadline);
+        let span = propagation::server_span(self.role, method, &context);
+        let (role, cut) = (self.role, self.cut.clone());
+        // The handler's future may be large; it is boxed by the routes already.
+        let handled = context.clone().scope(stack.call(request));
+        let handled = AssertUnwindSafe(handled).catch_unwind();
+        let answer = async move {
+            let handled = match deadline {
+                Some(deadline) => tokio::time::timeout_at(deadline, handled).await,
+                None => Ok(handled.await),
+            };
+            let response = match handled {
+                Ok(Ok(Ok(response))) => response,
+                Ok(Ok(Err(never))) => match never {},
+                Ok(Err(panic)) => {
+                    errors::internal(&format!("panic in a handler: {}", panic_text(&*panic))).into_http()
+                }
+                Err(_) => errors::deadline_exceeded(role).into_http(),
+            };
+            observation.code_of(response.headers());
+            if streams {
+                let stream = |body| Body::new(StreamBody::new(body, role, context, cut, observation, pass));
+                return Ok::<_, Infallible>(response.map(stream));
+            }
+            drop((observation, pass));
+            Ok(response)
+        };
+        match span {
+            Some(span) => Box::pin(answer.instrument(span)),
+            None => Box::pin(answer),
+        }
+    }
+}
+
+impl Local for RoleServer {
+    fn serve_link(&self, request: Request<Body>, deadline: Option<Instant>) -> Answer {
+        self.serve(self.over_link.clone(), request, deadline)
+    }
+}
+
+/// The TLS side as a hyper service: one per connection, with the peer read once.
+#[derive(Clone)]
+pub(crate) struct ConnectionService {
+    server: Arc<RoleServer>,
+    peer: sre_identity::TlsIdentity,
+}
+
+impl ConnectionService {
+    pub(crate) fn new(server: Arc<RoleServer>, peer: sre_identity::TlsIdentity) -> Self {
+        Self { server, peer }
+    }
+}
+
+impl hyper::service::Service<Request<hyper::body::Incoming>> for ConnectionService {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn call(&self, request: Request<hyper::body::Incoming>) -> Answer {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(self.peer.clone());
+        self.server.serve_tls(request)
+    }
+}

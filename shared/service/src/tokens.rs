@@ -1,0 +1,196 @@
+//! Tokens: obtained from `security.Identity.Exchange`, kept until shortly before they end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::HeaderValue;
+use moka::Expiry;
+use moka::future::Cache;
+use sre_proto::error::status;
+use sre_proto::security::v1 as pb;
+use sre_proto::security::v1::identity_client::IdentityClient;
+use sre_proto::types::v1::Reason;
+use tonic::{Code, Status};
+
+use crate::link::Link;
+
+pub use sre_proto::security::v1::Purpose;
+
+/// A token is asked for again when it would end within this time.
+const MARGIN: Duration = Duration::from_secs(30);
+const MAX_CACHED: u64 = 20_000;
+
+/// What a token is asked for with. Equal keys share a token.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ExchangeKey {
+    /// The proof of who is acted for.
+    pub proof: Proof,
+    /// What for.
+    pub purpose: Purpose,
+    /// The agent to run, for `RUN` and `SUB_AGENT`: `teams/{team}/agents/{agent}`.
+    pub agent: Option<String>,
+    /// Roles that will be called.
+    pub audience: Vec<String>,
+    /// What will be called: `<proto service>:<level>`.
+    pub scopes: Vec<String>,
+    /// How long a resume grant must live, where one is wanted too.
+    pub resume_grant: Option<Duration>,
+}
+
+/// The proof of who is acted for.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Proof {
+    /// An API key, as the client sent it.
+    ApiKey(String),
+    /// An OpenID Connect token, as the client sent it.
+    Oidc(String),
+    /// The SPIFFE id of a client that this role authenticated. Only from the edge.
+    Peer(String),
+    /// A token that was presented to this role.
+    Token(String),
+    /// A resume grant from a journal. Only from the engine.
+    ResumeGrant(String),
+}
+
+impl ExchangeKey {
+    /// The next hop with a token that was presented to this role: the subject stays.
+    pub fn next_hop(token: impl Into<String>, audience: crate::Role, scopes: &[&str]) -> Self {
+        Self {
+            proof: Proof::Token(token.into()),
+            purpose: Purpose::NextHop,
+            agent: None,
+            audience: vec![audience.name().to_owned()],
+            scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
+            resume_grant: None,
+        }
+    }
+
+    fn request(&self) -> pb::ExchangeRequest {
+        use pb::exchange_request::Proof as Wire;
+        let proof = match &self.proof {
+            Proof::ApiKey(key) => Wire::ApiKey(key.clone()),
+            Proof::Oidc(token) => Wire::OidcToken(token.clone()),
+            Proof::Peer(id) => Wire::Peer(pb::AttestedPeer { spiffe_id: id.clone() }),
+            Proof::Token(token) => Wire::Token(token.clone()),
+            Proof::ResumeGrant(grant) => Wire::ResumeGrant(grant.clone()),
+        };
+        pb::ExchangeRequest {
+            proof: Some(proof),
+            purpose: self.purpose.into(),
+            agent: self.agent.clone().unwrap_or_default(),
+            audience: self.audience.clone(),
+            scopes: self.scopes.clone(),
+            want_resume_grant: self.resume_grant.is_some(),
+            resume_grant_time_to_live: self.resume_grant.and_then(|time| time.try_into().ok()),
+        }
+    }
+}
+
+/// A token that this role may present, see [`Link::with_token`].
+#[derive(Clone)]
+pub struct Token {
+    /// The token itself.
+    pub jwt: String,
+    /// When it ends.
+    pub expires: SystemTime,
+    /// The subject's SPIFFE id.
+    pub subject: String,
+    /// The root caller's SPIFFE id.
+    pub root: String,
+    /// The agent's full name, where it is for a run.
+    pub agent: Option<String>,
+    /// The subject's home team, where it has one.
+    pub team: Option<String>,
+    /// A resume grant and its end, where asked for.
+    pub resume_grant: Option<(String, SystemTime)>,
+    pub(crate) header: HeaderValue,
+    renew_at: Instant,
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The text is a credential.
+        f.debug_struct("Token").field("subject", &self.subject).field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+impl Token {
+    fn of_response(response: pb::ExchangeResponse) -> Result<Self, Status> {
+        let malformed = || status(Code::Internal, Reason::Internal, "security answered a malformed token");
+        let time = |time: Option<prost_types::Timestamp>| {
+            time.and_then(|time| SystemTime::try_from(time).ok()).ok_or_else(malformed)
+        };
+        let expires = time(response.expire_time)?;
+        let mut header = HeaderValue::try_from(&response.token).map_err(|_| malformed())?;
+        header.set_sensitive(true);
+        let resume_grant = match response.resume_grant.is_empty() {
+            true => None,
+            false => Some((response.resume_grant, time(response.resume_grant_expire_time)?)),
+        };
+        let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
+        // Tokens of short deployments and tests live less than the margin allows: half of their life then.
+        let keep = left.checked_sub(MARGIN).filter(|keep| *keep > left / 2).unwrap_or(left / 2);
+        Ok(Self {
+            jwt: response.token,
+            expires,
+            subject: response.subject,
+            root: response.root_caller,
+            agent: Some(response.agent).filter(|agent| !agent.is_empty()),
+            team: Some(response.team).filter(|team| !team.is_empty()),
+            resume_grant,
+            header,
+            renew_at: Instant::now() + keep,
+        })
+    }
+}
+
+/// Obtains tokens. Clones share the cache.
+#[derive(Clone)]
+pub struct Tokens {
+    security: Link,
+    cache: Cache<Arc<ExchangeKey>, Arc<Token>>,
+}
+
+impl Tokens {
+    pub(crate) fn new(security: Link) -> Self {
+        let cache = Cache::builder().max_capacity(MAX_CACHED).expire_after(UntilRenewal).build();
+        Self { security, cache }
+    }
+
+    /// A token for this key: a kept one, or a new one. Calls at the same time share one exchange.
+    pub async fn exchange(&self, key: ExchangeKey) -> Result<Arc<Token>, Status> {
+        let key = Arc::new(key);
+        if let Some(token) = self.cache.get(&key).await {
+            return Ok(token);
+        }
+        let security = self.security.clone();
+        let request = key.request();
+        self.cache
+            .try_get_with(key, async move {
+                let mut client = IdentityClient::new(security);
+                let response = client.exchange(request).await?.into_inner();
+                Token::of_response(response).map(Arc::new)
+            })
+            .await
+            .map_err(|status: Arc<Status>| Status::clone(&status))
+    }
+
+    /// Forgets a token that was refused, so that the next call asks again.
+    pub async fn forget(&self, key: &ExchangeKey) {
+        self.cache.invalidate(key).await;
+    }
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokens").field("cached", &self.cache.entry_count()).finish_non_exhaustive()
+    }
+}
+
+struct UntilRenewal;
+
+impl Expiry<Arc<ExchangeKey>, Arc<Token>> for UntilRenewal {
+    fn expire_after_create(&self, _: &Arc<ExchangeKey>, token: &Arc<Token>, created: Instant) -> Option<Duration> {
+        Some(token.renew_at.saturating_duration_since(created))
+    }
+}
