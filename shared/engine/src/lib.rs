@@ -6,15 +6,37 @@
 //! reports how they ended. The same completions in any order of arrival give the same answer, so a run is
 //! resumed by feeding the journalled completions to a fresh one.
 
+mod bits;
+pub mod builtin;
 pub mod data;
+pub mod document;
+pub mod issue;
+pub mod key;
+mod merge;
 pub mod node;
+pub mod outcome;
+pub mod plan;
+pub mod request;
+pub mod run;
 pub mod spec;
 pub mod template;
 pub mod validate;
 pub mod value;
+pub mod variables;
 
+pub use issue::{Issue, Severity};
+pub use key::{ActivationKey, LoopStep};
 pub use node::{InputPort, Node, OutputPort};
+pub use outcome::Outcome;
+pub use plan::{EntryId, Plan, RouteError, Skill, check, compile};
+pub use request::{RequestData, UploadedFile};
+pub use run::{
+    Aborted, Activation, ActivationKind, Answer, AnswerEntry, Limits, Run, RunError, RunOptions, Starved,
+    Status,
+};
 pub use spec::{
     ComponentSpec, Effect, Flow, PortSpec, PostProcess, Posted, SettingKind, SettingSpec, TypeEntry, Types,
 };
+pub use template::Secrets;
 pub use value::{Binary, Map, Value};
+pub use variables::Variables;

@@ -1,0 +1,203 @@
+//! The answer of a run: typed, and in the shape existing clients read (§4.8).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::state::{Failed, Leaf};
+use super::{Aborted, Run};
+use crate::node::Node;
+use crate::outcome::{Failure, failure};
+use crate::spec::{PostProcess, Posted};
+use crate::value::{Map, Value};
+
+/// Most starved components that are named.
+pub(super) const MAX_STARVED: usize = 100;
+
+/// What a run has come to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Answer {
+    /// Results of the components at the ends of the workflow, in order.
+    pub results: Vec<AnswerEntry>,
+    /// Failures that no handler took care of, in order.
+    pub errors: Vec<AnswerEntry>,
+    /// Components that received something but waited in vain for the rest.
+    pub starved: Vec<Starved>,
+    /// Why the run did not come to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aborted: Option<Aborted>,
+}
+
+/// One component's part of the answer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AnswerEntry {
+    /// Component id.
+    pub component: Arc<str>,
+    /// Component type.
+    pub type_name: Arc<str>,
+    /// The failure's message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Value>,
+    /// The entry as clients of the reference see it: mostly `{id, name, result}`.
+    pub value: Value,
+    /// Place in the legacy answer.
+    #[serde(skip)]
+    position: usize,
+}
+
+/// A component that did not run because something it needs did not arrive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Starved {
+    /// Component id, with the loops around it (`LOOP:3/A`).
+    pub component: String,
+    /// Inputs that are missing.
+    pub missing: Vec<Arc<str>>,
+}
+
+impl Answer {
+    /// The `data` of the reference's answer: the entry if there is one, else the list of entries.
+    pub fn legacy_json(&self) -> serde_json::Value {
+        match &self.aborted {
+            Some(Aborted::Circular { component, limit }) => {
+                return serde_json::json!({ "error": circular_message(component, *limit) });
+            }
+            Some(Aborted::Cancelled { reason }) => {
+                return serde_json::json!({ "error": "AGENT_KILLED", "reason": reason });
+            }
+            None => {}
+        }
+        let mut entries: Vec<&AnswerEntry> = self.results.iter().chain(&self.errors).collect();
+        entries.sort_by_key(|entry| entry.position);
+        match entries.as_slice() {
+            [single] => (&single.value).into(),
+            several => several.iter().map(|entry| serde_json::Value::from(&entry.value)).collect(),
+        }
+    }
+}
+
+/// The message of a run that went in circles.
+pub fn circular_message(component: &str, limit: u32) -> String {
+    format!("Circular Calls Limit Reached on {component}. Current circular limit is {limit}")
+}
+
+impl Run {
+    /// The answer as it stands; final once the run is finished.
+    pub fn answer(&self) -> Answer {
+        let mut answer =
+            Answer { aborted: self.aborted(), starved: self.starved.clone(), ..Answer::default() };
+        if answer.aborted.is_some() {
+            return answer;
+        }
+        self.collect_starved(0, &mut answer.starved);
+        let mut seen = HashSet::new();
+        let handled: HashSet<(u32, u32)> = self
+            .failed
+            .iter()
+            .filter(|failed| is_handled(failed))
+            .map(|failed| (failed.node, failed.round))
+            .collect();
+        let mut leaves: Vec<&Leaf> =
+            self.leaves.iter().filter(|leaf| !handled.contains(&(leaf.node, leaf.round))).collect();
+        leaves.sort_by_key(|leaf| (leaf.round, leaf.node));
+        for leaf in leaves.into_iter().filter(|leaf| seen.insert(leaf.node)) {
+            self.add(&mut answer, leaf.node, &leaf.output, None);
+        }
+        let mut failed: Vec<&Failed> = self.failed.iter().filter(|failed| !is_handled(failed)).collect();
+        failed.sort_by_key(|failed| (failed.round, failed.node));
+        for failed in failed.into_iter().filter(|failed| seen.insert(failed.node)) {
+            self.add(&mut answer, failed.node, &failed.output, Some(failed.kind));
+        }
+        answer
+    }
+
+    fn add(&self, answer: &mut Answer, node: u32, output: &Value, kind: Option<Failure>) {
+        let node = &self.plan.nodes[node as usize];
+        let error = failure(output).map(|(message, _)| message.clone());
+        let value = match kind {
+            Some(Failure::Hard) => hard_entry(node, error.clone().unwrap_or_default()),
+            _ => entry_value(node, posted(node, clean(output.clone()), &self.variable_values)),
+        };
+        let entry = AnswerEntry {
+            component: node.id.clone(),
+            type_name: node.type_name.clone(),
+            position: answer.results.len() + answer.errors.len(),
+            error,
+            value,
+        };
+        if entry.error.is_some() { answer.errors.push(entry) } else { answer.results.push(entry) }
+    }
+
+    /// Notes the starved components of an element that has come to its end.
+    pub(super) fn note_starved(&mut self, scope: u32) {
+        let mut starved = std::mem::take(&mut self.starved);
+        self.collect_starved(scope, &mut starved);
+        self.starved = starved;
+    }
+
+    fn collect_starved(&self, scope: u32, out: &mut Vec<Starved>) {
+        let state = &self.scopes[scope as usize];
+        let region = self.region(scope);
+        for (slot, spot) in state.slots.iter().zip(&region.places) {
+            if !slot.waiting || spot.collects || out.len() >= MAX_STARVED {
+                continue;
+            }
+            let node = &self.plan.nodes[spot.node as usize];
+            let ports = spot.required.iter().map(|input| &node.inputs[*input as usize]);
+            let missing = ports.filter(|port| port.default.is_none() && !slot.held.contains_key(&port.name));
+            let path = state.path.iter().map(|step| format!("{}:{}/", step.component, step.index));
+            out.push(Starved {
+                component: path.chain([node.id.to_string()]).collect(),
+                missing: missing.map(|port| port.name.clone()).collect(),
+            });
+        }
+    }
+}
+
+fn is_handled(failed: &Failed) -> bool {
+    failed.handled.as_ref().is_some_and(|handled| handled.get())
+}
+
+/// Without members that are for debugging, and without an `_error` that is none.
+pub(super) fn clean(output: Value) -> Value {
+    let Value::Object(map) = &output else { return output };
+    let drop = |key: &str, value: &Value| {
+        matches!(key, "_debug" | "_debug_time") || (key == "_error" && !value.truthy())
+    };
+    if !map.iter().any(|(key, value)| drop(key, value)) {
+        return output;
+    }
+    let kept = map.iter().filter(|(key, value)| !drop(key, value));
+    Value::object(kept.map(|(key, value)| (key.clone(), value.clone())).collect())
+}
+
+/// What the component's type makes of its entry.
+pub(super) fn posted(node: &Node, result: Value, variables: &Map) -> Posted {
+    match node.entry.and_then(|entry| entry.post_process) {
+        Some(post_process) => post_process(PostProcess { node, result: &result, variables }),
+        None => Posted::Entry(result),
+    }
+}
+
+/// The entry as it stands in an answer or a loop's full result.
+pub(super) fn entry_value(node: &Node, posted: Posted) -> Value {
+    match posted {
+        Posted::Bare(value) => value,
+        Posted::Entry(result) => {
+            let mut entry = Map::with_capacity(3);
+            entry.insert("id".into(), Value::String(node.id.clone()));
+            entry.insert("name".into(), Value::String(node.type_name.clone()));
+            entry.insert("result".into(), result);
+            Value::object(entry)
+        }
+    }
+}
+
+fn hard_entry(node: &Node, error: Value) -> Value {
+    let mut entry = Map::with_capacity(4);
+    entry.insert("id".into(), Value::String(node.id.clone()));
+    entry.insert("name".into(), Value::String(node.display_name.clone()));
+    entry.insert("result".into(), Value::Null);
+    entry.insert("error".into(), error);
+    Value::object(entry)
+}
