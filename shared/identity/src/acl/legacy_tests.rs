@@ -1,1 +1,132 @@
+use super::*;
 
+fn candidates(texts: &[&str]) -> Vec<Candidate> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+fn import(text: &str, known: &[&str]) -> Imported {
+    LegacyAcl::parse(text).unwrap().import(&candidates(known)).unwrap()
+}
+
+#[test]
+fn keys_match_the_recorded_ones() {
+    for (id, key) in [
+        ("agent1", "fcf1a5605d79016e"),
+        ("agent2", "afb3ce7ce02118f0"),
+        ("default", "cb14bd8a5c561c96"),
+        ("Team2", "2ad0073edfda2b28"),
+        ("teamA", "8d538d4ba3e543f9"),
+        ("u1", "6e8417d0fe6613f"),
+        ("user1", "63edb0950fc8c927"),
+        ("team1", "f623df4e20112b07"),
+        ("public", "61214ecf31784e87"),
+        ("agent-123456", "863f07b729b1d3c6"),
+        ("agA1", "5d5644b549a9e996"),
+        ("agent-567", "400ba8990322e7"),
+        ("service-gateway-longer-than-thirty-two-bytes-to-cross-the-stripe", "beae6f2c7d283c7c"),
+        ("a", "d24ec4f1a98c6e5b"),
+    ] {
+        assert_eq!(xxh3_key(id), key, "{id}");
+    }
+}
+
+#[test]
+fn the_recorded_texts_are_read() {
+    let found = import(
+        "h:xxh3|u:63edb0950fc8c927/o|a:fcf1a5605d79016e/rw,afb3ce7ce02118f0/r|t:f623df4e20112b07/r",
+        &["user/user1", "agent/agent1", "agent/agent2", "team/team1"],
+    );
+    let mut expected = Acl::owned_by(&Candidate::user("user1").unwrap());
+    expected.grant(&Candidate::agent("agent1").unwrap(), &[Level::Read, Level::Write]).unwrap();
+    expected.grant(&Candidate::agent("agent2").unwrap(), &[Level::Read]).unwrap();
+    expected.grant(&Candidate::team("team1").unwrap(), &[Level::Read]).unwrap();
+    assert_eq!(found, Imported { acl: expected, unknown: vec![] });
+
+    for empty in ["h:xxh3", "", "h:none"] {
+        assert!(import(empty, &[]).acl.is_empty(), "{empty:?}");
+    }
+    let plain = import("h:none|a:agent1/rw", &[]);
+    assert_eq!(
+        plain.acl.levels(&Candidate::agent("agent1").unwrap()),
+        Levels::of(&[Level::Read, Level::Write])
+    );
+    // H1: the public's entry is recognised, although the reference never matched it.
+    let public = import("h:xxh3|p:61214ecf31784e87/r", &[]);
+    assert_eq!(public.acl.levels(&Candidate::public()), Levels::of(&[Level::Read]));
+    let file = import("h:xxh3|t:8d538d4ba3e543f9/r|a:5d5644b549a9e996/o", &["team/teamA", "agent/agA1"]);
+    assert_eq!(file.acl.owners().collect::<Vec<_>>(), [&Candidate::agent("agA1").unwrap()]);
+}
+
+#[test]
+fn the_recorded_texts_are_written() {
+    let mut acl = Acl::owned_by(&Candidate::user("user1").unwrap());
+    acl.grant(&Candidate::agent("agent1").unwrap(), &[Level::Write, Level::Read]).unwrap();
+    acl.grant(&Candidate::agent("agent2").unwrap(), &[Level::Read]).unwrap();
+    acl.grant(&Candidate::team("team1").unwrap(), &[Level::Read]).unwrap();
+    // Canonical order: keys ascend, so agent2 comes first.
+    assert_eq!(
+        export(&acl, Algorithm::Xxh3),
+        "h:xxh3|u:63edb0950fc8c927/o|a:afb3ce7ce02118f0/r,fcf1a5605d79016e/rw|t:f623df4e20112b07/r"
+    );
+    assert_eq!(export(&acl, Algorithm::Plain), "h:none|u:user1/o|a:agent1/rw,agent2/r|t:team1/r");
+    assert_eq!(export(&Acl::new(), Algorithm::Xxh3), "h:xxh3");
+    let mut public = Acl::new();
+    public.grant(&Candidate::public(), &[Level::Read]).unwrap();
+    assert_eq!(export(&public, Algorithm::Xxh3), "h:xxh3|p:61214ecf31784e87/r");
+    let known: Vec<Candidate> = acl.entries().map(|(candidate, _)| candidate.clone()).collect();
+    for algorithm in [Algorithm::Xxh3, Algorithm::Plain] {
+        let text = export(&acl, algorithm);
+        assert_eq!(LegacyAcl::parse(&text).unwrap().import(&known).unwrap().acl, acl);
+    }
+}
+
+#[test]
+fn other_orders_and_duplicates_are_read() {
+    // Twice the same level, sections in any order, two sections of one role.
+    let found = import(
+        "h:xxh3|t:f623df4e20112b07/r|a:fcf1a5605d79016e/rr|a:fcf1a5605d79016e/w",
+        &["agent/agent1", "team/team1"],
+    );
+    let agent = found.acl.levels(&Candidate::agent("agent1").unwrap());
+    assert_eq!(agent, Levels::of(&[Level::Read, Level::Write]));
+}
+
+#[test]
+fn zero_levels_and_strangers_give_nothing() {
+    let found = import("h:xxh3|a:fcf1a5605d79016e/|u:0/o", &["agent/agent1"]);
+    assert!(found.acl.is_empty());
+    assert_eq!(found.unknown, [(Role::User, "0".to_owned(), Levels::of(&[Level::Owner]))]);
+    // A key of another role is not the same Candidate.
+    assert!(import("h:xxh3|u:fcf1a5605d79016e/o", &["agent/agent1"]).acl.is_empty());
+    let public = import("h:xxh3|p:61214ecf31784e87/rwo", &[]);
+    assert_eq!(public.acl.levels(&Candidate::public()), Levels::of(&[Level::Read]));
+}
+
+#[test]
+fn anything_else_is_refused() {
+    for text in [
+        "h:xxh64",
+        "h:b3",
+        "h:",
+        "xxh3",
+        "h:xxh3|",
+        "h:xxh3|x:fcf1a5605d79016e/r",
+        "h:xxh3|a",
+        "h:xxh3|a:",
+        "h:xxh3|a:fcf1a5605d79016e",
+        "h:xxh3|a:/r",
+        "h:xxh3|a:fcf1a5605d79016e/x",
+        "h:xxh3|a:FCF1A5605D79016E/r",
+        "h:xxh3|a:fcf1a5605d79016e0/r",
+        "h:xxh3|a:fcf1a5605d79016e/r,",
+        "h:xxh3|a:fcf1a5605d79016e/r|",
+        "h:xxh3|a:agent1/r",
+        "h:none|a:a b/r",
+        "a:fcf1a5605d79016e/r",
+    ] {
+        assert!(LegacyAcl::parse(text).is_err(), "{text:?}");
+    }
+    assert_eq!(LegacyAcl::parse(&"x".repeat(MAX_LEGACY_BYTES + 1)), Err(LegacyError::TooLong));
+    let many: Vec<String> = (0..=MAX_ENTRIES).map(|n| format!("{n:x}/r")).collect();
+    assert_eq!(LegacyAcl::parse(&format!("h:xxh3|a:{}", many.join(","))), Err(LegacyError::TooManyEntries));
+}
