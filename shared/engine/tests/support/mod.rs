@@ -51,7 +51,7 @@ impl Types for Doubles {
 }
 
 /// An agent written in a few words: `link("e.x", "A.Input")`.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Agent {
     components: Vec<Json>,
     connections: Vec<Json>,
