@@ -1,0 +1,120 @@
+//! The URL of a request.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use sre_engine::template::{self, Data, Part};
+use url::Url;
+
+use super::Values;
+
+/// What happens to values inserted into a URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encoding {
+    /// Encoded for the place: a path segment, a query value, a fragment.
+    ByPlace,
+    /// Inserted as they are; for addresses that are put together from pieces with `/`, `?` and `&`.
+    AsItIs,
+}
+
+/// All but letters, digits and `-_.!~*'()`: what `encodeURIComponent` leaves.
+const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'!')
+    .remove(b'~')
+    .remove(b'*')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')');
+
+pub(super) fn build(text: &str, values: Values<'_>, encoding: Encoding) -> Result<Url, String> {
+    let rendered = render(text, values, encoding);
+    let url = Url::parse(rendered.trim()).map_err(|_| "Invalid URL".to_owned())?;
+    if url.query_pairs().any(|(_, value)| value.starts_with("smythfs://")) {
+        return Err("links to stored files are not supported in a URL yet: send the file in the body".to_owned());
+    }
+    Ok(url)
+}
+
+fn render(text: &str, values: Values<'_>, encoding: Encoding) -> String {
+    let mut url = String::with_capacity(text.len());
+    for part in template::parts(text) {
+        let value = match part {
+            // Only in what the author wrote: a plus sign in a value is a plus sign.
+            Part::Text(plain) => {
+                url.push_str(&plain.replace('+', "%20"));
+                continue;
+            }
+            Part::Token(token) => values.inputs.lookup(token).map(|value| value.to_text()),
+            Part::Key(name) => values.secrets.get(name).map(|secret| secret.to_string()),
+        };
+        let value = value.unwrap_or_default();
+        match encoding {
+            Encoding::ByPlace if behind_authority(&url) => {
+                url.push_str(&utf8_percent_encode(&value, COMPONENT).to_string());
+            }
+            _ => url.push_str(&value),
+        }
+    }
+    url
+}
+
+/// True once scheme and host are complete: what follows is path, query or fragment.
+fn behind_authority(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.contains(['/', '?', '#'])
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use sre_engine::template::Secrets;
+    use sre_engine::value::{Map, map_from_json};
+
+    use super::*;
+
+    fn url(text: &str, encoding: Encoding) -> Result<String, String> {
+        let serde_json::Value::Object(inputs) = json!({
+            "user": "John Doe", "amp": "a b&c=d", "o": {"k": 1}, "plus": "1+1", "dots": "../admin",
+            "base": "http://h.example:81", "whole": "https://h.example/p?q=1", "file": "smythfs://t.team/a/f",
+        }) else {
+            panic!("an object")
+        };
+        let inputs: Map = map_from_json(inputs);
+        let mut secrets = Secrets::new();
+        secrets.insert("k", "Hello vault");
+        build(text, Values { inputs: &inputs, secrets: &secrets }, encoding).map(|url| url.to_string())
+    }
+
+    #[test]
+    fn values_are_encoded_for_their_place() {
+        for (text, built) in [
+            ("http://h/?user={{user}}", "http://h/?user=John%20Doe"),
+            ("http://h/?q={{amp}}", "http://h/?q=a%20b%26c%3Dd"),
+            ("http://h/?q={{o}}", "http://h/?q=%7B%22k%22%3A1%7D"),
+            ("http://h/?q=a+b&p={{plus}}", "http://h/?q=a%20b&p=1%2B1"),
+            ("http://h/a/{{user}}/b", "http://h/a/John%20Doe/b"),
+            ("http://h/a/{{dots}}/b", "http://h/a/..%2Fadmin/b"),
+            ("http://h/?q={{nope}}&z=1", "http://h/?q=&z=1"),
+            ("{{base}}/x", "http://h.example:81/x"),
+            ("{{whole}}", "https://h.example/p?q=1"),
+            ("http://h/?k={{KEY(k)}}", "http://h/?k=Hello%20vault"),
+            ("http://h/?color=red&color=blue#f", "http://h/?color=red&color=blue#f"),
+        ] {
+            assert_eq!(url(text, Encoding::ByPlace).as_deref(), Ok(built), "{text}");
+        }
+    }
+
+    #[test]
+    fn encoding_can_be_switched_off() {
+        let built = url("http://h/?q={{amp}}", Encoding::AsItIs).unwrap();
+        assert_eq!(built, "http://h/?q=a%20b&c=d");
+    }
+
+    #[test]
+    fn what_is_no_url_is_refused() {
+        assert_eq!(url("not a url", Encoding::ByPlace).unwrap_err(), "Invalid URL");
+        assert_eq!(url("", Encoding::ByPlace).unwrap_err(), "Invalid URL");
+        assert!(url("http://h/?f={{file}}", Encoding::ByPlace).unwrap_err().contains("stored files"));
+    }
+}

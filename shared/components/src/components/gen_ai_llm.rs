@@ -1,0 +1,159 @@
+//! GenAILLM: asks a language model.
+
+use futures::future::{BoxFuture, FutureExt as _};
+use sre_engine::Outcome;
+use sre_engine::data::typing::InputType;
+use sre_engine::spec::{ComponentSpec, Effect, PortSpec, SettingSpec};
+use sre_engine::value::Value;
+use sre_proto::llm::v1::{ChatRole, GenerateRequest, Model, ResponseFormat};
+
+use super::llm::answer::{self, Reading};
+use super::llm::{self, parameters, prompt, validation as v};
+use crate::context::{Call, Component};
+use crate::outcome::{failed_with, one, or_error};
+use crate::settings;
+
+const EMPTY: &str = "Empty response. This is usually due to output token limit reached. Please try again with \
+                     a higher 'Maximum Output Tokens'.";
+
+static SPEC: ComponentSpec = ComponentSpec::new("GenAILLM", "Asks a language model")
+    .effect(Effect::Effect)
+    .settings(&[
+        v::MODEL,
+        v::PROMPT,
+        v::TEMPERATURE,
+        v::MAX_TOKENS,
+        v::STOP_SEQUENCES,
+        v::TOP_P,
+        v::TOP_K,
+        v::FREQUENCY_PENALTY,
+        v::PRESENCE_PENALTY,
+        SettingSpec::one_of("responseFormat", "Response Format", &["json", "text", ""])
+            .describe("`json` reads the answer as JSON; the default where outputs were added"),
+        v::PASSTHROUGH,
+        SettingSpec::boolean("useSystemPrompt", "Use System Prompt").describe("puts the agent's behaviour first"),
+        SettingSpec::boolean("useContextWindow", "Use Context Window"),
+        SettingSpec::number("maxContextWindowLength", "Maximum Context Window Length", 0.0, f64::MAX),
+        SettingSpec::one_of("verbosity", "Verbosity", &["low", "medium", "high", ""]).nullable(),
+        SettingSpec::boolean("useReasoning", "Use Reasoning"),
+        SettingSpec::one_of(
+            "reasoningEffort",
+            "Reasoning Effort",
+            &["none", "default", "minimal", "low", "medium", "high", "xhigh", ""],
+        )
+        .nullable(),
+        SettingSpec::number("maxThinkingTokens", "Maximum Thinking Tokens", 1.0, f64::MAX),
+        SettingSpec::boolean("useWebSearch", "Use Web Search"),
+        SettingSpec::one_of("webSearchContextSize", "Web Search Context Size", &["high", "medium", "low"]),
+        SettingSpec::text_or_empty("webSearchCity", "Web Search City", 255).template(),
+        SettingSpec::text_or_empty("webSearchCountry", "Web Search Country", 255).template(),
+        SettingSpec::text_or_empty("webSearchRegion", "Web Search Region", 255).template(),
+        SettingSpec::text_or_empty("webSearchTimezone", "Web Search Timezone", 255).template(),
+        SettingSpec::boolean("useSearch", "Use Search"),
+        SettingSpec::one_of("searchMode", "Search Mode", &["auto", "on", "off"]),
+        SettingSpec::boolean("returnCitations", "Return Citations"),
+        SettingSpec::number("maxSearchResults", "Max Search Results", 1.0, 100.0),
+        SettingSpec::any("searchDataSources", "Search Data Sources"),
+        SettingSpec::text_or_empty("searchCountry", "Search Country", 255).template(),
+        SettingSpec::text_or_empty("excludedWebsites", "Excluded Websites", 10_000),
+        SettingSpec::text_or_empty("allowedWebsites", "Allowed Websites", 10_000),
+        SettingSpec::text_or_empty("includedXHandles", "Included X Handles", 1_000),
+        SettingSpec::text_or_empty("excludedXHandles", "Excluded X Handles", 1_000),
+        SettingSpec::number("postFavoriteCount", "Post Favorite Count", 0.0, 1e9),
+        SettingSpec::number("postViewCount", "Post View Count", 0.0, 1e9),
+        SettingSpec::text_or_empty("rssLinks", "RSS Links", 10_000),
+        SettingSpec::boolean("safeSearch", "Safe Search"),
+        SettingSpec::text_or_empty("fromDate", "From Date", 10),
+        SettingSpec::text_or_empty("toDate", "To Date", 10),
+    ])
+    .inputs(&[
+        PortSpec::new("Input", "Any", "for the prompt"),
+        PortSpec::new("Attachment", "Binary", "files for the model").optional(),
+    ])
+    .outputs(&[PortSpec::new("Reply", "Any", "the answer; outputs that are added are its members")])
+    .scopes(&["sre.llm.v1.Inference", "sre.llm.v1.Models", "sre.security.v1.Vault"]);
+
+/// The type.
+pub struct GenAiLlm;
+
+impl Component for GenAiLlm {
+    fn spec(&self) -> &'static ComponentSpec {
+        &SPEC
+    }
+
+    fn process<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
+        async move { or_error(ask(call).await) }.boxed()
+    }
+}
+
+async fn ask(call: Call<'_>) -> Result<Outcome, String> {
+    let template = settings::text(call, "prompt");
+    let rendered = settings::render(call, &template).await.map_err(|error| error.message)?;
+    let model = llm::model(call).await?;
+    if rendered.is_empty() {
+        return Err(EMPTY.to_owned());
+    }
+    let echo = llm::is_echo(&model);
+    if !echo {
+        refuse_files(call, &model)?;
+    }
+    let structured = prompt::custom_outputs(call.node).next().is_some();
+    let format = match parameters::response_format(call) {
+        None if structured => Some(ResponseFormat::Json),
+        asked => asked,
+    };
+    let text = if echo { rendered } else { prompt::with_format(&rendered, call.node) };
+
+    let mut request = GenerateRequest { model: llm::entry_name(&model).to_owned(), ..GenerateRequest::default() };
+    let behavior = &call.context.agent().behavior;
+    if settings::flag(call, "useSystemPrompt") && !behavior.is_empty() {
+        request.messages.push(prompt::message(ChatRole::System, behavior.clone()));
+    }
+    request.messages.push(prompt::message(ChatRole::User, text));
+    request.response_format = format.unwrap_or(ResponseFormat::Unspecified).into();
+    parameters::apply(call, &model, &mut request);
+
+    // The reference puts the details of an error behind it; a provider without any leaves the blank.
+    let response = llm::generate(call, request).await.map_err(|error| format!("{} ", error.message))?;
+    let interruption = answer::interruption(&response);
+    let empty = response.text.is_empty();
+    let reading = if format == Some(ResponseFormat::Json) { Reading::Json } else { Reading::Text };
+    Ok(match interruption {
+        Some(why) if empty => failed_with([("Reply", Value::from(""))], &format!("{why}\n{EMPTY}")),
+        Some(why) => failed_with([("Reply", Value::from(response.text))], &why),
+        None if empty => Outcome::error(EMPTY),
+        None => {
+            let reply = answer::value(&response.text, reading, &model);
+            match answer::reported_error(&reply).filter(|_| reading == Reading::Json) {
+                Some(error) => failed_with([("Reply", reply)], &error),
+                None => one("Reply", reply),
+            }
+        }
+    })
+}
+
+/// Files cannot be handed to models yet, so a call that brings some says so instead of dropping them.
+fn refuse_files(call: Call<'_>, model: &Model) -> Result<(), String> {
+    let inputs = call.node.inputs.iter().filter(|port| InputType::parse(&port.type_name) == InputType::Binary);
+    let mut types = Vec::new();
+    for value in inputs.filter_map(|port| call.get(&port.name)) {
+        media_types(value, &mut types);
+    }
+    if types.is_empty() {
+        return Ok(());
+    }
+    let name = llm::entry_name(model);
+    Err(format!("Model '{name}' does not support the provided file type(s): {}", types.join(", ")))
+}
+
+fn media_types(value: &Value, types: &mut Vec<String>) {
+    let found = match value {
+        Value::Array(items) => return items.iter().for_each(|item| media_types(item, types)),
+        Value::Binary(binary) => binary.mimetype.to_string(),
+        Value::Object(map) => map.get("mimetype").map_or_else(|| "unknown".to_owned(), Value::to_text),
+        _ => return,
+    };
+    if !types.contains(&found) {
+        types.push(found);
+    }
+}

@@ -1,0 +1,51 @@
+//! What the components that call a language model share.
+
+pub(crate) mod answer;
+pub(crate) mod parameters;
+pub(crate) mod prompt;
+pub(crate) mod validation;
+
+use sre_proto::llm::v1::{GenerateRequest, GenerateResponse, Model};
+
+use crate::context::{Call, Chunk, Content, ContextError, Failure};
+
+/// The model where a record names none.
+const DEFAULT_MODEL: &str = "Echo";
+
+/// The provider whose models repeat the prompt: its prompts are not extended, its JSON is always read.
+const ECHO: &str = "echo";
+
+/// The model a component names.
+///
+/// # Errors
+/// The message says that it is not available, if the catalogue does not have it.
+pub(crate) async fn model(call: Call<'_>) -> Result<Model, String> {
+    let name = call.node.text_setting("model").filter(|name| !name.is_empty()).unwrap_or(DEFAULT_MODEL);
+    call.context.model(name).await.map_err(|error| match error.kind {
+        Failure::NotFound => format!("The model '{name}' is not available. Please try a different one."),
+        _ => error.message,
+    })
+}
+
+/// The name under which a model is called.
+pub(crate) fn entry_name(model: &Model) -> &str {
+    model.name.strip_prefix("models/").unwrap_or(&model.name)
+}
+
+pub(crate) fn is_echo(model: &Model) -> bool {
+    model.provider.eq_ignore_ascii_case(ECHO)
+}
+
+/// Calls the model; with `passthrough` its words go on to the watchers as they come.
+pub(crate) async fn generate(call: Call<'_>, request: GenerateRequest) -> Result<GenerateResponse, ContextError> {
+    let passthrough = crate::settings::flag(call, "passthrough");
+    let mut on_chunk = |chunk: Chunk| {
+        if passthrough {
+            match chunk {
+                Chunk::Text(text) => call.context.emit_content(&text, Content::Answer),
+                Chunk::Thinking(text) => call.context.emit_content(&text, Content::Thinking),
+            }
+        }
+    };
+    call.context.generate(request, &mut on_chunk).await
+}

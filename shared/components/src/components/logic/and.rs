@@ -1,0 +1,25 @@
+//! LogicAND: all inputs are set.
+
+use futures::future::{BoxFuture, FutureExt as _};
+use sre_engine::Outcome;
+use sre_engine::spec::{ComponentSpec, Effect};
+
+use super::{OUTPUTS, count, verdict};
+use crate::context::{Call, Component};
+
+static SPEC: ComponentSpec =
+    ComponentSpec::new("LogicAND", "Verified if all inputs are set").effect(Effect::Pure).outputs(OUTPUTS).unchecked();
+
+/// The type.
+pub struct LogicAnd;
+
+impl Component for LogicAnd {
+    fn spec(&self) -> &'static ComponentSpec {
+        &SPEC
+    }
+
+    fn process<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
+        let count = count(call);
+        std::future::ready(verdict(count.set == count.declared)).boxed()
+    }
+}

@@ -1,0 +1,25 @@
+//! LogicOR: at least one input is set.
+
+use futures::future::{BoxFuture, FutureExt as _};
+use sre_engine::Outcome;
+use sre_engine::spec::{ComponentSpec, Effect};
+
+use super::{OUTPUTS, count, verdict};
+use crate::context::{Call, Component};
+
+static SPEC: ComponentSpec =
+    ComponentSpec::new("LogicOR", "Verified if at least one input is set").effect(Effect::Pure).outputs(OUTPUTS).unchecked();
+
+/// The type.
+pub struct LogicOr;
+
+impl Component for LogicOr {
+    fn spec(&self) -> &'static ComponentSpec {
+        &SPEC
+    }
+
+    fn process<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
+        let count = count(call);
+        std::future::ready(verdict(count.set > 0)).boxed()
+    }
+}

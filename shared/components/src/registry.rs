@@ -1,0 +1,199 @@
+//! The component types by name.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use sre_engine::spec::{ComponentSpec, TypeEntry, Types};
+
+use crate::components::logic::{LogicAnd, LogicAtLeast, LogicAtMost, LogicOr, LogicXor};
+use crate::components::settled::Settled;
+use crate::components::{
+    api_call::ApiCall, async_job::Async, await_jobs::Await, enc_dec::FEncDec, gen_ai_llm::GenAiLlm, hash::FHash,
+    json_filter::JsonFilter, prompt_generator::PromptGenerator, sign::FSign, sleep::FSleep, timestamp::FTimestamp,
+};
+use crate::context::Component;
+
+/// The types that execute, one line each. To add a component: its file, and a line here.
+static EXECUTED: &[&dyn Component] = &[
+    &GenAiLlm,
+    &PromptGenerator,
+    &ApiCall,
+    &JsonFilter,
+    &LogicAnd,
+    &LogicOr,
+    &LogicXor,
+    &LogicAtLeast,
+    &LogicAtMost,
+    &Async,
+    &Await,
+    &FSleep,
+    &FHash,
+    &FEncDec,
+    &FSign,
+    &FTimestamp,
+];
+
+/// All type names that agents made for the reference may use; those that are not built yet are known, so
+/// that "not built yet" can be told from "unknown".
+pub const REFERENCE_TYPES: [&str; 51] = [
+    "Component",
+    "Note",
+    "ComponentHost",
+    "APIEndpoint",
+    "APIOutput",
+    "GenAILLM",
+    "PromptGenerator",
+    "LLMPrompt",
+    "LLMAssistant",
+    "Classifier",
+    "VisionLLM",
+    "MultimodalLLM",
+    "ImageGenerator",
+    "AgentPlugin",
+    "GPTPlugin",
+    "OpenAPI",
+    "MCPClient",
+    "ZapierAction",
+    "HuggingFace",
+    "APICall",
+    "TavilyWebSearch",
+    "WebSearch",
+    "ScrapflyWebScrape",
+    "WebScrape",
+    "JSONFilter",
+    "FileStore",
+    "DataSourceIndexer",
+    "DataSourceLookup",
+    "DataSourceCleaner",
+    "MemoryWriteKeyVal",
+    "MemoryReadKeyVal",
+    "MemoryDeleteKeyVal",
+    "MemoryWriteObject",
+    "LogicAND",
+    "LogicOR",
+    "LogicXOR",
+    "LogicAtLeast",
+    "LogicAtMost",
+    "ForEach",
+    "Async",
+    "Await",
+    "FSleep",
+    "FHash",
+    "FEncDec",
+    "FSign",
+    "FTimestamp",
+    "ECMASandbox",
+    "ServerlessCode",
+    "GmailTrigger",
+    "WhatsAppTrigger",
+    "JobSchedulerTrigger",
+];
+
+/// The component types of this build.
+pub struct Registry {
+    types: Vec<Registered>,
+    by_name: HashMap<&'static str, usize>,
+}
+
+struct Registered {
+    component: &'static dyn Component,
+    entry: TypeEntry,
+}
+
+static SETTLED: LazyLock<Vec<Settled>> =
+    LazyLock::new(|| sre_engine::builtin::types().iter().map(Settled).collect());
+
+static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
+    let settled = SETTLED.iter().map(|settled| settled as &'static dyn Component);
+    Registry::of(settled.chain(EXECUTED.iter().copied()))
+});
+
+/// The component types of this build.
+pub fn registry() -> &'static Registry {
+    &REGISTRY
+}
+
+impl Registry {
+    fn of(components: impl Iterator<Item = &'static dyn Component>) -> Self {
+        let types: Vec<_> =
+            components.map(|component| Registered { entry: component.entry(), component }).collect();
+        let names = |at: usize, spec: &'static ComponentSpec| {
+            std::iter::once(spec.name).chain(spec.aliases.iter().copied()).map(move |name| (name, at))
+        };
+        let by_name = types.iter().enumerate().flat_map(|(at, known)| names(at, known.entry.spec)).collect();
+        Self { types, by_name }
+    }
+
+    fn get(&self, type_name: &str) -> Option<&Registered> {
+        self.by_name.get(type_name).and_then(|at| self.types.get(*at))
+    }
+
+    /// The component of a type, by name or alias.
+    pub fn component(&self, type_name: &str) -> Option<&'static dyn Component> {
+        self.get(type_name).map(|known| known.component)
+    }
+
+    /// The declaration of a type, by name or alias.
+    pub fn spec(&self, type_name: &str) -> Option<&'static ComponentSpec> {
+        self.get(type_name).map(|known| known.entry.spec)
+    }
+
+    /// True if the type is built, whatever its name.
+    pub fn built(&self, type_name: &str) -> bool {
+        self.by_name.contains_key(type_name)
+    }
+
+    /// The declarations of all types, in the order of the registry.
+    pub fn specs(&self) -> impl Iterator<Item = &'static ComponentSpec> {
+        self.types.iter().map(|known| known.entry.spec)
+    }
+}
+
+impl Types for Registry {
+    fn lookup(&self, type_name: &str) -> Option<&TypeEntry> {
+        self.get(type_name).map(|known| &known.entry)
+    }
+
+    fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.by_name.keys().copied().collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_of_the_reference() {
+        let reference: HashSet<&str> = REFERENCE_TYPES.into_iter().collect();
+        assert_eq!(reference.len(), REFERENCE_TYPES.len());
+        let declared: usize = registry().specs().map(|spec| 1 + spec.aliases.len()).sum();
+        assert_eq!(declared, registry().by_name.len(), "two types share a name");
+        for name in registry().names() {
+            assert!(reference.contains(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_built_yet_is_known_as_such() {
+        for name in ["FHash", "LLMPrompt", "Note", "Component", "APIOutput", "Await"] {
+            assert!(registry().built(name), "{name}");
+        }
+        assert!(!registry().built("Classifier"));
+        assert!(REFERENCE_TYPES.contains(&"Classifier"));
+    }
+
+    #[test]
+    fn every_type_documents_itself() {
+        for spec in registry().specs() {
+            assert!(!spec.description.is_empty(), "{}", spec.name);
+            for scope in spec.scopes {
+                assert!(scope.starts_with("sre."), "{}: {scope}", spec.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! A context in which everything is in memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use sre_components::egress::{Client, Limits, Policy};
+use sre_components::{
+    AgentInfo, Chunk, Content, Context, ContextError, Failure, JobStatus, JobView, RequestInfo, SecretText,
+};
+use sre_engine::{Binary, Map, RequestData, Value};
+use sre_proto::llm::v1::{GenerateRequest, GenerateResponse, Model};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::driver::Agent;
+use crate::llm;
+
+/// What the runs of a test share.
+pub struct Suite {
+    pub vault: BTreeMap<String, String>,
+    pub http: Client,
+    pub files: Mutex<BTreeMap<String, Binary>>,
+    pub jobs: Mutex<HashMap<String, watch::Receiver<Option<Value>>>>,
+    pub requests: Mutex<Vec<GenerateRequest>>,
+    pub content: Mutex<String>,
+    pub slept: Mutex<Vec<Duration>>,
+    job_serial: AtomicUsize,
+    tasks: Mutex<tokio::task::JoinSet<()>>,
+}
+
+impl Suite {
+    pub fn new(allow: &[String]) -> Arc<Self> {
+        let vault = [("my-key", "Hello vault"), ("openai", "sk-local-dummy"), ("mock", "sk-local-dummy")];
+        Arc::new(Self {
+            vault: vault.map(|(key, secret)| (key.to_owned(), secret.to_owned())).into(),
+            http: Client::new(Policy::new(allow).unwrap(), Limits::default()).unwrap(),
+            files: Mutex::default(),
+            jobs: Mutex::default(),
+            requests: Mutex::default(),
+            content: Mutex::default(),
+            slept: Mutex::default(),
+            job_serial: AtomicUsize::new(1),
+            tasks: Mutex::default(),
+        })
+    }
+}
+
+/// One activation's way out.
+pub struct TestContext {
+    agent: Agent,
+    info: AgentInfo,
+    request: RequestInfo,
+    cancelled: CancellationToken,
+}
+
+impl TestContext {
+    pub fn new(agent: Agent) -> Self {
+        let info = AgentInfo {
+            id: "lone".into(),
+            name: "teams/default/agents/lone".into(),
+            team: "default".into(),
+            behavior: agent.plan.identity().behavior.clone(),
+            variables: Map::new(),
+        };
+        Self { agent, info, request: RequestInfo::default(), cancelled: CancellationToken::new() }
+    }
+}
+
+#[async_trait]
+impl Context for TestContext {
+    fn agent(&self) -> &AgentInfo {
+        &self.info
+    }
+
+    fn run_id(&self) -> &str {
+        "run"
+    }
+
+    fn session_id(&self) -> &str {
+        "session"
+    }
+
+    fn request(&self) -> &RequestInfo {
+        &self.request
+    }
+
+    fn idempotency_key(&self) -> String {
+        "key".into()
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + Duration::from_secs(30)
+    }
+
+    fn cancelled(&self) -> CancellationToken {
+        self.cancelled.clone()
+    }
+
+    async fn secret(&self, key: &str) -> Result<SecretText, ContextError> {
+        let secret = self.agent.suite.vault.get(key);
+        let missing = || ContextError::new(Failure::NotFound, format!("Vault key '{key}' not found"));
+        secret.map(|text| SecretText::new(key, text.clone())).ok_or_else(missing)
+    }
+
+    async fn generate(
+        &self,
+        request: GenerateRequest,
+        on_chunk: &mut (dyn FnMut(Chunk) + Send),
+    ) -> Result<GenerateResponse, ContextError> {
+        self.agent.suite.requests.lock().push(request.clone());
+        llm::generate(&request, on_chunk)
+    }
+
+    async fn model(&self, name: &str) -> Result<Model, ContextError> {
+        llm::model(name)
+    }
+
+    fn http(&self) -> &Client {
+        &self.agent.suite.http
+    }
+
+    async fn store_temp(&self, binary: &Binary) -> Result<Value, ContextError> {
+        let url = format!("smythfs://default.team/lone/_temp/{}", binary.name);
+        self.agent.suite.files.lock().insert(url.clone(), binary.clone());
+        let mut file = binary.members();
+        file.insert("url".into(), Value::from(url));
+        Ok(Value::object(file))
+    }
+
+    async fn read_file(&self, uri: &str) -> Result<Binary, ContextError> {
+        let file = self.agent.suite.files.lock().get(uri).cloned();
+        file.ok_or_else(|| ContextError::new(Failure::Denied, "Access Denied"))
+    }
+
+    async fn start_job(&self, component_id: &str, input: Map) -> Result<String, ContextError> {
+        let suite = &self.agent.suite;
+        let id = format!("{component_id}-JOB{}", suite.job_serial.fetch_add(1, Ordering::SeqCst));
+        let entry = self.agent.plan.fork(component_id).unwrap();
+        let (done, seen) = watch::channel(None);
+        suite.jobs.lock().insert(id.clone(), seen);
+        let (agent, job_id) = (self.agent.clone(), id.clone());
+        suite.tasks.lock().spawn(async move {
+            let answer = Box::pin(agent.run(entry, RequestData::default(), job_id, input)).await;
+            done.send_replace(Some(Value::from(answer)));
+        });
+        Ok(id)
+    }
+
+    async fn await_jobs(&self, ids: &[String], count: usize, max: Duration) -> Result<Vec<JobView>, ContextError> {
+        let known = |id: &String| self.agent.suite.jobs.lock().get(id).cloned();
+        let until = Instant::now() + max;
+        loop {
+            let jobs: Vec<_> = ids.iter().map(|id| (id.clone(), known(id))).collect();
+            let views: Vec<JobView> = jobs.iter().map(|(id, job)| view(id, job.as_ref())).collect();
+            let pending = views.iter().filter(|job| job.status == JobStatus::Pending).count();
+            if pending == 0 || views.len() - pending >= count {
+                return Ok(views);
+            }
+            let waits = jobs.into_iter().filter_map(|(_, job)| job).filter(|job| job.borrow().is_none());
+            let waits = waits.map(|mut job| Box::pin(async move { job.changed().await.ok() }));
+            tokio::select! {
+                _ = futures::future::select_all(waits) => {}
+                () = tokio::time::sleep_until(until) => return Ok(views),
+            }
+        }
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        self.agent.suite.slept.lock().push(duration);
+        tokio::time::sleep(duration).await;
+    }
+
+    fn emit_content(&self, text: &str, content: Content) {
+        if content == Content::Answer {
+            self.agent.suite.content.lock().push_str(text);
+        }
+    }
+
+    fn log(&self, _level: tracing::Level, _message: &str) {}
+}
+
+fn view(id: &str, job: Option<&watch::Receiver<Option<Value>>>) -> JobView {
+    let output = job.and_then(|job| job.borrow().clone());
+    let status = match (job, &output) {
+        (None, _) => JobStatus::Unknown,
+        (_, None) => JobStatus::Pending,
+        (_, Some(_)) => JobStatus::Done,
+    };
+    JobView { id: id.to_owned(), status, output }
+}

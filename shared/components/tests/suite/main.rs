@@ -1,0 +1,9 @@
+//! Components executed as a run executes them: through the engine, with a context of this process.
+
+mod api_call;
+mod context;
+mod driver;
+mod llm;
+mod mock_http;
+mod vectors;
+mod workflows;
