@@ -1,6 +1,7 @@
 //! The bounded queue and its shipper.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -29,21 +30,26 @@ pub struct AuditSink(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     role: Role,
-    capacity: usize,
     queue: mpsc::Sender<AuditRecord>,
     receiver: Mutex<Option<mpsc::Receiver<AuditRecord>>>,
-    /// Told when a batch was shipped.
+    /// Records that were taken in and are not stored yet, in the queue or in a batch under way.
+    unstored: AtomicUsize,
+    /// Told when a batch was stored.
     shipped: Notify,
     outboxes: Mutex<Vec<Store>>,
 }
 
 /// A place in the queue.
 #[derive(Debug)]
-pub(crate) struct Place(mpsc::OwnedPermit<AuditRecord>);
+pub(crate) struct Place {
+    permit: mpsc::OwnedPermit<AuditRecord>,
+    sink: AuditSink,
+}
 
 impl Place {
     pub(crate) fn fill(self, record: AuditRecord) {
-        self.0.send(record);
+        self.sink.0.unstored.fetch_add(1, Ordering::AcqRel);
+        self.permit.send(record);
     }
 }
 
@@ -52,9 +58,9 @@ impl AuditSink {
         let (queue, receiver) = mpsc::channel(capacity);
         Self(Arc::new(Inner {
             role,
-            capacity,
             queue,
             receiver: Mutex::new(Some(receiver)),
+            unstored: AtomicUsize::new(0),
             shipped: Notify::new(),
             outboxes: Mutex::default(),
         }))
@@ -62,12 +68,13 @@ impl AuditSink {
 
     /// Takes a place for a record that must not go missing; refused when the queue is full.
     pub(crate) fn reserve(&self) -> Result<Place, Status> {
-        self.0.queue.clone().try_reserve_owned().map(Place).map_err(|_| super::full())
+        let permit = self.0.queue.clone().try_reserve_owned().map_err(|_| super::full())?;
+        Ok(Place { permit, sink: self.clone() })
     }
 
     /// Records a refusal. The call is refused whether or not there is room, so a full queue only counts.
     pub(crate) fn denied(&self, record: AuditRecord) {
-        if self.0.queue.try_send(record).is_err() {
+        if self.record(record).is_err() {
             metrics::counter!("sre_audit_denials_dropped_total", "role" => self.0.role.name()).increment(1);
         }
     }
@@ -77,9 +84,9 @@ impl AuditSink {
         self.reserve().map(|place| place.fill(record))
     }
 
-    /// How many records wait.
+    /// How many records are not stored yet.
     pub fn waiting(&self) -> usize {
-        self.0.capacity - self.0.queue.capacity()
+        self.0.unstored.load(Ordering::Acquire)
     }
 
     /// Waits until the queue is empty, or for so long. Returns whether it is.
@@ -104,7 +111,7 @@ impl AuditSink {
         let (mut sequence, mut previous) = (0_i64, [0_u8; 32]);
         let mut batch = Vec::new();
         loop {
-            // Records stay in the queue, and count against its bound, until their batch is stored.
+            // At most one batch is under way; the queue behind it is bounded.
             if batch.is_empty() {
                 let Some(first) = receiver.recv().await else { return };
                 batch.push(first);
@@ -121,6 +128,7 @@ impl AuditSink {
             }
             match write(&security, batch.clone()).await {
                 Ok(_) => {
+                    self.0.unstored.fetch_sub(batch.len(), Ordering::AcqRel);
                     batch.clear();
                     self.0.shipped.notify_waiters();
                 }

@@ -113,7 +113,7 @@ macro_rules! durations {
 
 durations! {
     /// How long a unary call may take that states no deadline.
-    default = default_ms,
+    unary = default_ms,
     /// How long a TLS handshake may take.
     handshake = handshake_ms,
     /// How long opening a connection may take.

@@ -105,7 +105,7 @@ impl Service<Request<Body>> for Link {
         }
         let deadline = self.inner.prepare(&mut request);
         if let Some(local) = self.inner.process.switchboard.get(self.inner.to) {
-            request.extensions_mut().insert(sre_identity::link_extension(&self.inner.identity));
+            request.extensions_mut().insert(sre_identity::link_extension(&self.inner.identity.svid()));
             return local.serve_link(request, deadline);
         }
         let inner = Arc::clone(&self.inner);
@@ -123,7 +123,7 @@ impl Inner {
         let current = CallContext::current();
         let inherited = current.as_ref().and_then(|call| call.deadline);
         let given = [own, inherited].into_iter().flatten().min();
-        let deadline = given.or_else(|| (!streams).then(|| now + self.process.config.deadlines.default()));
+        let deadline = given.or_else(|| (!streams).then(|| now + self.process.config.deadlines.unary()));
         let headers = request.headers_mut();
         if !headers.contains_key(TRACEPARENT) {
             let trace = crate::telemetry::propagation::outgoing(current);
@@ -140,11 +140,11 @@ impl Inner {
     async fn call(&self, mut request: Request<Body>, deadline: Option<Instant>) -> Response<Body> {
         // A role of this process that is still starting is waited for, within the call's deadline.
         if self.process.switchboard.is_planned(self.to) {
-            let until = deadline.unwrap_or_else(|| Instant::now() + self.process.config.deadlines.default());
+            let until = deadline.unwrap_or_else(|| Instant::now() + self.process.config.deadlines.unary());
             let Ok(local) = tokio::time::timeout_at(until, self.process.switchboard.wait(self.to)).await else {
                 return errors::role_unavailable(self.to, "", "it is still starting in this process").into_http();
             };
-            request.extensions_mut().insert(sre_identity::link_extension(&self.identity));
+            request.extensions_mut().insert(sre_identity::link_extension(&self.identity.svid()));
             let Ok(response) = local.serve_link(request, deadline).await;
             return response;
         }

@@ -57,7 +57,7 @@ impl RoleServer {
         };
         Arc::new(Self {
             role,
-            default_deadline: config.deadlines.default(),
+            default_deadline: config.deadlines.unary(),
             over_tls: layered(Source::Tls),
             over_link: layered(Source::Link),
             calls: Gate::new(config.limits.concurrent(role)),

@@ -1,0 +1,213 @@
+//! The start of a process's roles.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use sre_identity::layer::{Refusal, RefusalObserver};
+use sre_identity::{SvidSource, TokenVerifier};
+use sre_proto::AuditMode;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use super::{RoleStart, Running};
+use crate::accounts::Accounts;
+use crate::audit::{self, AuditSink};
+use crate::authorizer::Authorizer;
+use crate::config::Config;
+use crate::first_start::Identities;
+use crate::host::{Host, Inner};
+use crate::link::Link;
+use crate::process::Process;
+use crate::readiness::{ReadyGuard, Readiness};
+use crate::role::Role;
+use crate::server::health;
+use crate::server::listener::{self, RoleListener};
+use crate::server::role_server::RoleServer;
+use crate::{admin, endpoints, keys, telemetry};
+
+/// A role while it starts.
+struct Starting {
+    start: RoleStart,
+    host: Host,
+    verifier: TokenVerifier,
+    guard: ReadyGuard,
+}
+
+/// Starts roles with identities that are given.
+pub(crate) async fn start(
+    roles: Vec<RoleStart>,
+    config: Arc<Config>,
+    sources: Vec<(Role, Arc<SvidSource>)>,
+    identities: Option<Identities>,
+    telemetry: telemetry::Guard,
+) -> anyhow::Result<Running> {
+    let names: Vec<Role> = roles.iter().map(|start| start.role).collect();
+    let process = Process::new(Arc::clone(&config), &names);
+    let mut running = Running::new(Arc::clone(&process), telemetry);
+    let started = start_all(&process, &mut running, roles, sources, identities).await;
+    match started {
+        Ok(()) => Ok(running),
+        Err(error) => {
+            running.shutdown().await;
+            Err(error)
+        }
+    }
+}
+
+async fn start_all(
+    process: &Arc<Process>,
+    running: &mut Running,
+    roles: Vec<RoleStart>,
+    sources: Vec<(Role, Arc<SvidSource>)>,
+    identities: Option<Identities>,
+) -> anyhow::Result<()> {
+    let config = &process.config;
+    std::fs::create_dir_all(&config.data_dir)
+        .with_context(|| format!("data_dir {} cannot be created", config.data_dir.display()))?;
+    let mut starting = Vec::new();
+    for start in roles {
+        let role = start.role;
+        let source = sources.iter().find(|(known, _)| *known == role).map(|(_, source)| Arc::clone(source));
+        let source = source.with_context(|| format!("{role} has no identity"))?;
+        starting.push(role_host(process, start, source));
+    }
+    for role in &starting {
+        running.add_host(role.host.clone());
+    }
+    if let Some(identities) = identities {
+        let wake = Arc::clone(&running.reload);
+        process.tasks.spawn("certificates", identities.keep_fresh(sources, wake));
+    }
+    admin_port(process, running).await?;
+    // All at once: roles call each other while they start.
+    let mut serving = JoinSet::new();
+    for role in starting {
+        let process = Arc::clone(process);
+        serving.spawn(async move {
+            let name = role.host.role();
+            let deadline = process.config.deadlines.start();
+            let served = tokio::time::timeout(deadline, serve(process, role)).await;
+            served
+                .unwrap_or_else(|_| Err(anyhow::anyhow!("did not start within {deadline:?}")))
+                .with_context(|| format!("role {name} cannot start"))
+        });
+    }
+    while let Some(served) = serving.join_next().await {
+        let (server, guard) = served??;
+        running.add_server(server);
+        drop(guard);
+    }
+    let addresses = process.addresses.lock().clone();
+    if !addresses.is_empty() {
+        endpoints::write(&config.data_dir, &addresses)
+            .with_context(|| endpoints::path(&config.data_dir).display().to_string())?;
+    }
+    running.ready(config.deadlines.start()).await
+}
+
+fn role_host(process: &Arc<Process>, start: RoleStart, identity: Arc<SvidSource>) -> Starting {
+    let (role, config) = (start.role, &process.config);
+    let links = Role::ALL.map(|to| Link::new(process, &identity, to));
+    let security = links[Role::Security.index()].clone();
+    let verifier = TokenVerifier::new(identity.patterns().trust_domain());
+    let audit = AuditSink::new(role, config.limits.max_audit_queue);
+    let accounts = Accounts::new(security.clone(), &config.security.deployment_admins);
+    let authorizer = Authorizer::new(accounts.clone(), audit.clone(), verifier.clone());
+    let readiness = Readiness::default();
+    let guard = readiness.guard("start");
+    process.tasks.spawn("keys", keys::refresh(security.clone(), verifier.clone(), config.deadlines.key_refresh()));
+    process.tasks.spawn("audit", audit.clone().ship(security.clone()));
+    let host = Host {
+        inner: Arc::new(Inner {
+            process: Arc::clone(process),
+            role,
+            identity,
+            links,
+            tokens: crate::Tokens::new(security),
+            authorizer,
+            accounts,
+            audit,
+            readiness,
+        }),
+    };
+    Starting { start, host, verifier, guard }
+}
+
+/// Starts one role: its services, its layers, its listener.
+async fn serve(process: Arc<Process>, starting: Starting) -> anyhow::Result<(Arc<RoleServer>, ReadyGuard)> {
+    let Starting { start, host, verifier, guard } = starting;
+    let role = start.role;
+    let listener = listen(&process, role).await?;
+    let routes = (start.start)(host.clone()).await?;
+    let (routes, follow) = health::add(routes, role, &process.config, host.inner.readiness.clone())?;
+    process.tasks.spawn("health", follow);
+    let server = RoleServer::new(
+        role,
+        &process.config,
+        routes,
+        &verifier,
+        &refusals(host.audit()),
+        process.shutdown.clone(),
+    );
+    process.switchboard.connect(role, Arc::clone(&server) as _);
+    if let Some(listener) = listener {
+        process.addresses.lock().insert(role.name().to_owned(), listener.local_addr()?);
+        let accepting = RoleListener::new(role, &process, host.identity(), Arc::clone(&server))?;
+        process.tasks.spawn_to_end("accept", accepting.accept(listener));
+    }
+    tracing::debug!(%role, "started");
+    Ok((server, guard))
+}
+
+/// The role's socket, bound before the role starts: who cannot listen need not try. None where everybody who
+/// may call is in this process.
+async fn listen(process: &Process, role: Role) -> anyhow::Result<Option<TcpListener>> {
+    let config = &process.config;
+    let configured = config.listen.of(role);
+    let is_whole_suite = Role::ALL.into_iter().all(|role| process.switchboard.is_planned(role));
+    if configured.is_none() && role != Role::Edge && is_whole_suite {
+        return Ok(None);
+    }
+    let wanted = configured.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let previous = endpoints::previous(&config.data_dir, role.name());
+    listener::bind(wanted, previous, role.name()).await.map(Some)
+}
+
+async fn admin_port(process: &Arc<Process>, running: &Running) -> anyhow::Result<()> {
+    let config = &process.config.admin;
+    if !config.enabled {
+        return Ok(());
+    }
+    let listener = listener::bind(config.listen, None, "admin").await?;
+    process.addresses.lock().insert(admin_name(running), listener.local_addr()?);
+    let roles = Arc::new(running.readiness());
+    process.tasks.spawn_to_end("admin", admin::serve(listener, roles, process.shutdown.clone()));
+    Ok(())
+}
+
+/// `admin`, or with the roles where they are not the whole suite: processes on one machine have one each.
+fn admin_name(running: &Running) -> String {
+    let roles: Vec<&str> = running.readiness().iter().map(|(role, _)| role.name()).collect();
+    match roles.len() {
+        count if count == Role::ALL.len() => "admin".to_owned(),
+        _ => format!("admin-{}", roles.join("-")),
+    }
+}
+
+/// Refusals of the layer are audited like those of handlers.
+fn refusals(audit: &AuditSink) -> RefusalObserver {
+    let audit = audit.clone();
+    Arc::new(move |refusal: Refusal| {
+        let audited = refusal.policy.is_some_and(|policy| policy.audit != AuditMode::None);
+        if audited {
+            audit.denied(audit::record(&refusal.path, refusal.peer.as_ref(), Some(refusal.reason)));
+        }
+    })
+}
+
+/// Addresses by role or door.
+pub(super) fn addresses(process: &Process) -> BTreeMap<String, SocketAddr> {
+    process.addresses.lock().clone()
+}
