@@ -37,3 +37,9 @@ impl std::fmt::Debug for Clock {
 pub fn millis(duration: Duration) -> Millis {
     Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
 }
+
+/// As contracts carry it.
+pub fn timestamp(millis: Millis) -> prost_types::Timestamp {
+    let nanos = i32::try_from(millis.rem_euclid(1000) * 1_000_000).unwrap_or_default();
+    prost_types::Timestamp { seconds: millis.div_euclid(1000), nanos }
+}

@@ -1,1 +1,61 @@
-//! sre-io.
+//! The role `io`: files and named key-value stores.
+//!
+//! Read in this order: [`storage`] (files: an index in the store, bytes in a backend), [`nkv`] (values),
+//! [`basis`] (how a decision and the change it allows become one), [`rescue`] (errors to statuses).
+
+pub mod basis;
+pub mod clock;
+pub mod error;
+pub mod nkv;
+mod request;
+mod rescue;
+mod schema;
+pub mod storage;
+pub mod usage;
+
+use std::time::Duration;
+
+use anyhow::Context;
+use sre_proto::io::v1::nkv_server::NkvServer;
+use sre_proto::io::v1::storage_server::StorageServer;
+use sre_service::Host;
+use tokio::time::MissedTickBehavior;
+use tonic::service::Routes;
+
+use clock::Clock;
+use nkv::{Namespaces, NkvService};
+use storage::{Files, StorageService, connectors};
+
+/// How often what nobody can see any more is removed.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Starts the role: opens its store and its backend, and gives its gRPC routes.
+pub async fn start(host: Host) -> anyhow::Result<Routes> {
+    nkv::check_backend(host.config())?;
+    let entry = host.config().connectors.default_of("storage").cloned();
+    let data_dir = host.data_dir().to_owned();
+    let objects = tokio::task::spawn_blocking(move || connectors::open(entry.as_ref(), &data_dir))
+        .await
+        .context("opening the storage backend")??;
+    let store = host.store(schema::MIGRATIONS).await?;
+    let files = Files::new(store.clone(), objects, Clock::system());
+    let namespaces = Namespaces::new(store, Clock::system());
+    host.spawn("io sweeper", sweep(files.clone(), namespaces.clone()));
+    let routes = Routes::new(StorageServer::new(StorageService::new(host.clone(), files)))
+        .add_service(NkvServer::new(NkvService::new(host, namespaces)));
+    Ok(routes.prepare())
+}
+
+async fn sweep(files: Files, namespaces: Namespaces) {
+    let mut ticks = tokio::time::interval(SWEEP_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = files.sweep().await {
+            tracing::warn!(%error, "sweeping files failed; it goes on with the next sweep");
+        }
+        if let Err(error) = namespaces.sweep().await {
+            tracing::warn!(%error, "sweeping values failed; it goes on with the next sweep");
+        }
+    }
+}

@@ -28,6 +28,14 @@ pub const TEAM_QUOTA: Quota = Quota { items: 1_000_000, bytes: 2 << 30 };
 const PAGE_BYTES: usize = 2 << 20;
 const SWEEP_BATCH: u32 = 500;
 
+/// Refuses a configuration that names another backend than the service's own store.
+pub fn check_backend(config: &sre_service::Config) -> anyhow::Result<()> {
+    match config.connectors.default_of("nkv").map(sre_service::config::ConnectorEntry::canonical) {
+        None | Some("local" | "memory" | "embedded") => Ok(()),
+        Some(other) => anyhow::bail!("nkv connector {other} is not built: use local"),
+    }
+}
+
 /// The namespaces of all teams.
 #[derive(Clone)]
 pub struct Namespaces {

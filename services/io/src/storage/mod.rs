@@ -5,10 +5,12 @@
 
 pub mod connectors;
 mod index;
+mod message;
 mod mimetype;
 mod name;
 mod service;
 mod stray;
+mod stream;
 mod sweeper;
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,7 @@ use sre_store::Store;
 
 pub use index::FileRow;
 pub use name::{FileName, FolderName, NameError, Owner, Scope};
+pub use mimetype::is_valid as is_mimetype;
 pub use service::StorageService;
 pub use upload::{Source, Upload};
 

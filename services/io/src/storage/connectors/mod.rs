@@ -5,10 +5,12 @@ mod local;
 #[cfg(test)]
 mod tests;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use sre_service::config::ConnectorEntry;
 
 pub use local::LocalObjects;
 
@@ -63,6 +65,20 @@ pub enum ObjectError {
         #[source]
         source: Arc<std::io::Error>,
     },
+}
+
+/// The registry: opens the backend that the configuration names, the local folder where it names none.
+pub fn open(entry: Option<&ConnectorEntry>, data_dir: &Path) -> anyhow::Result<Arc<dyn ObjectStore>> {
+    match entry.map_or("local", ConnectorEntry::canonical) {
+        "local" => {
+            let folder = entry.and_then(|entry| entry.settings.get("folder")).and_then(|folder| folder.as_str());
+            let folder = folder.map_or_else(|| data_dir.join("objects"), PathBuf::from);
+            let objects = LocalObjects::open(&folder)
+                .map_err(|error| anyhow::anyhow!("storage folder {}: {error}", folder.display()))?;
+            Ok(Arc::new(objects))
+        }
+        other => anyhow::bail!("storage connector {other} is not built: use local"),
+    }
 }
 
 /// A backend of objects.

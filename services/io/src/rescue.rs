@@ -1,0 +1,46 @@
+//! The one table from this service's errors to statuses. Internal causes are logged under an id; the client
+//! gets the id.
+
+use sre_proto::error::{self, Reason, with_metadata};
+use sre_store::{ErrorKind, StoreError};
+use tonic::{Code, Status};
+
+use crate::error::IoError;
+
+impl From<IoError> for Status {
+    fn from(failed: IoError) -> Self {
+        let message = failed.to_string();
+        let (code, reason) = match failed {
+            IoError::NotFound(_) => (Code::NotFound, Reason::NotFound),
+            IoError::AclChanged | IoError::OtherVersion => (Code::Aborted, Reason::VersionConflict),
+            IoError::Exists => (Code::AlreadyExists, Reason::AlreadyExists),
+            IoError::Invalid { field, message } => return error::invalid_argument(field, message),
+            IoError::TooLarge { .. } => (Code::ResourceExhausted, Reason::TooLarge),
+            IoError::Quota { .. } => (Code::ResourceExhausted, Reason::QuotaExceeded),
+            IoError::Interrupted(_) => (Code::Aborted, Reason::Cancelled),
+            IoError::Store(error) => return store(&error),
+            IoError::Object(error) => return internal(&error.to_string()),
+        };
+        error::status(code, reason, message)
+    }
+}
+
+fn store(failed: &StoreError) -> Status {
+    match failed.kind() {
+        ErrorKind::Overloaded | ErrorKind::Busy => {
+            error::status(Code::ResourceExhausted, Reason::Overloaded, failed.to_string())
+        }
+        ErrorKind::Closed => {
+            let message = "the service is stopping: try again";
+            error::status(Code::Unavailable, Reason::BackendUnavailable, message)
+        }
+        _ => internal(&failed.to_string()),
+    }
+}
+
+fn internal(cause: &str) -> Status {
+    let error_id = sre_proto::ids::new_uuid().to_string();
+    tracing::error!(error_id, cause, "internal error");
+    let message = format!("internal error {error_id}: look for this id in the log");
+    with_metadata(Code::Internal, Reason::Internal, message, [("error_id", error_id)])
+}
