@@ -1,5 +1,68 @@
-//! Memory: the run journal, conversations, and the cache.
+//! The memory service: the run journal, conversations, and the cache.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sre_proto::memory::v1::cache_server::CacheServer;
+use sre_proto::memory::v1::llm_context_server::LlmContextServer;
+use sre_proto::memory::v1::runtime_context_server::RuntimeContextServer;
+use sre_service::{Config, Host};
+use tonic::service::Routes;
 
 pub mod cache;
 pub mod llm_context;
 pub mod runtime_context;
+
+use cache::{CacheService, CacheSettings, Entries};
+use llm_context::LlmContextService;
+use runtime_context::{
+    JournalSettings, MIGRATIONS, RuntimeContext, RuntimeContextService, SqliteJournal, SystemClock,
+};
+
+/// Messages are cut at the suite's limit by the server; one more MiB leaves room for what is around a value
+/// of 4 MiB.
+const MESSAGE_BYTES: usize = 5 << 20;
+
+/// Starts the service: opens its store, starts the housekeeping, gives its routes.
+pub async fn start(host: Host) -> anyhow::Result<Routes> {
+    let settings = Arc::new(journal_settings(host.config()));
+    let clock = Arc::new(SystemClock);
+    let store = host.store(MIGRATIONS).await?;
+    let journal = Arc::new(SqliteJournal::new(store, clock.clone(), Arc::clone(&settings)));
+    let blobs = host.data_dir().join("blobs");
+    let context = RuntimeContext::open(journal, &blobs, clock, settings, host.draining()).await?;
+    host.spawn("journal: wake what is due", context.clone().wake_due());
+    host.spawn("journal: sweep", context.clone().sweep());
+
+    let entries = Entries::new(cache_settings(host.config()));
+    let cache = CacheService::new(entries, host.authorizer().clone());
+    let runtime = RuntimeContextServer::new(RuntimeContextService::new(context));
+    Ok(Routes::new(runtime.max_decoding_message_size(MESSAGE_BYTES))
+        .add_service(LlmContextServer::new(LlmContextService))
+        .add_service(CacheServer::new(cache).max_decoding_message_size(MESSAGE_BYTES))
+        .prepare())
+}
+
+fn journal_settings(config: &Config) -> JournalSettings {
+    let journal = &config.journal;
+    JournalSettings {
+        session_ttl: journal.session_ttl(),
+        closed_runs: journal.retention(),
+        closed_jobs: journal.jobs_retention(),
+        sweep_interval: journal.sweep_interval(),
+        summaries_per_second: journal.summary_rate_cap,
+        summaries_burst: journal.summary_rate_cap.saturating_mul(10),
+        hint_repeat: journal.claim_interval(),
+        ..JournalSettings::default()
+    }
+}
+
+fn cache_settings(config: &Config) -> CacheSettings {
+    let cache = &config.cache;
+    CacheSettings {
+        max_bytes: cache.max_bytes,
+        max_value_bytes: cache.max_entry_bytes,
+        default_ttl: Duration::from_millis(cache.default_ttl_ms),
+        ..CacheSettings::default()
+    }
+}
