@@ -1,0 +1,316 @@
+//! `sre.security.v1.Account` over gRPC.
+
+use sre_identity::{Caller, Candidate};
+use sre_proto::security::v1 as pb;
+use sre_proto::security::v1::account_server;
+use sre_service::Host;
+use tonic::{Request, Response, Status};
+
+use super::settings::{self, Setting};
+use super::teams::{self, Team};
+use super::{Membership, Principal, TeamRole, members, names};
+use crate::audit::entry::Entry;
+use crate::error::Error;
+use crate::moment::Moment;
+use crate::page::Page;
+use crate::state::State;
+
+/// The adapter.
+pub struct AccountService {
+    host: Host,
+    state: State,
+}
+
+impl AccountService {
+    /// Over the role's store.
+    pub fn new(host: Host, state: State) -> Self {
+        Self { host, state }
+    }
+}
+
+#[tonic::async_trait]
+impl account_server::Account for AccountService {
+    async fn resolve_principal(
+        &self,
+        request: Request<pb::ResolvePrincipalRequest>,
+    ) -> Result<Response<pb::Principal>, Status> {
+        let candidate = candidate("candidate", request.into_inner().candidate.as_ref())?;
+        let known = self.state.resolve(&candidate).await?;
+        Ok(Response::new(principal(&candidate, known.as_deref())))
+    }
+
+    async fn register_agent(
+        &self,
+        request: Request<pb::RegisterAgentRequest>,
+    ) -> Result<Response<pb::Principal>, Status> {
+        let entry = Entry::of_call(&request)?;
+        let request = request.into_inner();
+        let agent = agent(&request.agent)?;
+        let entry =
+            entry.of_team(&request.team).on(format!("teams/{}/agents/{}", request.team, request.agent));
+        let (who, now) = (agent.clone(), Moment::now());
+        let known = self
+            .state
+            .write(move |tx| {
+                let known = super::register_agent(tx, &who, &request.team, now)?;
+                entry.write(tx)?;
+                Ok(known)
+            })
+            .await?;
+        self.state.forget(&agent).await;
+        Ok(Response::new(principal(&agent, Some(&known))))
+    }
+
+    async fn unregister_agent(
+        &self,
+        request: Request<pb::UnregisterAgentRequest>,
+    ) -> Result<Response<()>, Status> {
+        let agent = agent(&request.get_ref().agent)?;
+        let home = self.state.resolve(&agent).await?.map(|known| known.home_team.clone()).unwrap_or_default();
+        let entry = Entry::of_call(&request)?.of_team(&home).on(format!("agents/{}", agent.id()));
+        self.state.end_agent(agent.clone(), move |tx| entry.write(tx)).await?;
+        self.host.accounts().forget(&agent).await;
+        Ok(Response::new(()))
+    }
+
+    async fn get_self(
+        &self,
+        request: Request<pb::GetSelfRequest>,
+    ) -> Result<Response<pb::Principal>, Status> {
+        let caller = Caller::of(request.extensions())?.clone();
+        self.host.authorizer().check(&caller, request.get_ref(), None).await?.record_now();
+        let candidate = caller.require_candidate()?;
+        let known = self.state.resolve(candidate).await?;
+        Ok(Response::new(principal(candidate, known.as_deref())))
+    }
+
+    async fn list_teams(
+        &self,
+        request: Request<pb::ListTeamsRequest>,
+    ) -> Result<Response<pb::ListTeamsResponse>, Status> {
+        let caller = Caller::of(request.extensions())?.clone();
+        let request = request.into_inner();
+        self.host.authorizer().check(&caller, &request, None).await?.record_now();
+        let who = caller.require_candidate()?.clone();
+        let page = Page::read(request.page_size, &request.page_token)?;
+        let (rows, next_page_token) = self.state.read(move |conn| teams::list_of(conn, &who, &page)).await?;
+        Ok(Response::new(pb::ListTeamsResponse {
+            teams: rows.into_iter().map(team).collect(),
+            next_page_token,
+        }))
+    }
+
+    async fn get_team(&self, request: Request<pb::GetTeamRequest>) -> Result<Response<pb::Team>, Status> {
+        let caller = Caller::of(request.extensions())?.clone();
+        let mut request = request.into_inner();
+        request.name = self.host.authorizer().resolve_name(&caller, &request.name).await?;
+        self.host.authorizer().check(&caller, &request, None).await?.record_now();
+        let id = names::team("name", &request.name)?;
+        let found = self.state.read(move |conn| teams::get(conn, &id)).await?;
+        Ok(Response::new(team(found.ok_or(Error::NotFound(request.name))?)))
+    }
+
+    async fn create_team(
+        &self,
+        request: Request<pb::CreateTeamRequest>,
+    ) -> Result<Response<pb::Team>, Status> {
+        let caller = Caller::of(request.extensions())?.clone();
+        let request = request.into_inner();
+        let granted = self.host.authorizer().check(&caller, &request, None).await?;
+        let admin = caller.require_candidate()?.clone();
+        let asked = request.team.unwrap_or_default();
+        let new = Team {
+            display_name: if asked.display_name.is_empty() {
+                request.team_id.clone()
+            } else {
+                asked.display_name
+            },
+            id: request.team_id,
+            organization: asked.organization,
+            created: Moment::now(),
+        };
+        let (row, who) = (new.clone(), admin.clone());
+        self.state
+            .write(move |tx| {
+                teams::create(tx, &row, &who)?;
+                Ok(granted.record(tx)?)
+            })
+            .await?;
+        self.state.forget(&admin).await;
+        Ok(Response::new(team(new)))
+    }
+
+    async fn list_members(
+        &self,
+        request: Request<pb::ListMembersRequest>,
+    ) -> Result<Response<pb::ListMembersResponse>, Status> {
+        let caller = Caller::of(request.extensions())?.clone();
+        let mut request = request.into_inner();
+        request.parent = self.host.authorizer().resolve_name(&caller, &request.parent).await?;
+        self.host.authorizer().check(&caller, &request, None).await?.record_now();
+        let id = names::team("parent", &request.parent)?;
+        let page = Page::read(request.page_size, &request.page_token)?;
+        let (rows, next_page_token) = self.state.read(move |conn| members::list(conn, &id, &page)).await?;
+        Ok(Response::new(pb::ListMembersResponse {
+            members: rows.iter().map(member).collect(),
+            next_page_token,
+        }))
+    }
+
+    async fn set_member(
+        &self,
+        request: Request<pb::SetMemberRequest>,
+    ) -> Result<Response<pb::Member>, Status> {
+        let caller = Caller::of(request.extensions())?.clone();
+        let mut request = request.into_inner();
+        request.parent = self.host.authorizer().resolve_name(&caller, &request.parent).await?;
+        let granted = self.host.authorizer().check(&caller, &request, None).await?;
+        let id = names::team("parent", &request.parent)?;
+        let asked = request.member.unwrap_or_default();
+        let role = match asked.role() {
+            pb::TeamRole::Member => TeamRole::Member,
+            pb::TeamRole::Admin => TeamRole::Admin,
+            pb::TeamRole::Unspecified => {
+                return Err(Error::invalid("member.role", "is not set: give MEMBER or ADMIN").into());
+            }
+        };
+        let who = candidate("member.candidate", asked.candidate.as_ref())?;
+        let (changed, now) = (who.clone(), Moment::now());
+        let set = self
+            .state
+            .write(move |tx| {
+                let set = members::set(tx, &id, &who, role, now)?;
+                granted.record(tx)?;
+                Ok(set)
+            })
+            .await?;
+        self.state.forget(&changed).await;
+        self.host.accounts().forget(&changed).await;
+        Ok(Response::new(member(&set)))
+    }
+
+    async fn remove_member(&self, request: Request<pb::RemoveMemberRequest>) -> Result<Response<()>, Status> {
+        let caller = Caller::of(request.extensions())?.clone();
+        let mut request = request.into_inner();
+        request.parent = self.host.authorizer().resolve_name(&caller, &request.parent).await?;
+        let granted = self.host.authorizer().check(&caller, &request, None).await?;
+        let id = names::team("parent", &request.parent)?;
+        let who = candidate("candidate", request.candidate.as_ref())?;
+        let changed = who.clone();
+        self.state
+            .write(move |tx| {
+                members::remove(tx, &id, &who)?;
+                Ok(granted.record(tx)?)
+            })
+            .await?;
+        self.state.forget(&changed).await;
+        self.host.accounts().forget(&changed).await;
+        Ok(Response::new(()))
+    }
+
+    async fn get_setting(
+        &self,
+        request: Request<pb::GetSettingRequest>,
+    ) -> Result<Response<pb::Setting>, Status> {
+        let caller = Caller::of(request.extensions())?.clone();
+        let mut request = request.into_inner();
+        request.name = self.host.authorizer().resolve_name(&caller, &request.name).await?;
+        self.host.authorizer().check(&caller, &request, None).await?.record_now();
+        let (owner, key) = names::child("name", &request.name, "settings")?;
+        let key = key.to_owned();
+        let found = self.state.read(move |conn| settings::get(conn, &owner, &key)).await?;
+        Ok(Response::new(setting(&found.ok_or(Error::NotFound(request.name))?)?))
+    }
+
+    async fn list_settings(
+        &self,
+        request: Request<pb::ListSettingsRequest>,
+    ) -> Result<Response<pb::ListSettingsResponse>, Status> {
+        let caller = Caller::of(request.extensions())?.clone();
+        let mut request = request.into_inner();
+        request.parent = self.host.authorizer().resolve_name(&caller, &request.parent).await?;
+        self.host.authorizer().check(&caller, &request, None).await?.record_now();
+        let owner = names::principal("parent", &request.parent)?;
+        let rows = self.state.read(move |conn| settings::list(conn, &owner)).await?;
+        let settings = rows.iter().map(setting).collect::<Result<_, _>>()?;
+        Ok(Response::new(pb::ListSettingsResponse { settings }))
+    }
+
+    async fn set_setting(
+        &self,
+        request: Request<pb::SetSettingRequest>,
+    ) -> Result<Response<pb::Setting>, Status> {
+        let caller = Caller::of(request.extensions())?.clone();
+        let mut request = request.into_inner();
+        let mut asked = request.setting.take().unwrap_or_default();
+        asked.name = self.host.authorizer().resolve_name(&caller, &asked.name).await?;
+        request.setting = Some(asked.clone());
+        let granted = self.host.authorizer().check(&caller, &request, None).await?;
+        let (owner, key) = names::child("setting.name", &asked.name, "settings")?;
+        let new = Setting { owner, key: key.to_owned(), value: asked.value, updated: Moment::now() };
+        let row = new.clone();
+        self.state
+            .write(move |tx| {
+                settings::set(tx, &row)?;
+                Ok(granted.record(tx)?)
+            })
+            .await?;
+        Ok(Response::new(setting(&new)?))
+    }
+}
+
+fn candidate(
+    field: &'static str,
+    message: Option<&sre_proto::types::v1::Candidate>,
+) -> Result<Candidate, Error> {
+    let message = message.ok_or_else(|| Error::invalid(field, "is not set"))?;
+    Candidate::try_from(message).map_err(|error| Error::invalid(field, error.to_string()))
+}
+
+fn agent(id: &str) -> Result<Candidate, Error> {
+    Candidate::agent(id).map_err(|error| Error::invalid("agent", error.to_string()))
+}
+
+fn principal(candidate: &Candidate, known: Option<&Principal>) -> pb::Principal {
+    let answer = pb::Principal { candidate: Some(candidate.into()), ..pb::Principal::default() };
+    let Some(known) = known else { return answer };
+    let membership =
+        |one: &Membership| pb::Membership { team: one.team.clone(), role: team_role(one.role).into() };
+    pb::Principal {
+        known: true,
+        home_team: known.home_team.clone(),
+        memberships: known.memberships.iter().map(membership).collect(),
+        membership_version: known.version,
+        ..answer
+    }
+}
+
+fn team_role(role: TeamRole) -> pb::TeamRole {
+    match role {
+        TeamRole::Member => pb::TeamRole::Member,
+        TeamRole::Admin => pb::TeamRole::Admin,
+    }
+}
+
+fn team(team: Team) -> pb::Team {
+    pb::Team {
+        name: format!("teams/{}", team.id),
+        display_name: team.display_name,
+        organization: team.organization,
+        create_time: Some(team.created.into()),
+    }
+}
+
+fn member(member: &members::Member) -> pb::Member {
+    let role = team_role(member.role).into();
+    pb::Member { candidate: Some((&member.candidate).into()), role, home: member.home }
+}
+
+fn setting(setting: &Setting) -> Result<pb::Setting, Error> {
+    let (collection, id, key) = (settings::collection(&setting.owner)?, setting.owner.id(), &setting.key);
+    Ok(pb::Setting {
+        name: format!("{collection}/{id}/settings/{key}"),
+        value: setting.value.clone(),
+        update_time: Some(setting.updated.into()),
+    })
+}

@@ -1,0 +1,92 @@
+//! Settings of teams, users and agents: texts, where structured values are JSON.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use sre_identity::{Candidate, Role};
+
+use crate::error::Error;
+use crate::moment::Moment;
+
+const MAX_VALUE_BYTES: usize = 64 << 10;
+const MAX_KEY_CHARS: usize = 256;
+const MAX_SETTINGS: i64 = 1000;
+
+/// A setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// Whose it is.
+    pub owner: Candidate,
+    /// Its key.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+    /// When it was last set.
+    pub updated: Moment,
+}
+
+/// The collection that a principal's settings are in: the first segment of their names.
+pub fn collection(owner: &Candidate) -> Result<&'static str, Error> {
+    match owner.role() {
+        Role::Team => Ok("teams"),
+        Role::User => Ok("users"),
+        Role::Agent => Ok("agents"),
+        Role::Public => Err(Error::invalid("name", "the public has no settings")),
+    }
+}
+
+/// A setting; none where it is not set.
+pub fn get(conn: &Connection, owner: &Candidate, key: &str) -> Result<Option<Setting>, Error> {
+    let sql = "select key, value, updated_us from setting where scope = ?1 and scope_id = ?2 and key = ?3";
+    let bound = params![collection(owner)?, owner.id(), key];
+    Ok(conn.prepare_cached(sql)?.query_row(bound, |row| read(row, owner)).optional()?)
+}
+
+/// All settings, by key.
+pub fn list(conn: &Connection, owner: &Candidate) -> Result<Vec<Setting>, Error> {
+    let sql = "select key, value, updated_us from setting where scope = ?1 and scope_id = ?2 order by key";
+    let mut statement = conn.prepare_cached(sql)?;
+    let rows = statement.query_map(params![collection(owner)?, owner.id()], |row| read(row, owner))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Sets a setting; an empty value deletes it.
+pub fn set(conn: &Connection, setting: &Setting) -> Result<(), Error> {
+    let (scope, owner, key) = (collection(&setting.owner)?, &setting.owner, &setting.key);
+    if key.is_empty() || key.chars().count() > MAX_KEY_CHARS {
+        return Err(Error::invalid(
+            "setting.name",
+            format!("its key must have 1 to {MAX_KEY_CHARS} characters"),
+        ));
+    }
+    if setting.value.len() > MAX_VALUE_BYTES {
+        let size = setting.value.len();
+        return Err(Error::invalid("setting.value", format!("has {size} bytes: {MAX_VALUE_BYTES} at most")));
+    }
+    if setting.value.is_empty() {
+        conn.prepare_cached("delete from setting where scope = ?1 and scope_id = ?2 and key = ?3")?
+            .execute(params![scope, owner.id(), key])?;
+        return Ok(());
+    }
+    let others: i64 = conn
+        .prepare_cached("select count(*) from setting where scope = ?1 and scope_id = ?2 and key <> ?3")?
+        .query_row(params![scope, owner.id(), key], |row| row.get(0))?;
+    if others >= MAX_SETTINGS {
+        return Err(Error::Exhausted(format!("{owner} has {others} settings: delete one first")));
+    }
+    conn.prepare_cached(
+        "insert into setting (scope, scope_id, key, value, updated_us) values (?1, ?2, ?3, ?4, ?5)
+         on conflict do update set value = excluded.value, updated_us = excluded.updated_us",
+    )?
+    .execute(params![scope, owner.id(), key, setting.value, setting.updated])?;
+    Ok(())
+}
+
+/// Deletes all settings of a principal.
+pub(super) fn delete_all(conn: &Connection, owner: &Candidate) -> Result<(), Error> {
+    conn.prepare_cached("delete from setting where scope = ?1 and scope_id = ?2")?
+        .execute(params![collection(owner)?, owner.id()])?;
+    Ok(())
+}
+
+fn read(row: &Row<'_>, owner: &Candidate) -> rusqlite::Result<Setting> {
+    Ok(Setting { owner: owner.clone(), key: row.get(0)?, value: row.get(1)?, updated: row.get(2)? })
+}

@@ -1,0 +1,176 @@
+//! The keys that sign tokens and grants, as rows. A private key is in the store sealed with the vault key, and
+//! is erased when it stops signing; the public key stays, because checkpoints of the audit log are verified
+//! with it years later.
+
+use std::time::Duration;
+
+use aws_lc_rs::signature::Ed25519KeyPair;
+use rusqlite::{Connection, OptionalExtension, params};
+use sre_identity::token::{CLOCK_SKEW, MAX_LIFETIME};
+use sre_identity::{Signer, grant};
+
+use crate::error::Error;
+use crate::moment::Moment;
+use crate::vault::envelope::{Kek, Sealed};
+
+/// Keys that verifiers must know at one time; they refuse larger sets.
+pub const MAX_PUBLISHED: usize = 8;
+
+/// After its retirement, tokens of a key can live so long.
+const TOKENS_OUTLIVE: Duration = MAX_LIFETIME.saturating_add(CLOCK_SKEW).saturating_add(CLOCK_SKEW);
+
+/// After its retirement, resume grants of a key can live so long.
+const GRANTS_OUTLIVE: Duration = grant::MAX_LIFETIME.saturating_add(Duration::from_secs(24 * 3600));
+
+/// A public key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicKey {
+    /// `kid` in tokens.
+    pub id: String,
+    /// Ed25519, 32 bytes.
+    pub bytes: Vec<u8>,
+    /// When it was made.
+    pub created: Moment,
+    /// When it stopped signing; none for the one that signs.
+    pub retired: Option<Moment>,
+}
+
+impl PublicKey {
+    /// Until when a token signed with it may be accepted.
+    pub fn tokens_end(&self) -> Option<Moment> {
+        self.retired.map(|retired| retired.plus(TOKENS_OUTLIVE))
+    }
+
+    /// Until when a grant signed with it may be accepted.
+    pub fn grants_end(&self) -> Option<Moment> {
+        self.retired.map(|retired| retired.plus(GRANTS_OUTLIVE))
+    }
+}
+
+/// The key that signs, opened.
+pub struct SigningKey {
+    /// Signs tokens and grants.
+    pub signer: Signer,
+    /// The same key, for other signatures.
+    pub pair: Ed25519KeyPair,
+    /// When it was made.
+    pub created: Moment,
+}
+
+/// The key that signs; none in an empty store.
+pub fn signing(conn: &Connection, kek: &Kek) -> Result<Option<SigningKey>, Error> {
+    let row: Option<(String, Option<Vec<u8>>, Moment)> = conn
+        .prepare_cached("select key_id, sealed, created_us from signing_key where retired_us is null")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    let Some((id, sealed, created)) = row else { return Ok(None) };
+    let damaged = |what: String| Error::Internal(format!("signing key {id}: {what}"));
+    let sealed = sealed.ok_or_else(|| damaged("its private part is missing".into()))?;
+    let sealed: Sealed = serde_json::from_slice(&sealed).map_err(|error| damaged(error.to_string()))?;
+    let pkcs8 = kek.open(&place(&id), &sealed).map_err(|error| damaged(error.to_string()))?;
+    let signer = Signer::from_pkcs8(&pkcs8).map_err(|error| damaged(error.to_string()))?;
+    if signer.key_id() != id {
+        return Err(damaged("the row holds another key".into()));
+    }
+    let pair = Ed25519KeyPair::from_pkcs8(&pkcs8).map_err(|error| damaged(error.to_string()))?;
+    Ok(Some(SigningKey { signer, pair, created }))
+}
+
+/// Every key that may still verify something at `now`, the signing one first, then the newest.
+pub fn live(conn: &Connection, now: Moment) -> Result<Vec<PublicKey>, Error> {
+    let mut statement = conn.prepare_cached(
+        "select key_id, public_key, created_us, retired_us from signing_key
+         where retired_us is null or retired_us > ?1
+         order by retired_us is not null, retired_us desc",
+    )?;
+    let rows = statement.query_map([now.minus(GRANTS_OUTLIVE)], |row| {
+        Ok(PublicKey { id: row.get(0)?, bytes: row.get(1)?, created: row.get(2)?, retired: row.get(3)? })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Makes a new signing key and retires the one before; gives the new one's id.
+pub fn rotate(conn: &Connection, kek: &Kek, now: Moment) -> Result<String, Error> {
+    let published =
+        live(conn, now)?.iter().filter(|key| key.tokens_end().is_none_or(|end| end > now)).count();
+    if published >= MAX_PUBLISHED {
+        let minutes = TOKENS_OUTLIVE.as_secs().div_ceil(60);
+        return Err(Error::Exhausted(format!(
+            "{published} signing keys still have live tokens: rotate again in {minutes} minutes"
+        )));
+    }
+    let failed = |error: &dyn std::fmt::Display| Error::Internal(format!("new signing key: {error}"));
+    let signer = Signer::generate().map_err(|error| failed(&error))?;
+    let id = signer.key_id().to_owned();
+    let pkcs8 = zeroize::Zeroizing::new(signer.to_pkcs8().map_err(|error| failed(&error))?);
+    let sealed = kek.seal(&place(&id), &pkcs8).map_err(|error| failed(&error))?;
+    let sealed = serde_json::to_vec(&sealed).map_err(|error| failed(&error))?;
+    conn.prepare_cached("update signing_key set retired_us = ?1, sealed = null where retired_us is null")?
+        .execute([now])?;
+    conn.prepare_cached(
+        "insert into signing_key (key_id, public_key, sealed, created_us) values (?1, ?2, ?3, ?4)",
+    )?
+    .execute(params![id, signer.public_key(), sealed, now])?;
+    super::revocations::bump_version(conn)?;
+    Ok(id)
+}
+
+fn place(id: &str) -> String {
+    format!("sre-sts|1|{id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::testing::database;
+
+    const NOW: Moment = Moment(1_700_000_000_000_000);
+
+    #[test]
+    fn a_rotated_key_verifies_on_but_never_signs_again() {
+        let conn = database();
+        let kek = Kek::generate().unwrap();
+        assert!(signing(&conn, &kek).unwrap().is_none());
+        let first = rotate(&conn, &kek, NOW).unwrap();
+        let later = NOW.plus(Duration::from_secs(60));
+        let second = rotate(&conn, &kek, later).unwrap();
+        assert_eq!(signing(&conn, &kek).unwrap().unwrap().signer.key_id(), second);
+        let ids: Vec<String> = live(&conn, later).unwrap().into_iter().map(|key| key.id).collect();
+        assert_eq!(ids, [second, first.clone()]);
+        let erased: Option<Vec<u8>> = conn
+            .query_row("select sealed from signing_key where key_id = ?1", [&first], |row| row.get(0))
+            .unwrap();
+        assert_eq!(erased, None);
+    }
+
+    #[test]
+    fn old_keys_stay_for_tokens_minutes_and_for_grants_a_month() {
+        let conn = database();
+        let kek = Kek::generate().unwrap();
+        rotate(&conn, &kek, NOW).unwrap();
+        rotate(&conn, &kek, NOW).unwrap();
+        let old = live(&conn, NOW).unwrap().remove(1);
+        assert_eq!(old.tokens_end(), Some(NOW.plus(Duration::from_secs(310))));
+        let day = Duration::from_secs(24 * 3600);
+        assert_eq!(live(&conn, NOW.plus(30 * day)).unwrap().len(), 2);
+        assert_eq!(live(&conn, NOW.plus(32 * day)).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn no_more_keys_than_verifiers_take() {
+        let conn = database();
+        let kek = Kek::generate().unwrap();
+        for _ in 0..MAX_PUBLISHED {
+            rotate(&conn, &kek, NOW).unwrap();
+        }
+        assert!(matches!(rotate(&conn, &kek, NOW), Err(Error::Exhausted(_))));
+        assert!(rotate(&conn, &kek, NOW.plus(Duration::from_secs(600))).is_ok());
+    }
+
+    #[test]
+    fn another_vault_key_does_not_open_it() {
+        let conn = database();
+        rotate(&conn, &Kek::generate().unwrap(), NOW).unwrap();
+        assert!(matches!(signing(&conn, &Kek::generate().unwrap()), Err(Error::Internal(_))));
+    }
+}

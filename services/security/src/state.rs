@@ -1,0 +1,248 @@
+//! What the services of this role share: the store, the key ring, and memberships kept for moments.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::future::Cache;
+use rusqlite::Connection;
+use sre_identity::{Candidate, TrustDomain};
+use sre_proto::security::v1::AuditRecord;
+use sre_proto::security::v1::revocation::Target;
+use sre_store::Store;
+
+use crate::account::{self, Principal};
+use crate::api_keys::{self, ApiKey};
+use crate::audit::checkpoint::{self, Checkpoint};
+use crate::audit::{self, Tip};
+use crate::error::Error;
+use crate::identity::key_ring::KeyRing;
+use crate::identity::revocations::Revocation;
+use crate::identity::{credentials, revocations, signing_keys};
+use crate::moment::Moment;
+use crate::vault::envelope::Kek;
+
+/// Changes made here are seen at once; this bounds the race between a look-up and a change.
+const KEEP_PRINCIPALS: Duration = Duration::from_secs(2);
+const MAX_PRINCIPALS: u64 = 50_000;
+
+/// Clones share everything.
+#[derive(Clone)]
+pub struct State(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    kek: Kek,
+    trust_domain: TrustDomain,
+    ring: KeyRing,
+    principals: Cache<Candidate, Arc<Principal>>,
+}
+
+impl State {
+    /// Over an open store. Makes the first signing key where there is none.
+    pub async fn open(store: Store, kek: Kek, trust_domain: TrustDomain) -> Result<Self, Error> {
+        let principals = Cache::builder().max_capacity(MAX_PRINCIPALS).time_to_live(KEEP_PRINCIPALS).build();
+        let ring = KeyRing::new(&trust_domain);
+        let state = Self(Arc::new(Inner { store, kek, trust_domain, ring, principals }));
+        let kek = state.0.kek.clone();
+        let first = state.read(move |conn| Ok(signing_keys::signing(conn, &kek)?.is_none())).await?;
+        if first {
+            state.rotate_key(|_| Ok(())).await?;
+        }
+        state.refresh(Moment::now()).await?;
+        Ok(state)
+    }
+
+    /// The deployment's trust domain.
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.0.trust_domain
+    }
+
+    /// The keys in use.
+    pub fn ring(&self) -> &KeyRing {
+        &self.0.ring
+    }
+
+    /// Reads one snapshot.
+    pub async fn read<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.0.store.try_read(work).await
+    }
+
+    /// Writes in one transaction, durable when it returns.
+    pub async fn write<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.0.store.try_write(work).await
+    }
+
+    /// A principal's teams; none where it is unknown, which is not kept.
+    pub async fn resolve(&self, candidate: &Candidate) -> Result<Option<Arc<Principal>>, Error> {
+        if let Some(known) = self.0.principals.get(candidate).await {
+            return Ok(Some(known));
+        }
+        let who = candidate.clone();
+        let Some(found) = self.read(move |conn| account::resolve(conn, &who)).await? else { return Ok(None) };
+        let found = Arc::new(found);
+        self.0.principals.insert(candidate.clone(), Arc::clone(&found)).await;
+        Ok(Some(found))
+    }
+
+    /// Forgets a principal whose memberships changed.
+    pub async fn forget(&self, candidate: &Candidate) {
+        self.0.principals.invalidate(candidate).await;
+    }
+
+    /// Removes an agent with all that lets it act: memberships, API keys, tokens, grants.
+    pub async fn end_agent<F>(&self, agent: Candidate, record: F) -> Result<(), Error>
+    where
+        F: FnOnce(&Connection) -> Result<(), Error> + Send + 'static,
+    {
+        let (who, now) = (agent.clone(), Moment::now());
+        let id = agent.principal().map(|principal| principal.in_domain(&self.0.trust_domain).to_string());
+        let gone = self
+            .write(move |tx| {
+                let gone = account::unregister_agent(tx, &who)?;
+                let mut revoked = Vec::new();
+                for key in api_keys::revoke_all(tx, &who, now)? {
+                    revoked.extend(credentials::revocations_of_key(tx, &key, now)?);
+                }
+                if let Some(id) = id.filter(|_| gone) {
+                    revoked.push(Revocation::new(Target::Subject(id.clone()), now));
+                    revoked.push(Revocation::new(Target::RootCaller(id), now));
+                }
+                revocations::insert(tx, &revoked)?;
+                record(tx)?;
+                Ok(gone)
+            })
+            .await?;
+        self.forget(&agent).await;
+        if gone { self.refresh(now).await } else { Ok(()) }
+    }
+
+    /// Revokes an API key together with the live tokens that began with it.
+    pub async fn revoke_key<F>(&self, principal: Candidate, id: String, record: F) -> Result<ApiKey, Error>
+    where
+        F: FnOnce(&Connection) -> Result<(), Error> + Send + 'static,
+    {
+        let now = Moment::now();
+        let key = self
+            .write(move |tx| {
+                let (key, was_live) = api_keys::revoke(tx, &principal, &id, now)?;
+                if was_live {
+                    revocations::insert(tx, &credentials::revocations_of_key(tx, &id, now)?)?;
+                }
+                record(tx)?;
+                Ok(key)
+            })
+            .await?;
+        self.refresh(now).await?;
+        Ok(key)
+    }
+
+    /// Publishes revocations; gives the version of the key set that carries them.
+    pub async fn revoke<F>(&self, revoked: Vec<Revocation>, record: F) -> Result<i64, Error>
+    where
+        F: FnOnce(&Connection) -> Result<(), Error> + Send + 'static,
+    {
+        let version = self
+            .write(move |tx| {
+                let version = revocations::insert(tx, &revoked)?;
+                record(tx)?;
+                Ok(version)
+            })
+            .await?;
+        self.refresh(Moment::now()).await?;
+        Ok(version)
+    }
+
+    /// Makes a new signing key; gives its id.
+    pub async fn rotate_key<F>(&self, record: F) -> Result<String, Error>
+    where
+        F: FnOnce(&Connection) -> Result<(), Error> + Send + 'static,
+    {
+        let (kek, now) = (self.0.kek.clone(), Moment::now());
+        let id = self
+            .write(move |tx| {
+                let id = signing_keys::rotate(tx, &kek, now)?;
+                record(tx)?;
+                Ok(id)
+            })
+            .await?;
+        self.refresh(now).await?;
+        Ok(id)
+    }
+
+    /// Brings keys and revocations in memory up to the store.
+    pub async fn refresh(&self, now: Moment) -> Result<(), Error> {
+        let (kek, known) = (self.0.kek.clone(), self.0.ring.known());
+        let fresh = self.read(move |conn| KeyRing::load(conn, &kek, now, known)).await?;
+        self.0.ring.update(fresh, now)
+    }
+
+    /// Appends a batch of audit records, and signs a checkpoint where one is due.
+    pub async fn append_audit(&self, records: Vec<AuditRecord>) -> Result<Tip, Error> {
+        let ring = self.0.ring.clone();
+        self.write(move |tx| {
+            let tip = audit::append(tx, &records)?;
+            let writer = records.first().map(|record| record.writer.clone()).unwrap_or_default();
+            if checkpoint::is_due(tx, &writer, tip.sequence)? {
+                let end =
+                    Checkpoint { writer, sequence: tip.sequence, digest: tip.digest, time: Moment::now() };
+                sign(tx, &ring, &end)?;
+            }
+            Ok(tip)
+        })
+        .await
+    }
+
+    /// Signs the ends of all chains that have grown.
+    pub async fn sign_checkpoints(&self, now: Moment) -> Result<(), Error> {
+        let pending = self.read(move |conn| checkpoint::pending(conn, now)).await?;
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let ring = self.0.ring.clone();
+        self.write(move |tx| pending.iter().try_for_each(|end| sign(tx, &ring, end))).await
+    }
+
+    /// Forgets what has ended, a batch at a time.
+    pub async fn prune(&self, now: Moment) -> Result<(), Error> {
+        loop {
+            let gone =
+                self.write(move |tx| Ok(credentials::prune(tx, now)? + revocations::prune(tx, now)?)).await?;
+            if gone == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn sign(conn: &Connection, ring: &KeyRing, end: &Checkpoint) -> Result<(), Error> {
+    let (key_id, signature) = ring.sign(&end.message())?;
+    checkpoint::insert(conn, end, &key_id, &signature)
+}
+
+#[cfg(test)]
+pub mod testing {
+    //! A state over a store in a fresh folder.
+
+    use sre_store::OpenOptions;
+
+    use super::*;
+
+    /// Folder and state.
+    pub async fn state() -> (tempfile::TempDir, State) {
+        let dir = tempfile::tempdir().unwrap();
+        let options =
+            OpenOptions::new(dir.path().join("security.db"), "store.dir", crate::schema::MIGRATIONS);
+        let store = Store::open(options).unwrap();
+        let trust_domain = TrustDomain::new("sre.local").unwrap();
+        let state = State::open(store, Kek::generate().unwrap(), trust_domain).await.unwrap();
+        (dir, state)
+    }
+}
