@@ -19,8 +19,20 @@ use crate::config::Config;
 use crate::role::Role;
 use crate::task::Tasks;
 
+/// Which roles of a process open sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sockets {
+    /// The edge, configured roles, and, where the process is not the whole suite, all.
+    AsNeeded,
+    /// Configured ones alone: tests call over links.
+    Configured,
+    /// All.
+    All,
+}
+
 /// What all roles of a process share.
 pub(crate) struct Process {
+    pub(crate) sockets: Sockets,
     pub(crate) config: Arc<Config>,
     pub(crate) switchboard: Switchboard,
     pub(crate) tasks: Tasks,
@@ -33,9 +45,10 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn new(config: Arc<Config>, roles: &[Role]) -> Arc<Self> {
+    pub(crate) fn new(config: Arc<Config>, roles: &[Role], sockets: Sockets) -> Arc<Self> {
         let shutdown = CancellationToken::new();
         Arc::new(Self {
+            sockets,
             config,
             switchboard: Switchboard::new(roles),
             tasks: Tasks::new(shutdown.clone()),

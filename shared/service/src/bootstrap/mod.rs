@@ -14,6 +14,7 @@ use tonic::service::Routes;
 
 use crate::config::Config;
 use crate::host::Host;
+use crate::process::Sockets;
 use crate::role::Role;
 
 pub use running::Running;
@@ -63,7 +64,7 @@ pub async fn run(roles: Vec<RoleStart>, config: Config) -> anyhow::Result<Runnin
         tokio::task::spawn_blocking(move || identities.prepare(&names)).await??;
     }
     let sources = names.iter().map(|role| Ok((*role, identities.load(*role)?))).collect::<anyhow::Result<Vec<_>>>()?;
-    start::start(roles, config, sources, Some(identities), telemetry).await
+    start::start(roles, config, sources, Some(identities), telemetry, Sockets::AsNeeded).await
 }
 
 pub(crate) use start::start as start_with;

@@ -68,6 +68,10 @@ impl Running {
         self.hosts.iter().find(|host| host.role() == role)
     }
 
+    pub(crate) fn process(&self) -> &Arc<Process> {
+        &self.process
+    }
+
     /// Returns at SIGTERM or SIGINT. SIGHUP looks for changed certificates meanwhile. A second signal during
     /// the drain that follows ends the process at once.
     pub async fn wait_for_signal(&self) -> anyhow::Result<()> {

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::first_start::Identities;
 use crate::host::{Host, Inner};
 use crate::link::Link;
-use crate::process::Process;
+use crate::process::{Process, Sockets};
 use crate::readiness::{ReadyGuard, Readiness};
 use crate::role::Role;
 use crate::server::health;
@@ -42,9 +42,10 @@ pub(crate) async fn start(
     sources: Vec<(Role, Arc<SvidSource>)>,
     identities: Option<Identities>,
     telemetry: telemetry::Guard,
+    sockets: Sockets,
 ) -> anyhow::Result<Running> {
     let names: Vec<Role> = roles.iter().map(|start| start.role).collect();
-    let process = Process::new(Arc::clone(&config), &names);
+    let process = Process::new(Arc::clone(&config), &names, sockets);
     let mut running = Running::new(Arc::clone(&process), telemetry);
     let started = start_all(&process, &mut running, roles, sources, identities).await;
     match started {
@@ -167,7 +168,12 @@ async fn listen(process: &Process, role: Role) -> anyhow::Result<Option<TcpListe
     let config = &process.config;
     let configured = config.listen.of(role);
     let is_whole_suite = Role::ALL.into_iter().all(|role| process.switchboard.is_planned(role));
-    if configured.is_none() && role != Role::Edge && is_whole_suite {
+    let needed = match process.sockets {
+        Sockets::AsNeeded => configured.is_some() || role == Role::Edge || !is_whole_suite,
+        Sockets::Configured => configured.is_some(),
+        Sockets::All => true,
+    };
+    if !needed {
         return Ok(None);
     }
     let wanted = configured.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
