@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use secrecy::{ExposeSecret, SecretString};
-pub use sre_engine::Outcome;
 use sre_engine::Node;
+pub use sre_engine::Outcome;
 use sre_engine::spec::{ComponentSpec, TypeEntry};
 use sre_engine::value::{Binary, Map, Value};
 use sre_proto::llm::v1::{GenerateRequest, GenerateResponse, Model};
@@ -46,7 +46,8 @@ pub struct Call<'a> {
 impl Call<'_> {
     /// The inputs the record declares and that have a value; agent variables are left out.
     pub fn declared(&self) -> Map {
-        let value = |name: &Arc<str>| self.input.get(name.as_ref()).cloned().map(|value| (name.clone(), value));
+        let value =
+            |name: &Arc<str>| self.input.get(name.as_ref()).cloned().map(|value| (name.clone(), value));
         self.node.inputs.iter().filter_map(|port| value(&port.name)).collect()
     }
 
@@ -304,7 +305,12 @@ pub trait Context: Send + Sync {
     ///
     /// # Errors
     /// If jobs cannot be looked up.
-    async fn await_jobs(&self, ids: &[String], count: usize, max: Duration) -> Result<Vec<JobView>, ContextError>;
+    async fn await_jobs(
+        &self,
+        ids: &[String],
+        count: usize,
+        max: Duration,
+    ) -> Result<Vec<JobView>, ContextError>;
 
     /// Sleeps, giving up the run's slot; ends early when the run is cancelled.
     async fn sleep(&self, duration: Duration);

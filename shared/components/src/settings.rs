@@ -140,8 +140,7 @@ mod tests {
     use super::*;
 
     fn json_text(template: &str) -> String {
-        let serde_json::Value::Object(data) =
-            json!({"s": "q\"u\\o\n", "n": 5, "o": {"k": 1}, "five": "5", "word": "v1", "quoted": "it's", "bad": "1, \"admin\": true"})
+        let serde_json::Value::Object(data) = json!({"s": "q\"u\\o\n", "n": 5, "o": {"k": 1}, "five": "5", "word": "v1", "quoted": "it's", "bad": "1, \"admin\": true"})
         else {
             panic!("an object")
         };

@@ -1,8 +1,8 @@
 //! Async: runs what lies behind it as a job, and goes on at once.
 
 use futures::future::{BoxFuture, FutureExt as _};
-use sre_engine::spec::{ComponentSpec, Effect, Flow, PortSpec};
 use sre_engine::Outcome;
+use sre_engine::spec::{ComponentSpec, Effect, Flow, PortSpec};
 
 use crate::context::{Call, Component};
 use crate::outcome::one;

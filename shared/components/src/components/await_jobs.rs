@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt as _};
+use sre_engine::Outcome;
 use sre_engine::spec::{ComponentSpec, Effect, Flow, PortSpec, SettingSpec};
 use sre_engine::value::{Map, Value};
-use sre_engine::Outcome;
 
 use crate::context::{Call, Component, JobStatus, JobView};
 use crate::outcome::one;
@@ -73,7 +73,11 @@ fn results(jobs: Vec<JobView>) -> Map {
     jobs.into_iter().map(view).collect()
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "validated to be small and positive")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "validated to be small and positive"
+)]
 fn whole(number: f64) -> usize {
     number as usize
 }
@@ -94,7 +98,11 @@ mod tests {
     #[test]
     fn only_what_is_done_has_an_output() {
         let job = |id: &str, status| JobView { id: id.into(), status, output: Some(Value::from(1)) };
-        let map = results(vec![job("d", JobStatus::Done), job("p", JobStatus::Pending), job("u", JobStatus::Unknown)]);
+        let map = results(vec![
+            job("d", JobStatus::Done),
+            job("p", JobStatus::Pending),
+            job("u", JobStatus::Unknown),
+        ]);
         let expected = json!({
             "d": {"output": 1, "status": "done"}, "p": {"status": "pending"}, "u": {"status": "unknown_job"},
         });

@@ -15,7 +15,9 @@ use crate::settings;
 static SPEC: ComponentSpec = ComponentSpec::new("FEncDec", "Encodes text, or decodes it")
     .effect(Effect::Pure)
     .settings(&[
-        SettingSpec::any("action", "Action").default("Encode").describe("`Encode`, or anything else to decode"),
+        SettingSpec::any("action", "Action")
+            .default("Encode")
+            .describe("`Encode`, or anything else to decode"),
         SettingSpec::any("encoding", "Encoding")
             .check(|value| if value.truthy() { check_encoding("Encoding", value) } else { Ok(()) })
             .default("utf8")

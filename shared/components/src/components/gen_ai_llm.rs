@@ -31,7 +31,8 @@ static SPEC: ComponentSpec = ComponentSpec::new("GenAILLM", "Asks a language mod
         SettingSpec::one_of("responseFormat", "Response Format", &["json", "text", ""])
             .describe("`json` reads the answer as JSON; the default where outputs were added"),
         v::PASSTHROUGH,
-        SettingSpec::boolean("useSystemPrompt", "Use System Prompt").describe("puts the agent's behaviour first"),
+        SettingSpec::boolean("useSystemPrompt", "Use System Prompt")
+            .describe("puts the agent's behaviour first"),
         SettingSpec::boolean("useContextWindow", "Use Context Window"),
         SettingSpec::number("maxContextWindowLength", "Maximum Context Window Length", 0.0, f64::MAX),
         SettingSpec::one_of("verbosity", "Verbosity", &["low", "medium", "high", ""]).nullable(),
@@ -104,7 +105,8 @@ async fn ask(call: Call<'_>) -> Result<Outcome, String> {
     };
     let text = if echo { rendered } else { prompt::with_format(&rendered, call.node) };
 
-    let mut request = GenerateRequest { model: llm::entry_name(&model).to_owned(), ..GenerateRequest::default() };
+    let mut request =
+        GenerateRequest { model: llm::entry_name(&model).to_owned(), ..GenerateRequest::default() };
     let behavior = &call.context.agent().behavior;
     if settings::flag(call, "useSystemPrompt") && !behavior.is_empty() {
         request.messages.push(prompt::message(ChatRole::System, behavior.clone()));
@@ -134,7 +136,8 @@ async fn ask(call: Call<'_>) -> Result<Outcome, String> {
 
 /// Files cannot be handed to models yet, so a call that brings some says so instead of dropping them.
 fn refuse_files(call: Call<'_>, model: &Model) -> Result<(), String> {
-    let inputs = call.node.inputs.iter().filter(|port| InputType::parse(&port.type_name) == InputType::Binary);
+    let inputs =
+        call.node.inputs.iter().filter(|port| InputType::parse(&port.type_name) == InputType::Binary);
     let mut types = Vec::new();
     for value in inputs.filter_map(|port| call.get(&port.name)) {
         media_types(value, &mut types);

@@ -12,21 +12,22 @@ use crate::encoding::{self, Encoding};
 use crate::outcome::one;
 use crate::{canonical, settings};
 
-static SPEC: ComponentSpec = ComponentSpec::new("FHash", "Digest of text, bytes, or an object's canonical JSON")
-    .effect(Effect::Pure)
-    .settings(&[
-        SettingSpec::any("algorithm", "Algorithm")
-            .required()
-            .check(|value| check_algorithm("Algorithm", value))
-            .default("md5")
-            .describe("the digest algorithm"),
-        SettingSpec::any("encoding", "Encoding")
-            .check(|value| if value.truthy() { check_encoding("Encoding", value) } else { Ok(()) })
-            .default("hex")
-            .describe("how the digest is written"),
-    ])
-    .inputs(&[PortSpec::new("Data", "Any", "what to digest")])
-    .outputs(&[PortSpec::new("Hash", "Text", "the digest")]);
+static SPEC: ComponentSpec =
+    ComponentSpec::new("FHash", "Digest of text, bytes, or an object's canonical JSON")
+        .effect(Effect::Pure)
+        .settings(&[
+            SettingSpec::any("algorithm", "Algorithm")
+                .required()
+                .check(|value| check_algorithm("Algorithm", value))
+                .default("md5")
+                .describe("the digest algorithm"),
+            SettingSpec::any("encoding", "Encoding")
+                .check(|value| if value.truthy() { check_encoding("Encoding", value) } else { Ok(()) })
+                .default("hex")
+                .describe("how the digest is written"),
+        ])
+        .inputs(&[PortSpec::new("Data", "Any", "what to digest")])
+        .outputs(&[PortSpec::new("Hash", "Text", "the digest")]);
 
 /// Refuses a name that is no digest.
 pub(crate) fn check_algorithm(label: &str, value: &Value) -> Result<(), String> {

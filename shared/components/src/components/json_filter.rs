@@ -8,11 +8,14 @@ use sre_engine::value::{Map, Value};
 use crate::context::{Call, Component};
 use crate::outcome::{failed_with, one};
 
-static SPEC: ComponentSpec = ComponentSpec::new("JSONFilter", "Keeps the listed members of objects, at every level")
-    .effect(Effect::Pure)
-    .settings(&[SettingSpec::text_or_empty("fields", "Fields", 30_000).describe("member names between commas")])
-    .inputs(&[PortSpec::new("Input", "Any", "what to filter")])
-    .outputs(&[PortSpec::new("Output", "Any", "what is left of it")]);
+static SPEC: ComponentSpec =
+    ComponentSpec::new("JSONFilter", "Keeps the listed members of objects, at every level")
+        .effect(Effect::Pure)
+        .settings(&[
+            SettingSpec::text_or_empty("fields", "Fields", 30_000).describe("member names between commas")
+        ])
+        .inputs(&[PortSpec::new("Input", "Any", "what to filter")])
+        .outputs(&[PortSpec::new("Output", "Any", "what is left of it")]);
 
 /// The type.
 pub struct JsonFilter;

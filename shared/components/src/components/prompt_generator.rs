@@ -14,27 +14,28 @@ use crate::settings;
 
 const EMPTY: &str = " LLM Error = Empty Response!";
 
-static SPEC: ComponentSpec = ComponentSpec::new("PromptGenerator", "Asks a language model; GenAILLM does more")
-    .aliases(&["LLMPrompt"])
-    .effect(Effect::Effect)
-    .settings(&[
-        v::MODEL,
-        v::PROMPT,
-        v::TEMPERATURE,
-        v::MAX_TOKENS,
-        v::STOP_SEQUENCES,
-        v::TOP_P,
-        v::TOP_K,
-        v::FREQUENCY_PENALTY,
-        v::PRESENCE_PENALTY,
-        SettingSpec::one_of("responseFormat", "Response Format", &["json", "text", ""])
-            .default("json")
-            .describe("`json` reads the answer as JSON"),
-        v::PASSTHROUGH,
-    ])
-    .inputs(&[PortSpec::new("Input", "Any", "for the prompt")])
-    .outputs(&[PortSpec::new("Reply", "Any", "the answer; outputs that are added are its members")])
-    .scopes(&["sre.llm.v1.Inference", "sre.llm.v1.Models", "sre.security.v1.Vault"]);
+static SPEC: ComponentSpec =
+    ComponentSpec::new("PromptGenerator", "Asks a language model; GenAILLM does more")
+        .aliases(&["LLMPrompt"])
+        .effect(Effect::Effect)
+        .settings(&[
+            v::MODEL,
+            v::PROMPT,
+            v::TEMPERATURE,
+            v::MAX_TOKENS,
+            v::STOP_SEQUENCES,
+            v::TOP_P,
+            v::TOP_K,
+            v::FREQUENCY_PENALTY,
+            v::PRESENCE_PENALTY,
+            SettingSpec::one_of("responseFormat", "Response Format", &["json", "text", ""])
+                .default("json")
+                .describe("`json` reads the answer as JSON"),
+            v::PASSTHROUGH,
+        ])
+        .inputs(&[PortSpec::new("Input", "Any", "for the prompt")])
+        .outputs(&[PortSpec::new("Reply", "Any", "the answer; outputs that are added are its members")])
+        .scopes(&["sre.llm.v1.Inference", "sre.llm.v1.Models", "sre.security.v1.Vault"]);
 
 /// The type.
 pub struct PromptGenerator;

@@ -198,7 +198,8 @@ fn rsa(pem: &str, algorithm: Algorithm, data: &[u8], padding: &Padding) -> Resul
             key.sign_with_rng(&mut random, algorithm.pkcs1v15().ok_or_else(unusable)?, &digest)
         }
         Padding::Pss { salt } => {
-            let longest = key.size().checked_sub(digest.len() + 2).ok_or("the key is too short for this digest")?;
+            let longest =
+                key.size().checked_sub(digest.len() + 2).ok_or("the key is too short for this digest")?;
             let salt = match salt {
                 Salt::Digest => digest.len(),
                 Salt::Longest => longest,

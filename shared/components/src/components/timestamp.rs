@@ -16,7 +16,9 @@ static SPEC: ComponentSpec = ComponentSpec::new("FTimestamp", "The time now")
         .nullable()
         .check(check_format)
         .default("unix")
-        .describe("`unix` or `timestamp` for milliseconds, `iso`, or a pattern such as `YYYY-MM-DD HH:mm:ss`")])
+        .describe(
+            "`unix` or `timestamp` for milliseconds, `iso`, or a pattern such as `YYYY-MM-DD HH:mm:ss`",
+        )])
     .inputs(&[PortSpec::new("Trigger", "Any", "ignored").optional()])
     .outputs(&[PortSpec::new("Timestamp", "Any", "the time")]);
 

@@ -96,7 +96,11 @@ impl Client {
         Self::with_lookup(policy, limits, Lookup::System)
     }
 
-    pub(super) fn with_lookup(policy: Policy, limits: Limits, lookup: Lookup) -> Result<Self, reqwest::Error> {
+    pub(super) fn with_lookup(
+        policy: Policy,
+        limits: Limits,
+        lookup: Lookup,
+    ) -> Result<Self, reqwest::Error> {
         let policy = Arc::new(policy);
         let build = |port: Port| {
             reqwest::Client::builder()
@@ -176,7 +180,9 @@ impl Client {
         let explained = from_reqwest(error, host, port, self.inner.limits.total.as_millis());
         match explained {
             // The reference names the address, not the host.
-            EgressError::Connect { code, .. } if !host.starts_with('[') && host.parse::<IpAddr>().is_err() => {
+            EgressError::Connect { code, .. }
+                if !host.starts_with('[') && host.parse::<IpAddr>().is_err() =>
+            {
                 let addresses = self.inner.lookup.addresses(host).await.unwrap_or_default();
                 let found = addresses.into_iter().find(|found| self.inner.policy.permits(host, *found, port));
                 let address = found.map_or_else(|| host.to_owned(), |address| address.to_string());
@@ -210,7 +216,10 @@ impl Client {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("policy", &self.inner.policy).field("limits", &self.inner.limits).finish()
+        f.debug_struct("Client")
+            .field("policy", &self.inner.policy)
+            .field("limits", &self.inner.limits)
+            .finish()
     }
 }
 

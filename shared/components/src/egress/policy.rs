@@ -27,7 +27,9 @@ enum Target {
 
 /// An entry of `[egress] allow` that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("egress rule `{0}` cannot be read: write host, host:port, ip:port, [ipv6]:port or a network such as 10.0.0.0/8:443")]
+#[error(
+    "egress rule `{0}` cannot be read: write host, host:port, ip:port, [ipv6]:port or a network such as 10.0.0.0/8:443"
+)]
 pub struct AllowError(String);
 
 impl FromStr for AllowRule {

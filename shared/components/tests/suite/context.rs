@@ -151,7 +151,12 @@ impl Context for TestContext {
         Ok(id)
     }
 
-    async fn await_jobs(&self, ids: &[String], count: usize, max: Duration) -> Result<Vec<JobView>, ContextError> {
+    async fn await_jobs(
+        &self,
+        ids: &[String],
+        count: usize,
+        max: Duration,
+    ) -> Result<Vec<JobView>, ContextError> {
         let known = |id: &String| self.agent.suite.jobs.lock().get(id).cloned();
         let until = Instant::now() + max;
         loop {

@@ -32,7 +32,9 @@ impl Agent {
         }
         match self.plan.route(&request.method, &request.path) {
             Err(error) => error.legacy_json(),
-            Ok(entry) => serde_json::json!({ "data": self.run(entry, request, String::new(), Map::new()).await }),
+            Ok(entry) => {
+                serde_json::json!({ "data": self.run(entry, request, String::new(), Map::new()).await })
+            }
         }
     }
 
@@ -106,7 +108,8 @@ pub fn lone(type_name: &str, settings: Json, inputs: Json, outputs: Json) -> Jso
                 "targetId": "C", "targetIndex": name})
         })
         .collect();
-    let entry_inputs: Vec<Json> = names.iter().map(|name| serde_json::json!({"name": name, "type": "Any"})).collect();
+    let entry_inputs: Vec<Json> =
+        names.iter().map(|name| serde_json::json!({"name": name, "type": "Any"})).collect();
     serde_json::json!({
         "version": "1.0.0", "id": "lone", "name": "lone", "behavior": "be kind",
         "variables": {"greet": "Hello", "secret": "{{KEY(my-key)}}"},

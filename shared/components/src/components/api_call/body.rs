@@ -56,7 +56,9 @@ fn without_unknown(text: &str, values: Values<'_>) -> String {
     for part in template::parts(text) {
         match part {
             Part::Text(plain) => out.push_str(plain),
-            Part::Token(token) if values.inputs.lookup(token).is_some() => out.push_str(&format!("{{{{{token}}}}}")),
+            Part::Token(token) if values.inputs.lookup(token).is_some() => {
+                out.push_str(&format!("{{{{{token}}}}}"))
+            }
             Part::Key(name) => out.push_str(&format!("{{{{KEY({name})}}}}")),
             Part::Token(_) => {}
         }
@@ -100,10 +102,14 @@ fn encoded_values(text: &str, values: Values<'_>) -> String {
         match part {
             Part::Text(plain) => out.push_str(plain),
             Part::Token(token) => {
-                out.push_str(&values.inputs.lookup(token).map_or_else(String::new, |value| encode(value.to_text())));
+                out.push_str(
+                    &values.inputs.lookup(token).map_or_else(String::new, |value| encode(value.to_text())),
+                );
             }
             Part::Key(name) => {
-                out.push_str(&values.secrets.get(name).map_or_else(String::new, |secret| encode(secret.to_string())));
+                out.push_str(
+                    &values.secrets.get(name).map_or_else(String::new, |secret| encode(secret.to_string())),
+                );
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The headers of a request.
 
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::Method;
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use sre_engine::data::permissive_json;
 use sre_engine::value::Value;
 
@@ -33,10 +33,11 @@ pub(super) fn build(
         "" | "none" | "binary" | "multipart/form-data" => None,
         configured => Some(configured.to_owned()),
     };
-    let by_method = || {
-        let has_form = matches!(*method, Method::POST | Method::PUT | Method::PATCH) || body.bytes.is_some();
-        has_form.then(|| FORM.to_owned())
-    };
+    let carries_body = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+    if carries_body && body.bytes.is_none() {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    let by_method = || (carries_body || body.bytes.is_some()).then(|| FORM.to_owned());
     match &body.content_type {
         // The encoder knows best: a boundary, the type of a file.
         Some(own) => insert(&mut headers, "content-type", own)?,
@@ -62,9 +63,11 @@ fn configured(rendered: &str, headers: &mut HeaderMap) -> Result<(), String> {
 fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), String> {
     // A value may be secret, so it is not shown.
     let refused = || format!("Invalid character in header content [\"{name}\"]");
-    let parsed: HeaderName = name.trim().to_ascii_lowercase().parse().map_err(|_| {
-        format!("Header name must be a valid HTTP token [\"{name}\"]")
-    })?;
+    let parsed: HeaderName = name
+        .trim()
+        .to_ascii_lowercase()
+        .parse()
+        .map_err(|_| format!("Header name must be a valid HTTP token [\"{name}\"]"))?;
     headers.insert(parsed, HeaderValue::from_bytes(value.as_bytes()).map_err(|_| refused())?);
     Ok(())
 }

@@ -9,7 +9,8 @@ use super::body::{Body, file, prose};
 use crate::context::Call;
 
 pub(super) async fn build(call: Call<'_>, text: &str, values: Values<'_>) -> Result<Body, String> {
-    let members: Value = serde_json::from_str(text).map_err(|error| format!("the multipart body is not JSON: {error}"))?;
+    let members: Value =
+        serde_json::from_str(text).map_err(|error| format!("the multipart body is not JSON: {error}"))?;
     let members = members.as_object().ok_or("the multipart body is not a JSON object of its fields")?.clone();
     // No part can hold it by chance: it is as random as the run's id, and a digest of the content.
     let boundary = format!("sre-{:016x}{:016x}", rand::random::<u64>(), rand::random::<u64>());

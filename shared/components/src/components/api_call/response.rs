@@ -129,11 +129,11 @@ fn json(response: &Response) -> Result<Value, String> {
 
 /// The body as text, in the charset it names if that is Latin-1, else UTF-8.
 fn text(response: &Response) -> String {
-    let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let charset = content_type
-        .split(';')
-        .skip(1)
-        .find_map(|parameter| parameter.trim().to_ascii_lowercase().strip_prefix("charset=").map(str::to_owned));
+    let content_type =
+        response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let charset = content_type.split(';').skip(1).find_map(|parameter| {
+        parameter.trim().to_ascii_lowercase().strip_prefix("charset=").map(str::to_owned)
+    });
     match charset.as_deref().map(|charset| charset.trim_matches('"')) {
         Some("iso-8859-1" | "latin1" | "us-ascii") => response.body.iter().copied().map(char::from).collect(),
         _ => {

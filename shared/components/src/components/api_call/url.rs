@@ -31,7 +31,9 @@ pub(super) fn build(text: &str, values: Values<'_>, encoding: Encoding) -> Resul
     let rendered = render(text, values, encoding);
     let url = Url::parse(rendered.trim()).map_err(|_| "Invalid URL".to_owned())?;
     if url.query_pairs().any(|(_, value)| value.starts_with("smythfs://")) {
-        return Err("links to stored files are not supported in a URL yet: send the file in the body".to_owned());
+        return Err(
+            "links to stored files are not supported in a URL yet: send the file in the body".to_owned()
+        );
     }
     Ok(url)
 }

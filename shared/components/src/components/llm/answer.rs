@@ -106,7 +106,8 @@ mod tests {
 
     #[test]
     fn interruptions_name_reason_and_way_out() {
-        let response = |reason: FinishReason| GenerateResponse { finish_reason: reason.into(), ..Default::default() };
+        let response =
+            |reason: FinishReason| GenerateResponse { finish_reason: reason.into(), ..Default::default() };
         assert_eq!(interruption(&response(FinishReason::Stop)), None);
         let length = interruption(&response(FinishReason::Length)).unwrap();
         assert!(length.contains("output token limit") && length.contains("Maximum Output Tokens"));

@@ -37,7 +37,10 @@ pub(crate) fn is_echo(model: &Model) -> bool {
 }
 
 /// Calls the model; with `passthrough` its words go on to the watchers as they come.
-pub(crate) async fn generate(call: Call<'_>, request: GenerateRequest) -> Result<GenerateResponse, ContextError> {
+pub(crate) async fn generate(
+    call: Call<'_>,
+    request: GenerateRequest,
+) -> Result<GenerateResponse, ContextError> {
     let passthrough = crate::settings::flag(call, "passthrough");
     let mut on_chunk = |chunk: Chunk| {
         if passthrough {

@@ -42,7 +42,9 @@ fn stop_sequences(text: &str) -> Vec<String> {
 fn reasoning_effort(call: Call<'_>) -> String {
     let effort = settings::text(call, "reasoningEffort");
     match effort.as_str() {
-        _ if call.node.setting("useReasoning").is_some() && !settings::flag(call, "useReasoning") => String::new(),
+        _ if call.node.setting("useReasoning").is_some() && !settings::flag(call, "useReasoning") => {
+            String::new()
+        }
         "default" => String::new(),
         "xhigh" => "high".to_owned(),
         _ => effort,

@@ -13,7 +13,8 @@ pub(crate) fn custom_outputs(node: &Node) -> impl Iterator<Item = (&str, &str)> 
 
 /// The prompt, followed by the form of the answer where the author added outputs.
 pub(crate) fn with_format(prompt: &str, node: &Node) -> String {
-    let format: Map = custom_outputs(node).map(|(name, description)| (name.into(), hint(description))).collect();
+    let format: Map =
+        custom_outputs(node).map(|(name, description)| (name.into(), hint(description))).collect();
     if format.is_empty() {
         return prompt.to_owned();
     }

@@ -7,8 +7,10 @@ use sre_engine::spec::{ComponentSpec, Effect};
 use super::{OUTPUTS, count, verdict};
 use crate::context::{Call, Component};
 
-static SPEC: ComponentSpec =
-    ComponentSpec::new("LogicAND", "Verified if all inputs are set").effect(Effect::Pure).outputs(OUTPUTS).unchecked();
+static SPEC: ComponentSpec = ComponentSpec::new("LogicAND", "Verified if all inputs are set")
+    .effect(Effect::Pure)
+    .outputs(OUTPUTS)
+    .unchecked();
 
 /// The type.
 pub struct LogicAnd;

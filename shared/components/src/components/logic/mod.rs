@@ -39,7 +39,9 @@ fn count(call: Call<'_>) -> Count {
 
 fn verdict(holds: bool) -> Outcome {
     match holds {
-        true => Outcome::output(Map::from_iter(["Output", "Verified"].map(|name| (name.into(), true.into())))),
+        true => {
+            Outcome::output(Map::from_iter(["Output", "Verified"].map(|name| (name.into(), true.into()))))
+        }
         false => one("Unverified", true),
     }
 }

@@ -38,7 +38,8 @@ async fn serve(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> (Soc
 }
 
 fn ok(body: &str) -> Vec<u8> {
-    format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        .into_bytes()
 }
 
 fn to(location: &str) -> Vec<u8> {
@@ -71,7 +72,10 @@ async fn what_is_listed_is_reached_and_nothing_else_inside() {
     let error = get(&refused, &format!("http://{server}/")).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("connect to 127.0.0.1:{} is not allowed by the egress policy: list it in [egress] allow", server.port())
+        format!(
+            "connect to 127.0.0.1:{} is not allowed by the egress policy: list it in [egress] allow",
+            server.port()
+        )
     );
     assert!(matches!(get(&refused, "http://[::1]/").await, Err(EgressError::Refused { .. })));
     assert!(matches!(get(&refused, "http://0x7f.1/").await, Err(EgressError::Refused { .. })));
