@@ -192,6 +192,14 @@ impl Authority {
         Ok(request.signed_by(&self.issuer)?.pem())
     }
 
+    /// Signs anything, to test that it is refused.
+    #[cfg(test)]
+    pub(crate) fn sign_anything(&self, params: &CertificateParams) -> IssuedCert {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let cert_pem = params.signed_by(&key, &self.issuer).unwrap().pem();
+        IssuedCert { cert_pem, key_pem: key.serialize_pem() }
+    }
+
     fn leaf(
         &self,
         principal: &Principal,

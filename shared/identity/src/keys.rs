@@ -80,6 +80,16 @@ impl Signer {
         self.checked(codec::sign(&self.pair, &self.key_id, grant::TYP, grant)?)
     }
 
+    /// Signs what [`Self::sign`] refuses, to test that verifiers refuse it too.
+    #[cfg(test)]
+    pub(crate) fn sign_unchecked<T: serde::Serialize>(
+        &self,
+        typ: &str,
+        content: &T,
+    ) -> Result<String, serde_json::Error> {
+        codec::sign(&self.pair, &self.key_id, typ, content)
+    }
+
     fn of(pair: Ed25519KeyPair) -> Self {
         let digest = blake3::hash(pair.public_key().as_ref());
         let key_id = hex::encode(&digest.as_bytes()[..8]);

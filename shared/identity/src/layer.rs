@@ -25,6 +25,11 @@ const ENGINE: &str = "engine";
 /// The role that faces the network.
 const EDGE: &str = "edge";
 
+/// The suite's own metadata.
+const OWN_PREFIX: &str = "sre-";
+/// Where proxies state the certificate that they saw.
+const FORWARDED_CERTIFICATE: &str = "x-forwarded-client-cert";
+
 /// Where a layer takes the peer from; never from the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
@@ -182,6 +187,9 @@ struct Gate {
 
 impl Gate {
     fn admit(&self, request: &mut http::Request<Body>) -> Result<(), Stop> {
+        if self.role == EDGE {
+            strip(request.headers_mut());
+        }
         let path = request.uri().path();
         let peer = match self.peer(request.extensions()) {
             Ok(peer) => peer,
@@ -311,6 +319,16 @@ impl Gate {
 enum Admission {
     Through(Option<Arc<Verified>>),
     Wait(String),
+}
+
+/// What comes from outside says nothing about identity: the suite's own metadata and a proxy's claims are dropped.
+fn strip(headers: &mut http::HeaderMap) {
+    let is_ours =
+        |name: &http::HeaderName| name.as_str().starts_with(OWN_PREFIX) || *name == FORWARDED_CERTIFICATE;
+    // Nearly always there is none, and then nothing is allocated.
+    while let Some(name) = headers.keys().find(|name| is_ours(name)).cloned() {
+        headers.remove(name);
+    }
 }
 
 fn enter(request: &mut http::Request<Body>, caller: Caller) {

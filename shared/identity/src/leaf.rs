@@ -116,3 +116,7 @@ fn identify(names: &[GeneralName<'_>], patterns: &PatternTable) -> Result<Spiffe
         _ => Err(LeafError::UriNames(0)),
     }
 }
+
+#[cfg(test)]
+#[path = "leaf_tests.rs"]
+mod tests;

@@ -21,6 +21,8 @@ pub mod resource;
 pub mod scope;
 pub mod spiffe;
 pub mod svid;
+#[cfg(test)]
+mod test_world;
 pub mod tls;
 pub mod token;
 

@@ -135,6 +135,26 @@ fn h12_h14_strangers_belong_nowhere() {
 }
 
 #[test]
+fn h37_what_is_absent_looks_like_what_is_forbidden() {
+    // Rights by name do not depend on what exists, and a stranger has none on either.
+    for who in ["agent/x", "user/eve", "user/ghost", "user/bob"] {
+        for pattern in [
+            "teams/t/agents/{}",
+            "teams/t/agents/{}/skills",
+            "teams/t/agents/{}/runs/r",
+            "agents/{}/settings",
+        ] {
+            let (there, absent) = (pattern.replace("{}", "a"), pattern.replace("{}", "no-such"));
+            assert_eq!(
+                (rights(who, &there), rights(who, &absent)),
+                (NONE.into(), NONE.into()),
+                "{who} on {pattern}"
+            );
+        }
+    }
+}
+
+#[test]
 fn the_public_has_no_rights_by_name() {
     for (resource, _) in TABLE {
         assert_eq!(rights("public/public", resource), NONE, "{resource}");

@@ -216,9 +216,26 @@ struct WrongServer {
 }
 
 /// An identity that is not accepted, with its cause for the log.
-fn refused(cause: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::InvalidCertificate(CertificateError::Other(rustls::OtherError(Arc::new(cause))))
+fn refused(cause: impl std::error::Error) -> Error {
+    Error::InvalidCertificate(CertificateError::Other(rustls::OtherError(Arc::new(Cause(cause.to_string())))))
 }
+
+/// The TLS library shows causes by `Debug`; operators read sentences.
+struct Cause(String);
+
+impl fmt::Debug for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Cause {}
 
 #[cfg(test)]
 #[path = "tls_tests.rs"]

@@ -4,6 +4,9 @@ mod claims;
 mod keyset;
 mod verifier;
 
+#[cfg(test)]
+pub(crate) use keyset::unix_seconds;
+
 pub(crate) use claims::covers;
 pub use claims::{Claims, Purpose};
 pub use keyset::{KeySet, KeySetError};
