@@ -13,6 +13,6 @@ impl Link {
     /// The way into a suite for a client with an identity of its own. The address comes from `[endpoints]`, or
     /// from the suite that runs on the configuration's data folder.
     pub fn client(config: Arc<Config>, identity: &Arc<SvidSource>, to: Role) -> Self {
-        Self::new(&Process::new(config, &[], Sockets::None), identity, to)
+        Self::new(&Process::new(config, &[], Sockets::Configured), identity, to)
     }
 }

@@ -24,10 +24,6 @@ pub(crate) struct CallContext {
     pub(crate) tracestate: Option<HeaderValue>,
 }
 
-/// A deadline that travels inside the process, without being written and read.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Deadline(pub(crate) Instant);
-
 impl CallContext {
     /// What the headers say.
     pub(crate) fn of_headers(headers: &HeaderMap, deadline: Option<Instant>) -> Self {

@@ -11,6 +11,7 @@ pub mod admin;
 pub mod audit;
 pub mod authorizer;
 pub mod bootstrap;
+mod client;
 pub mod config;
 mod context;
 mod endpoints;

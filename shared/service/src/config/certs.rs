@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::by_role::ByRole;
 use crate::role::Role;
 
 /// Certificates and identity patterns.
@@ -19,6 +20,7 @@ pub struct Certs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bundle: Option<PathBuf>,
     /// Certificate and key of a role, where they do not come from `dir`.
+    #[schemars(with = "ByRole<RoleCerts>")]
     pub roles: BTreeMap<Role, RoleCerts>,
     /// DNS names put into certificates that are made here, beside `localhost`.
     pub dns_names: Vec<String>,

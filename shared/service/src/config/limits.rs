@@ -6,6 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::by_role::ByRole;
 use crate::role::Role;
 
 /// Sizes and counts.
@@ -15,6 +16,7 @@ pub struct Limits {
     /// Unary calls that a role works on at a time; the excess is refused as overloaded.
     pub max_concurrent: usize,
     /// The same for single roles.
+    #[schemars(with = "ByRole<usize>")]
     pub max_concurrent_by_role: BTreeMap<Role, usize>,
     /// Open streams of a role.
     pub max_streams: usize,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::by_role::ByRole;
 use crate::role::Role;
 
 /// Addresses that roles listen on, by role: `edge = "0.0.0.0:7443"`. Port 0 takes a free one, or the one
@@ -14,7 +15,7 @@ use crate::role::Role;
 /// here, and a role that is alone in its process listens on 127.0.0.1 unless named.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct Listen(pub BTreeMap<Role, SocketAddr>);
+pub struct Listen(#[schemars(with = "ByRole<String>")] pub BTreeMap<Role, SocketAddr>);
 
 impl Listen {
     /// The address of a role, where one is configured.
@@ -74,7 +75,7 @@ impl Default for Admin {
 /// `run/endpoints.toml` of the data folder, which a suite on one machine writes.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct Endpoints(pub BTreeMap<Role, Vec<String>>);
+pub struct Endpoints(#[schemars(with = "ByRole<Vec<String>>")] pub BTreeMap<Role, Vec<String>>);
 
 impl Endpoints {
     /// The configured addresses of a role; empty where there are none.

@@ -4,6 +4,7 @@
 //! by key, lists and values replace. A key that no section knows is an error naming the nearest known one.
 
 mod agents;
+mod by_role;
 mod certs;
 mod check;
 mod connectors;

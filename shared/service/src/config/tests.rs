@@ -108,7 +108,8 @@ fn secrets_are_masked() {
 #[test]
 fn the_reference_lists_every_default() {
     let text = reference_markdown();
-    for row in Config::default().explain() {
+    // Empty tables have no key of their own.
+    for row in Config::default().explain().into_iter().filter(|row| row.value != "{}") {
         assert!(text.contains(&format!("`{}`", row.key)), "{} is missing", row.key);
     }
     assert!(text.contains("`connectors.<name>"), "{text}");

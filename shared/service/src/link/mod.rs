@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tonic::body::Body;
 use tower::Service;
 
-use crate::context::{CallContext, Deadline, GRPC_TIMEOUT, TRACEPARENT, TRACESTATE, timeout_of, timeout_value};
+use crate::context::{CallContext, GRPC_TIMEOUT, TRACEPARENT, TRACESTATE, timeout_of, timeout_value};
 use crate::process::Process;
 use crate::role::Role;
 use crate::server::errors;
@@ -152,7 +152,6 @@ impl Inner {
             let left = deadline.saturating_duration_since(Instant::now());
             request.headers_mut().insert(GRPC_TIMEOUT, timeout_value(left));
         }
-        request.extensions_mut().remove::<Deadline>();
         let call = self.remote.call(request, deadline);
         let answered = match deadline {
             Some(deadline) => tokio::time::timeout_at(deadline, call).await,
@@ -165,3 +164,6 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,3 +8,4 @@ pub(crate) mod http_door;
 pub(crate) mod listener;
 pub(crate) mod metrics;
 pub(crate) mod role_server;
+pub(crate) mod sized;

@@ -19,6 +19,7 @@ use super::body::StreamBody;
 use super::errors;
 use super::gate::Gate;
 use super::metrics::RoleMetrics;
+use super::sized::SizedBody;
 use crate::config::Config;
 use crate::context::{CallContext, timeout_of};
 use crate::process::{Answer, Local};
@@ -30,6 +31,7 @@ use crate::telemetry::propagation;
 pub(crate) struct RoleServer {
     role: Role,
     default_deadline: std::time::Duration,
+    max_message_bytes: usize,
     /// The same routes behind the two sources of identity, which never mix.
     over_tls: AuthService<Routes>,
     over_link: AuthService<Routes>,
@@ -58,6 +60,7 @@ impl RoleServer {
         Arc::new(Self {
             role,
             default_deadline: config.deadlines.unary(),
+            max_message_bytes: config.limits.max_message_bytes,
             over_tls: layered(Source::Tls),
             over_link: layered(Source::Link),
             calls: Gate::new(config.limits.concurrent(role)),
@@ -88,7 +91,8 @@ impl RoleServer {
         let context = CallContext::of_headers(request.headers(), deadline);
         let span = propagation::server_span(self.role, method, &context);
         let (role, cut) = (self.role, self.cut.clone());
-        // The handler's future may be large; it is boxed by the routes already.
+        let limit = self.max_message_bytes;
+        let request = request.map(|body| Body::new(SizedBody::new(body, limit)));
         let handled = context.clone().scope(stack.call(request));
         let handled = AssertUnwindSafe(handled).catch_unwind();
         let answer = async move {

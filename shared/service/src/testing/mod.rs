@@ -22,6 +22,8 @@
 //! # }
 //! ```
 
+#[cfg(test)]
+pub(crate) mod scripted;
 mod security;
 mod servers;
 mod tokens;
