@@ -143,11 +143,6 @@ impl Algorithm {
         with_fixed!(self, run, None)
     }
 
-    /// Length of the digest in bytes.
-    pub fn len(self) -> usize {
-        self.digest(&[]).len()
-    }
-
     /// The padding of an RSA-PSS signature with this digest; `None` where there is none.
     pub fn pss(self, salt_bytes: usize) -> Option<rsa::Pss> {
         macro_rules! run {

@@ -166,4 +166,24 @@ mod tests {
             assert_eq!(json_text(template), rendered, "{template}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn a_value_never_leaves_its_string(value in ".*", quote in proptest::sample::select(vec!['"', '\''])) {
+            let data: Map = [("x".into(), Value::from(value.as_str()))].into();
+            let template = format!("{{{quote}v{quote}:{quote}<{{{{x}}}}>{quote},{quote}w{quote}:1}}");
+            let rendered = render_json(&template, &data, &Secrets::new());
+            let parsed = sre_engine::data::permissive_json::parse(&rendered);
+            let expected = json!({"v": format!("<{value}>"), "w": 1});
+            proptest::prop_assert_eq!(parsed, Some(Value::from(expected)));
+        }
+
+        #[test]
+        fn a_value_outside_quotes_is_one_value(value in ".*") {
+            let data: Map = [("x".into(), Value::from(value.as_str()))].into();
+            let rendered = render_json("[{{x}}]", &data, &Secrets::new());
+            let parsed: serde_json::Value = serde_json::from_str(&rendered).unwrap();
+            proptest::prop_assert_eq!(parsed.as_array().map(Vec::len), Some(1));
+        }
+    }
 }

@@ -69,7 +69,8 @@ pub(super) fn from_reqwest(error: &reqwest::Error, host: &str, port: u16, millis
         return EgressError::Timeout { millis };
     }
     let mut cause = error.source();
-    let mut last = error.to_string();
+    // The library's own message would show the URL, which may hold secrets.
+    let mut last = "the request could not be sent".to_owned();
     while let Some(inner) = cause {
         if let Some(resolve) = inner.downcast_ref::<ResolveError>() {
             return match resolve {

@@ -24,13 +24,17 @@ pub(super) enum Port {
     Other,
 }
 
+/// What a test lets names resolve to.
+#[cfg(test)]
+pub(super) type FixedAnswers = Arc<dyn Fn(&str) -> Vec<IpAddr> + Send + Sync>;
+
 /// The system's resolver, or a test's.
 #[derive(Clone, Default)]
 pub(super) enum Lookup {
     #[default]
     System,
     #[cfg(test)]
-    Fixed(Arc<dyn Fn(&str) -> Vec<IpAddr> + Send + Sync>),
+    Fixed(FixedAnswers),
 }
 
 impl CheckedResolver {

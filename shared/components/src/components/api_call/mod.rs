@@ -95,6 +95,7 @@ async fn send(call: Call<'_>) -> Result<Outcome, String> {
     request.headers = headers::build(call, &headers_text, values, &request.method, &body)?;
     request.body = body.bytes;
 
+    let target = format!("{} {}", request.method, request.url.host_str().unwrap_or_default());
     let left = call.context.deadline().saturating_duration_since(tokio::time::Instant::now());
     let cancelled = call.context.cancelled();
     let sent = tokio::select! {
@@ -102,7 +103,12 @@ async fn send(call: Call<'_>) -> Result<Outcome, String> {
         () = cancelled.cancelled() => Err(EgressError::Broken("Agent killed".to_owned())),
     };
     match sent {
-        Ok(response) => response::outcome(call, response).await,
+        Ok(response) => {
+            // Path and query may hold secrets; the host is enough to follow what happened.
+            let line = format!("{target}: {}, {} bytes", response.status.as_u16(), response.body.len());
+            call.context.log(tracing::Level::INFO, &line);
+            response::outcome(call, response).await
+        }
         Err(EgressError::InvalidUrl) => Err(EgressError::InvalidUrl.to_string()),
         Err(error) => Ok(failed_with(
             [("Response", Value::Null), ("Headers", Value::object(Map::new()))],

@@ -1,5 +1,7 @@
 //! The URL of a request.
 
+use std::ops::Range;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sre_engine::template::{self, Data, Part};
 use url::Url;
@@ -28,7 +30,10 @@ const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b')');
 
 pub(super) fn build(text: &str, values: Values<'_>, encoding: Encoding) -> Result<Url, String> {
-    let rendered = render(text, values, encoding);
+    let (rendered, inserted) = render(text, values, encoding);
+    if encoding == Encoding::ByPlace && climbs(&rendered, &inserted) {
+        return Err("Invalid URL: a value in the path must not be `.` or `..`".to_owned());
+    }
     let url = Url::parse(rendered.trim()).map_err(|_| "Invalid URL".to_owned())?;
     if url.query_pairs().any(|(_, value)| value.starts_with("smythfs://")) {
         return Err(
@@ -38,8 +43,10 @@ pub(super) fn build(text: &str, values: Values<'_>, encoding: Encoding) -> Resul
     Ok(url)
 }
 
-fn render(text: &str, values: Values<'_>, encoding: Encoding) -> String {
+/// The text of the URL, and where in it values stand behind the authority.
+fn render(text: &str, values: Values<'_>, encoding: Encoding) -> (String, Vec<Range<usize>>) {
     let mut url = String::with_capacity(text.len());
+    let mut inserted = Vec::new();
     for part in template::parts(text) {
         let value = match part {
             // Only in what the author wrote: a plus sign in a value is a plus sign.
@@ -53,12 +60,26 @@ fn render(text: &str, values: Values<'_>, encoding: Encoding) -> String {
         let value = value.unwrap_or_default();
         match encoding {
             Encoding::ByPlace if behind_authority(&url) => {
+                let start = url.len();
                 url.push_str(&utf8_percent_encode(&value, COMPONENT).to_string());
+                inserted.push(start..url.len());
             }
             _ => url.push_str(&value),
         }
     }
-    url
+    (url, inserted)
+}
+
+/// True if a value makes a segment of the path one that URLs resolve away, encoded or not.
+fn climbs(url: &str, inserted: &[Range<usize>]) -> bool {
+    let path_end = url.find(['?', '#']).unwrap_or(url.len());
+    let mut start = 0;
+    url[..path_end].split('/').any(|segment| {
+        let here = start..start + segment.len();
+        start = here.end + 1;
+        matches!(segment, "." | "..")
+            && inserted.iter().any(|value| here.contains(&value.start) && !value.is_empty())
+    })
 }
 
 /// True once scheme and host are complete: what follows is path, query or fragment.
@@ -78,7 +99,8 @@ mod tests {
     fn url(text: &str, encoding: Encoding) -> Result<String, String> {
         let serde_json::Value::Object(inputs) = json!({
             "user": "John Doe", "amp": "a b&c=d", "o": {"k": 1}, "plus": "1+1", "dots": "../admin",
-            "base": "http://h.example:81", "whole": "https://h.example/p?q=1", "file": "smythfs://t.team/a/f",
+            "base": "http://h.example:81", "whole": "https://h.example/p?q=1", "file": "smythfs://t.team/a/f", "up": "..",
+            "dot": ".",
         }) else {
             panic!("an object")
         };
@@ -117,6 +139,26 @@ mod tests {
     fn what_is_no_url_is_refused() {
         assert_eq!(url("not a url", Encoding::ByPlace).unwrap_err(), "Invalid URL");
         assert_eq!(url("", Encoding::ByPlace).unwrap_err(), "Invalid URL");
+        for climbing in ["http://h/a/{{up}}/b", "http://h/a/{{dot}}{{dot}}", "http://h/a/.{{dot}}?q=1"] {
+            let error = url(climbing, Encoding::ByPlace).unwrap_err();
+            assert!(error.starts_with("Invalid URL: "), "{climbing}");
+        }
+        assert!(url("http://h/a/../b?q={{up}}", Encoding::ByPlace).is_ok());
         assert!(url("http://h/?f={{file}}", Encoding::ByPlace).unwrap_err().contains("stored files"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_query_value_arrives_as_it_was(value in ".*") {
+            let inputs: Map = [("x".into(), sre_engine::Value::from(value.as_str()))].into();
+            let secrets = Secrets::new();
+            let values = Values { inputs: &inputs, secrets: &secrets };
+            let url = build("http://h/p?a={{x}}&b=1", values, Encoding::ByPlace);
+            if !value.starts_with("smythfs://") {
+                let pairs: Vec<(String, String)> = url.unwrap().query_pairs().into_owned().collect();
+                let expected = vec![("a".to_owned(), value), ("b".to_owned(), "1".to_owned())];
+                proptest::prop_assert_eq!(pairs, expected);
+            }
+        }
     }
 }

@@ -50,5 +50,15 @@ pub(crate) async fn generate(
             }
         }
     };
-    call.context.generate(request, &mut on_chunk).await
+    let response = call.context.generate(request, &mut on_chunk).await?;
+    let usage = response.usage.unwrap_or_default();
+    let line = format!(
+        "{}: {} tokens in, {} out, finish {}",
+        response.model_id,
+        usage.input_tokens,
+        usage.output_tokens,
+        response.finish_reason().as_str_name()
+    );
+    call.context.log(tracing::Level::INFO, &line);
+    Ok(response)
 }
