@@ -1,0 +1,5 @@
+//! Code that agents bring.
+
+mod service;
+
+pub use service::CodeService;
