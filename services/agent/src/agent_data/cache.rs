@@ -76,7 +76,7 @@ impl Cache {
         }
         let key = id.to_owned();
         let row = self.store.read(move |conn| table::agent(conn, &key)).await?;
-        let agent = row.map(known).transpose()?.map(Arc::new);
+        let agent = row.map(Known::try_from).transpose()?.map(Arc::new);
         self.agents.insert(id.to_owned(), Read { commits, agent: agent.clone() });
         Ok(agent)
     }
@@ -104,15 +104,19 @@ impl Cache {
     }
 }
 
-fn known(row: AgentRow) -> Result<Known, AgentError> {
-    let read = |what, text: &str| {
-        Acl::from_text(text).map_err(|error| AgentError::Damaged {
-            agent: row.id.clone(),
-            what,
-            message: error.to_string(),
-        })
-    };
-    let definition = read("access list of the definition", &row.acl_definition)?;
-    let skills = read("access list of the skills", &row.acl_skills)?;
-    Ok(Known { row, definition, skills })
+impl TryFrom<AgentRow> for Known {
+    type Error = AgentError;
+
+    fn try_from(row: AgentRow) -> Result<Self, AgentError> {
+        let read = |what, text: &str| {
+            Acl::from_text(text).map_err(|error| AgentError::Damaged {
+                agent: row.id.clone(),
+                what,
+                message: error.to_string(),
+            })
+        };
+        let definition = read("access list of the definition", &row.acl_definition)?;
+        let skills = read("access list of the skills", &row.acl_skills)?;
+        Ok(Self { row, definition, skills })
+    }
 }

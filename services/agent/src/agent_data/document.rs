@@ -59,6 +59,15 @@ pub fn read(document: &[u8]) -> Result<Json, AgentError> {
     })
 }
 
+/// The bare object of a document, with today's names.
+pub fn bare(document: &[u8]) -> Result<Json, AgentError> {
+    let mut issues = Vec::new();
+    match sre_engine::document::parse(&read(document)?, &mut issues) {
+        Some(document) => Ok(document.bare),
+        None => Err(AgentError::Document(issues)),
+    }
+}
+
 /// What is said where a document's own id is not the one it is stored under.
 pub fn id_warning(identity: &Identity, stored: &str) -> Option<Issue> {
     let own = identity.id.as_deref().filter(|own| *own != stored)?;

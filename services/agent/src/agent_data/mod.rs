@@ -1,5 +1,6 @@
 //! Definitions of agents: immutable versions named by their content, and what points at them.
 
+mod access;
 mod cache;
 pub mod document;
 mod message;
@@ -117,9 +118,10 @@ impl Agents {
     }
 
     /// Some agents of a team by id, after `after`.
-    pub async fn list(&self, team: &str, after: &str, limit: u32) -> Result<Vec<AgentRow>, AgentError> {
+    pub async fn list(&self, team: &str, after: &str, limit: u32) -> Result<Vec<Known>, AgentError> {
         let (team, after) = (team.to_owned(), after.to_owned());
-        Ok(self.store.read(move |conn| table::agents_of(conn, &team, &after, limit)).await?)
+        let rows = self.store.read(move |conn| table::agents_of(conn, &team, &after, limit)).await?;
+        rows.into_iter().map(Known::try_from).collect()
     }
 
     /// A version with its document.
