@@ -60,9 +60,10 @@ pub struct TestContext {
 
 impl TestContext {
     pub fn new(agent: Agent) -> Self {
+        let id = agent.plan.identity().id.clone().unwrap_or_default();
         let info = AgentInfo {
-            id: "lone".into(),
-            name: "teams/default/agents/lone".into(),
+            name: format!("teams/default/agents/{id}"),
+            id,
             team: "default".into(),
             behavior: agent.plan.identity().behavior.clone(),
             variables: Map::new(),
@@ -125,7 +126,7 @@ impl Context for TestContext {
     }
 
     async fn store_temp(&self, binary: &Binary) -> Result<Value, ContextError> {
-        let url = format!("smythfs://default.team/lone/_temp/{}", binary.name);
+        let url = format!("smythfs://default.team/{}/_temp/{}", self.info.id, binary.name);
         self.agent.suite.files.lock().insert(url.clone(), binary.clone());
         let mut file = binary.members();
         file.insert("url".into(), Value::from(url));

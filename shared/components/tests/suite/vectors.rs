@@ -12,7 +12,10 @@ use crate::mock_http::MockHttp;
 
 /// Agents whose every component is built and needs nothing outside this process.
 const AGENTS: &[&str] = &[
+    "async-await-foreach-tests",
     "functions-components",
+    "own-binary",
+    "own-http",
     "own-apioutput",
     "own-async",
     "own-byname",
