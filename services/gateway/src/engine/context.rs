@@ -1,0 +1,189 @@
+//! The services as one running component may use them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use secrecy::ExposeSecret as _;
+use sre_components::egress;
+use sre_components::{
+    AgentInfo, Chunk, Content, Context, ContextError, Failure, JobView, RequestInfo, SecretText,
+};
+use sre_engine::{ActivationKey, Binary, Map, Value};
+use sre_proto::gateway::v1::run_event::Event;
+use sre_proto::gateway::v1::{ComponentLog, ContentChunk};
+use sre_proto::llm::v1::generate_event::Event as Generated;
+use sre_proto::llm::v1::inference_client::InferenceClient;
+use sre_proto::llm::v1::models_client::ModelsClient;
+use sre_proto::llm::v1::{
+    GenerateRequest, GenerateResponse, GenerateStreamRequest, GetModelRequest, Model,
+};
+use sre_service::{Link, Role};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Status};
+
+use super::files;
+use super::scope::RunScope;
+
+/// The context of one activation.
+pub struct ActivationContext {
+    scope: Arc<RunScope>,
+    key: ActivationKey,
+}
+
+impl ActivationContext {
+    /// The context of an activation of this run.
+    pub fn new(scope: Arc<RunScope>, key: ActivationKey) -> Self {
+        Self { scope, key }
+    }
+
+    async fn link(&self, role: Role) -> Result<Link, Status> {
+        self.scope.authority.link(self.scope.engine.host.link(role), role).await
+    }
+
+    /// A call that ends with the run.
+    fn call<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.scope.left());
+        request
+    }
+}
+
+#[async_trait]
+impl Context for ActivationContext {
+    fn agent(&self) -> &AgentInfo {
+        self.scope.agent()
+    }
+
+    fn run_id(&self) -> &str {
+        &self.scope.id
+    }
+
+    fn session_id(&self) -> &str {
+        &self.scope.session_id
+    }
+
+    fn request(&self) -> &RequestInfo {
+        self.scope.request()
+    }
+
+    fn idempotency_key(&self) -> String {
+        self.key.idempotency_key(&self.scope.id)
+    }
+
+    fn deadline(&self) -> Instant {
+        self.scope.deadline
+    }
+
+    fn cancelled(&self) -> CancellationToken {
+        self.scope.cancel.token().clone()
+    }
+
+    async fn secret(&self, key: &str) -> Result<SecretText, ContextError> {
+        match self.scope.secret(key).await? {
+            Some(secret) => Ok(SecretText::new(key, secret.expose_secret().to_owned())),
+            None => Err(ContextError::new(Failure::NotFound, format!("Vault key '{key}' not found"))),
+        }
+    }
+
+    async fn generate(
+        &self,
+        mut request: GenerateRequest,
+        on_chunk: &mut (dyn FnMut(Chunk) + Send),
+    ) -> Result<GenerateResponse, ContextError> {
+        if request.idempotency_key.is_empty() {
+            request.idempotency_key = self.idempotency_key();
+        }
+        let mut client = InferenceClient::new(self.link(Role::Llm).await?);
+        let call = self.call(GenerateStreamRequest { request: Some(request) });
+        let mut events = client.generate_stream(call).await?.into_inner();
+        while let Some(event) = events.message().await? {
+            match event.event {
+                Some(Generated::Text(text)) => on_chunk(Chunk::Text(text)),
+                Some(Generated::Thinking(text)) => on_chunk(Chunk::Thinking(text)),
+                Some(Generated::Finished(answer)) => return Ok(answer),
+                None => {}
+            }
+        }
+        Err(ContextError::new(Failure::Unavailable, "the model's answer broke off before its end"))
+    }
+
+    async fn model(&self, name: &str) -> Result<Model, ContextError> {
+        let mut client = ModelsClient::new(self.link(Role::Llm).await?);
+        let call = self.call(GetModelRequest { name: format!("models/{name}") });
+        Ok(client.get_model(call).await?.into_inner())
+    }
+
+    fn http(&self) -> &egress::Client {
+        &self.scope.engine.http
+    }
+
+    async fn store_temp(&self, binary: &Binary) -> Result<Value, ContextError> {
+        let link = self.link(Role::Io).await?;
+        Ok(files::store_temp(link, &self.scope.subject.version.agent, binary, self.scope.left()).await?)
+    }
+
+    async fn read_file(&self, uri: &str) -> Result<Binary, ContextError> {
+        let name = files::name_of(uri, &self.scope.engine.host, &self.scope.subject.version.agent).await?;
+        Ok(files::read(self.link(Role::Io).await?, &name, self.scope.left()).await?)
+    }
+
+    async fn start_job(&self, component_id: &str, input: Map) -> Result<String, ContextError> {
+        super::jobs::start(&self.scope, component_id, &self.idempotency_key(), input).await
+    }
+
+    async fn await_jobs(
+        &self,
+        ids: &[String],
+        count: usize,
+        max: Duration,
+    ) -> Result<Vec<JobView>, ContextError> {
+        let wait = super::jobs::wait(&self.scope, ids, count, max);
+        match &self.scope.slot {
+            Some(slot) => slot.lend(wait).await,
+            None => wait.await,
+        }
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        let cancelled = self.scope.cancel.token();
+        let sleep = async {
+            tokio::select! {
+                () = cancelled.cancelled() => {}
+                () = tokio::time::sleep(duration) => {}
+            }
+        };
+        match &self.scope.slot {
+            Some(slot) => slot.lend(sleep).await,
+            None => sleep.await,
+        }
+    }
+
+    fn emit_content(&self, text: &str, content: Content) {
+        self.scope.events.emit(|| {
+            Event::Content(ContentChunk {
+                component: self.key.component.to_string(),
+                text: self.scope.redactor().presentable_text(text),
+                thinking: content == Content::Thinking,
+            })
+        });
+    }
+
+    fn log(&self, level: tracing::Level, message: &str) {
+        let message = self.scope.redactor().presentable_text(message);
+        let (run, component) = (self.scope.id.as_str(), self.key.component.as_ref());
+        match level {
+            tracing::Level::ERROR => tracing::warn!(run, component, "{message}"),
+            tracing::Level::WARN => tracing::info!(run, component, "{message}"),
+            _ => tracing::debug!(run, component, "{message}"),
+        }
+        self.scope.events.emit(|| {
+            Event::Log(ComponentLog {
+                component: self.key.component.to_string(),
+                level: level.as_str().to_lowercase(),
+                message,
+            })
+        });
+    }
+}

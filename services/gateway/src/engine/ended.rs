@@ -1,0 +1,90 @@
+//! Waiting for a run's end and reading its answer, whichever engine works on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use prost::Message as _;
+use sre_proto::memory::v1::{RunRecord, RunState};
+use tonic::Status;
+
+use super::answers::Closed;
+use super::core::{Engine, internal};
+use super::journal::records::Spec;
+use super::live::Over;
+use super::redact::Redactor;
+use super::scope::RunScope;
+
+/// Wait before a broken stream is opened again.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// A run that ended.
+pub enum Ended {
+    /// Here, a moment ago: the answer as it was given.
+    Here(RunState, Arc<Closed>),
+    /// Somewhere, some time: its row, with an answer whose secrets are markers.
+    Stored(RunRecord),
+}
+
+/// Whether a run of this state has ended.
+pub fn is_ended(state: RunState) -> bool {
+    matches!(state, RunState::Done | RunState::Failed | RunState::Cancelled)
+}
+
+/// The answer of an ended run's row, with markers in place of secrets.
+pub fn stored_answer(run: &RunRecord) -> Result<(Closed, Redactor), Status> {
+    let decoded = Closed::decode(run.outcome.clone());
+    let closed = decoded.map_err(|error| internal("a stored answer does not decode", &error))?;
+    let spec = Spec::decode(run.spec.clone());
+    let spec = spec.map_err(|error| internal("a stored run does not decode", &error))?;
+    Ok((closed, Redactor::new(spec.marker)))
+}
+
+/// The answer of an ended run for people: secrets as their references.
+pub fn presentable_answer(run: &RunRecord) -> Result<Closed, Status> {
+    let (closed, redactor) = stored_answer(run)?;
+    Ok(closed.map(|value| redactor.presentable(value)))
+}
+
+/// The answer of an ended run as it was given, its secrets resolved again by the authority of `scope`.
+pub async fn restored_answer(scope: &RunScope, run: &RunRecord) -> Result<Closed, Status> {
+    let (closed, mut redactor) = stored_answer(run)?;
+    let names = closed.secret_names(&redactor);
+    if names.is_empty() {
+        return Ok(closed);
+    }
+    scope.learn(&names.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    scope.adopt_secrets(&mut redactor);
+    Ok(closed.map(|value| redactor.restore(value)))
+}
+
+/// Waits until a run ended.
+pub async fn wait(engine: &Engine, run_id: &str) -> Result<Ended, Status> {
+    loop {
+        if let Some(mut live) = engine.live.get(run_id) {
+            let over = live.over.wait_for(Option::is_some).await.map(|over| over.clone()).ok().flatten();
+            if let Some(Over::Closed(state, closed)) = over {
+                return Ok(Ended::Here(state, closed));
+            }
+        }
+        let run = engine.journal.run(run_id).await?;
+        if is_ended(run.state()) {
+            return Ok(Ended::Stored(run));
+        }
+        if engine.live.get(run_id).is_none() {
+            follow(engine, run_id, run.next_sequence - 1).await;
+        }
+    }
+}
+
+/// Ready when the run ended, or when it is worth looking again.
+async fn follow(engine: &Engine, run_id: &str, after: i64) {
+    if let Ok(mut pages) = engine.journal.tail(run_id, after).await {
+        while let Some(Ok(page)) = pages.next().await {
+            if is_ended(page.state()) {
+                return;
+            }
+        }
+    }
+    tokio::time::sleep(RETRY).await;
+}

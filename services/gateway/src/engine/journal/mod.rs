@@ -1,0 +1,7 @@
+//! The journal of runs, as the engine writes and reads it.
+
+pub mod queue;
+pub mod records;
+pub mod run;
+pub mod store;
+pub mod values;

@@ -1,0 +1,100 @@
+//! The engine: serves `sre.gateway.v1.Runs` and drives runs.
+//!
+//! Read in this order: [`start`] (what happens to a call), [`drive`] (the loop of one run), [`journal`] (what
+//! is written when), [`session`] and [`takeover`] (who owns a run, and what happens when its owner dies),
+//! [`launch`] (how a run is rebuilt from its records).
+
+pub mod acl;
+pub mod admission;
+pub mod answers;
+pub mod authority;
+pub mod context;
+pub mod core;
+pub mod drive;
+pub mod ended;
+pub mod events;
+pub mod files;
+pub mod job_id;
+pub mod jobs;
+pub mod journal;
+pub mod launch;
+pub mod live;
+pub mod names;
+pub mod plans;
+pub mod redact;
+pub mod requests;
+pub mod runs;
+pub mod scope;
+pub mod service;
+pub mod session;
+pub mod start;
+pub mod summary;
+pub mod takeover;
+pub mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use sre_components::egress;
+use sre_proto::gateway::v1::runs_server::RunsServer;
+use sre_service::{Host, Role};
+use tonic::service::Routes;
+
+use admission::Admission;
+use core::{Engine, Parts};
+use journal::queue::AppendQueue;
+use journal::store::JournalStore;
+use live::Live;
+use plans::Plans;
+use service::RunsService;
+use session::Sessions;
+use summary::Summaries;
+use takeover::Takeover;
+
+/// An append is tried for so long; a run whose lease ends before stops by itself.
+const APPEND_PATIENCE: Duration = Duration::from_secs(3_600);
+
+/// Starts the role `engine`.
+pub async fn start(host: Host) -> anyhow::Result<Routes> {
+    let engine = build(&host)?;
+    host.spawn("claims", Box::pin(takeover::claim_forever(engine.clone())));
+    let limit = 8 << 20;
+    let service = RunsServer::new(RunsService::new(engine))
+        .max_decoding_message_size(limit)
+        .max_encoding_message_size(limit);
+    Ok(Routes::new(service).prepare())
+}
+
+fn build(host: &Host) -> anyhow::Result<Engine> {
+    let config = host.config();
+    let registry = sre_components::registry();
+    let policy = egress::Policy::new(&config.egress.allow).context("egress.allow")?;
+    let http = egress::Client::new(policy, egress::Limits::default()).context("the outbound HTTP client")?;
+    let journal = JournalStore::new(
+        host.link(Role::Memory),
+        config.journal.session_ttl(),
+        config.journal.blob_threshold_bytes.min(64 << 10),
+    );
+    let (appends, lanes) = AppendQueue::new(Arc::new(journal.clone()), APPEND_PATIENCE);
+    for lane in lanes {
+        host.spawn("appends", lane);
+    }
+    let (summaries, writer) = Summaries::new(Arc::new(journal.clone()));
+    host.spawn("summaries", writer);
+    let (sessions, keeper) = Sessions::new(Arc::new(journal.clone()), host.shutdown());
+    host.spawn_to_end("session", keeper);
+    Ok(Engine::new(Parts {
+        host: host.clone(),
+        registry,
+        plans: Plans::new(registry, config.gateway.plan_cache_entries),
+        http,
+        takeover: Takeover::new(journal.clone()),
+        journal,
+        appends,
+        sessions,
+        live: Live::default(),
+        admission: Admission::new(config.gateway.max_light_runs, config.gateway.max_running),
+        summaries,
+    }))
+}

@@ -1,0 +1,307 @@
+//! Starting runs: who may, of what, and whether the answer comes before or after the journal.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prost::Message as _;
+use sre_engine::{Map, RequestData};
+use sre_identity::token::Purpose;
+use sre_identity::{Caller, Candidate};
+use sre_proto::error::{Reason, invalid_argument, status};
+use sre_proto::memory::v1::{OpenRunRequest, RecordKind, RunKind, RunRecord};
+use sre_service::Role;
+use tonic::{Code, Status};
+
+use super::acl;
+use super::answers::{Closed, Ending};
+use super::authority::Authority;
+use super::core::{Engine, internal, timestamp};
+use super::drive::Drive;
+use super::ended::{self, Ended};
+use super::events::RunEvents;
+use super::journal::records::{EntryKind, FORMAT, Opened, Spec, StoredRequest, record};
+use super::launch::{self, Claimable, LONGEST_RUN, Owned};
+use super::live::Cancel;
+use super::names::AgentName;
+use super::redact::Redactor;
+use super::requests::{self, Routed, Wanted};
+use super::scope::{NewScope, RunScope, Subject};
+
+/// How long a run may take that its caller waits for.
+const WAITED_FOR: Duration = Duration::from_secs(5 * 60);
+/// How long a run may take that was only started.
+const STARTED: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a caller is kept waiting while the journal does not answer; the run itself goes on.
+const OUTAGE: Duration = Duration::from_millis(800);
+
+/// What is to be run.
+pub struct Asked {
+    /// The agent, as the caller names it.
+    pub agent: String,
+    /// What of it.
+    pub wanted: Wanted,
+    /// The session.
+    pub session_id: String,
+    /// Which version.
+    pub version: String,
+    /// Makes it idempotent.
+    pub request_id: String,
+    /// How long it may take.
+    pub timeout: Option<prost_types::Duration>,
+}
+
+/// A run that may be started.
+struct Ready {
+    subject: Subject,
+    authority: Authority,
+    root: Candidate,
+    routed: Routed,
+    request_id: String,
+    version_asked: String,
+    time: Duration,
+}
+
+/// An answered run.
+pub struct Answered {
+    /// Its name.
+    pub name: String,
+    /// Its answer.
+    pub closed: Arc<Closed>,
+}
+
+/// Runs and answers.
+pub async fn run(engine: &Engine, caller: &Caller, asked: Asked) -> Result<Answered, Status> {
+    let ready = prepare(engine, caller, asked, WAITED_FOR).await?;
+    let effects = ready.subject.compiled.plan.has_effects(ready.subject.entry);
+    if !effects && ready.request_id.is_empty() {
+        return light(engine, ready).await;
+    }
+    // The run does not hang on its caller: both futures may be dropped, it goes on.
+    Box::pin(journalled(engine, ready)).await
+}
+
+/// Starts and answers once the run is durable.
+pub async fn start(engine: &Engine, caller: &Caller, asked: Asked) -> Result<RunRecord, Status> {
+    let mut ready = prepare(engine, caller, asked, STARTED).await?;
+    Box::pin(open(engine, &mut ready)).await
+}
+
+async fn prepare(engine: &Engine, caller: &Caller, asked: Asked, usual: Duration) -> Result<Ready, Status> {
+    let (agent, token, expires) = authorised(caller, &asked.agent)?;
+    requests::request_id(&asked.request_id)?;
+    let time = time_of(asked.timeout, usual)?;
+    let root = acl::candidate_of(caller.root())?;
+    let authority = Authority::presented(engine.host.tokens().clone(), token, expires);
+    let link = authority.agent_link(engine.host.link(Role::Agent)).await?;
+    let version = engine.plans.resolve(link.clone(), &agent, &asked.version).await?;
+    let compiled = engine.plans.plan(link, &version).await?;
+    let routed = requests::route(&compiled.plan, asked.wanted, &asked.session_id)?;
+    let subject = Subject { version, compiled, entry: routed.entry, root: caller.root().into() };
+    Ok(Ready {
+        subject,
+        authority,
+        root,
+        routed,
+        request_id: asked.request_id,
+        version_asked: asked.version,
+        time,
+    })
+}
+
+/// The agent that the caller's token is for, if it is the one asked for. The token service granted it only to
+/// callers who may run that agent.
+fn authorised(caller: &Caller, asked: &str) -> Result<(AgentName, Arc<str>, SystemTime), Status> {
+    let asked = AgentName::parse("agent", asked)?;
+    let claims = caller.token().filter(|claims| matches!(claims.purpose, Purpose::Run | Purpose::SubAgent));
+    let (Some(claims), Some(token)) = (claims, caller.presented_token()) else {
+        return Err(status(
+            Code::PermissionDenied,
+            Reason::MethodNotAllowed,
+            "running an agent needs a token that was obtained for it: call through the gateway",
+        ));
+    };
+    let agent = claims.agent.as_deref().map(|name| AgentName::parse("agent", name)).transpose()?;
+    match agent.filter(|agent| agent.is_meant_by(&asked)) {
+        Some(agent) => {
+            let seconds = u64::try_from(claims.exp).unwrap_or_default();
+            Ok((agent, token.clone(), UNIX_EPOCH + Duration::from_secs(seconds)))
+        }
+        None => {
+            tracing::warn!(%asked, presenter = %caller.peer().spiffe_id(), "a token for another agent was presented");
+            Err(status(Code::PermissionDenied, Reason::ScopeExceeded, "the token is for another agent"))
+        }
+    }
+}
+
+fn time_of(timeout: Option<prost_types::Duration>, usual: Duration) -> Result<Duration, Status> {
+    let Some(timeout) = timeout else { return Ok(usual) };
+    let time = Duration::try_from(timeout).ok().filter(|time| !time.is_zero() && *time <= LONGEST_RUN);
+    time.ok_or_else(|| invalid_argument("timeout", "it must be longer than nothing and 30 days at most"))
+}
+
+/// Runs without a journal and answers; the summary follows behind.
+async fn light(engine: &Engine, ready: Ready) -> Result<Answered, Status> {
+    let _slot = engine.admission.light()?;
+    let began = SystemTime::now();
+    let id = sre_proto::ids::new_id();
+    let marker = launch::new_marker();
+    let Ready { subject, authority, root, routed, time, .. } = ready;
+    let Routed { request, skill, .. } = routed;
+    let new = NewScope {
+        id,
+        subject,
+        marker: marker.clone(),
+        time,
+        authority,
+        grant: None,
+        cancel: Cancel::default(),
+        events: RunEvents::default(),
+        slot: None,
+    };
+    let scope = Arc::new(RunScope::new(engine.clone(), new, &request));
+    let run = launch::begin(&scope, request, String::new(), Map::new()).await?;
+    let ending = match Drive::light(scope.clone(), run).to_end().await {
+        Ok(ending) => ending,
+        Err(stopped) => return Err(internal("a run without a journal stopped", &stopped)),
+    };
+    let closed = ending.closed(None);
+    summarise(engine, &scope, &root, Summary { ending: &ending, closed: &closed, marker, skill, began });
+    Ok(Answered { name: scope.subject.version.agent.run(&scope.id), closed: Arc::new(closed) })
+}
+
+struct Summary<'a> {
+    ending: &'a Ending,
+    closed: &'a Closed,
+    marker: String,
+    skill: String,
+    began: SystemTime,
+}
+
+fn summarise(engine: &Engine, scope: &RunScope, root: &Candidate, summary: Summary<'_>) {
+    let redactor = scope.redactor();
+    let outcome = match redactor.is_empty() {
+        true => summary.closed.encode_to_vec(),
+        false => summary.ending.closed(Some(&redactor)).encode_to_vec(),
+    };
+    let agent = &scope.subject.version.agent;
+    let Ok(acl) = acl::of_run(root, &agent.agent) else { return };
+    engine.summaries.push(RunRecord {
+        run_id: scope.id.clone(),
+        team: agent.team.clone(),
+        agent: agent.agent.clone(),
+        caller: root.to_string(),
+        kind: RunKind::Skill.into(),
+        state: summary.ending.state().into(),
+        create_time: Some(timestamp(summary.began)),
+        end_time: Some(timestamp(SystemTime::now())),
+        label: summary.skill,
+        version: scope.subject.version.id.clone(),
+        acl: Some((&acl).into()),
+        spec: Spec { marker: summary.marker }.encode_to_vec().into(),
+        outcome: outcome.into(),
+        record_format: FORMAT,
+        ..RunRecord::default()
+    });
+}
+
+/// Opens a run, and works on it or attaches to it until it ended.
+async fn journalled(engine: &Engine, mut ready: Ready) -> Result<Answered, Status> {
+    let run = open(engine, &mut ready).await?;
+    let name = ready.subject.version.agent.run(&run.run_id);
+    let ended = tokio::select! {
+        ended = ended::wait(engine, &run.run_id) => ended?,
+        status = engine.appends.unavailable_for(OUTAGE) => return Err(status),
+    };
+    let closed = match ended {
+        Ended::Here(_, closed) => closed,
+        Ended::Stored(stored) => {
+            // Its secrets are resolved again under the authority of whoever asks again.
+            let new = NewScope {
+                id: run.run_id,
+                subject: ready.subject,
+                marker: String::new(),
+                time: ready.time,
+                authority: ready.authority,
+                grant: None,
+                cancel: Cancel::default(),
+                events: RunEvents::default(),
+                slot: None,
+            };
+            let scope = RunScope::new(engine.clone(), new, &RequestData::default());
+            Arc::new(ended::restored_answer(&scope, &stored).await?)
+        }
+    };
+    Ok(Answered { name, closed })
+}
+
+/// Makes a run durable and sees to it that somebody works on it. The row may be that of an earlier call with
+/// the same request id.
+async fn open(engine: &Engine, ready: &mut Ready) -> Result<RunRecord, Status> {
+    let lease = engine.lease().await?;
+    let grant = ready.authority.grant(ready.time).await?;
+    let run_id = sre_proto::ids::new_id();
+    let marker = launch::new_marker();
+    let (version, plan) = (&ready.subject.version, &ready.subject.compiled.plan);
+    let request = StoredRequest::of(&ready.routed.request, &Redactor::new(marker.clone()));
+    let opened = Opened {
+        agent: version.agent.to_string(),
+        version: version.id.clone(),
+        digest: version.digest.clone(),
+        entry_kind: EntryKind::Endpoint.into(),
+        component: plan.entry_node(ready.subject.entry).id.to_string(),
+        request: Some(request.map_err(|error| internal("a request cannot be written", &error))?),
+        resume_grant: grant.to_string(),
+        marker: marker.clone(),
+        skill: ready.routed.skill.clone(),
+        root: ready.subject.root.to_string(),
+        ..Opened::default()
+    };
+    let row = RunRecord {
+        run_id: run_id.clone(),
+        team: version.agent.team.clone(),
+        agent: version.agent.agent.clone(),
+        caller: ready.root.to_string(),
+        kind: RunKind::Skill.into(),
+        deadline: Some(timestamp(SystemTime::now() + ready.time)),
+        spec: Spec { marker }.encode_to_vec().into(),
+        record_format: FORMAT,
+        acl: Some((&acl::of_run(&ready.root, &version.agent.agent)?).into()),
+        label: ready.routed.skill.clone(),
+        version: version.id.clone(),
+        ..RunRecord::default()
+    };
+    let slot = engine.admission.slot();
+    let first = record(RecordKind::Opened, None, &opened);
+    let answer = engine
+        .journal
+        .open(OpenRunRequest {
+            run: Some(row),
+            session: slot.as_ref().map(|_| lease.id().to_string()).unwrap_or_default(),
+            records: vec![engine.journal.apart(&run_id, first.clone()).await?],
+            request_id: ready.request_id.clone(),
+            input_digest: input_digest(ready),
+        })
+        .await?;
+    let run = answer.run.ok_or_else(|| internal("memory opened a run without naming it", &run_id))?;
+    match slot {
+        _ if answer.attached => {}
+        Some(slot) => {
+            if let Some(entry) = engine.live.enter(&run_id) {
+                let owned = Owned { run: run.clone(), records: vec![first], lease, entry, slot };
+                engine.host.spawn("run", Box::pin(launch::work(engine.clone(), owned)));
+            }
+        }
+        None => engine.takeover.look(Claimable::Run),
+    }
+    Ok(run)
+}
+
+/// The same request id stands for the same input of the same agent.
+fn input_digest(ready: &Ready) -> String {
+    let mut digest = blake3::Hasher::new();
+    for text in [&ready.subject.version.agent.to_string(), &ready.version_asked, &ready.routed.digest] {
+        digest.update(&(text.len() as u64).to_le_bytes());
+        digest.update(text.as_bytes());
+    }
+    format!("b3:{}", digest.finalize().to_hex())
+}

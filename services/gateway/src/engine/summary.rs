@@ -1,0 +1,164 @@
+//! Summaries of runs that answered first. They are written behind, in batches, from a bounded queue: what
+//! does not fit is lost and counted, because such a run changed nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sre_proto::memory::v1::{RunRecord, WriteSummariesResponse};
+use tokio::sync::mpsc;
+use tonic::Status;
+
+const CAPACITY: usize = 8192;
+const BATCH: usize = 512;
+/// How long a batch waits for company.
+const LINGER: Duration = Duration::from_millis(20);
+const ATTEMPTS: u32 = 3;
+const RETRY: Duration = Duration::from_millis(250);
+
+/// Where summaries go.
+#[async_trait]
+pub trait SummaryStore: Send + Sync + 'static {
+    /// Writes them.
+    async fn write(&self, runs: Vec<RunRecord>) -> Result<WriteSummariesResponse, Status>;
+}
+
+/// The queue.
+#[derive(Clone)]
+pub struct Summaries {
+    queue: mpsc::Sender<RunRecord>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Summaries {
+    /// The queue, and the future that empties it until all clones of it are gone.
+    pub fn new(store: Arc<dyn SummaryStore>) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (queue, waiting) = mpsc::channel(CAPACITY);
+        let lost = Arc::new(AtomicU64::new(0));
+        (Self { queue, lost: lost.clone() }, write_behind(store, waiting, lost))
+    }
+
+    /// Hands a summary over; never waits.
+    pub fn push(&self, run: RunRecord) {
+        if self.queue.try_send(run).is_err() {
+            count(&self.lost, 1);
+        }
+    }
+
+    /// How many were lost since the start.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+}
+
+fn count(lost: &AtomicU64, more: usize) {
+    let more = more as u64;
+    let before = lost.fetch_add(more, Ordering::Relaxed);
+    metrics::counter!("sre_engine_summaries_lost").increment(more);
+    // Once per power of two: a full queue must not fill the log.
+    if before.checked_ilog2() != (before + more).checked_ilog2() {
+        tracing::warn!(lost = before + more, "summaries of runs were lost");
+    }
+}
+
+async fn write_behind(
+    store: Arc<dyn SummaryStore>,
+    mut waiting: mpsc::Receiver<RunRecord>,
+    lost: Arc<AtomicU64>,
+) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while let Some(first) = waiting.recv().await {
+        batch.push(first);
+        if waiting.len() < BATCH {
+            tokio::time::sleep(LINGER).await;
+        }
+        while batch.len() < BATCH {
+            let Ok(run) = waiting.try_recv() else { break };
+            batch.push(run);
+        }
+        write(&*store, std::mem::take(&mut batch), &lost).await;
+    }
+}
+
+async fn write(store: &dyn SummaryStore, batch: Vec<RunRecord>, lost: &AtomicU64) {
+    let size = batch.len();
+    for attempt in 1..=ATTEMPTS {
+        match store.write(batch.clone()).await {
+            Ok(answer) => {
+                if answer.dropped > 0 {
+                    metrics::counter!("sre_engine_summaries_capped")
+                        .increment(u64::try_from(answer.dropped).unwrap_or_default());
+                }
+                return;
+            }
+            Err(status) => {
+                tracing::debug!(%status, attempt, "summaries could not be written");
+                if attempt < ATTEMPTS {
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+    count(lost, size);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parking_lot::Mutex;
+    use tokio::task::JoinSet;
+
+    #[derive(Default)]
+    struct Store {
+        batches: Mutex<Vec<usize>>,
+        away: Mutex<u32>,
+    }
+
+    #[async_trait]
+    impl SummaryStore for Store {
+        async fn write(&self, runs: Vec<RunRecord>) -> Result<WriteSummariesResponse, Status> {
+            let mut away = self.away.lock();
+            if *away > 0 {
+                *away -= 1;
+                return Err(Status::unavailable("away"));
+            }
+            self.batches.lock().push(runs.len());
+            Ok(WriteSummariesResponse { written: i32::try_from(runs.len()).unwrap(), dropped: 0 })
+        }
+    }
+
+    async fn run(store: &Arc<Store>, pushed: usize) -> u64 {
+        let (summaries, writer) = Summaries::new(store.clone());
+        for _ in 0..pushed {
+            summaries.push(RunRecord::default());
+        }
+        let mut tasks = JoinSet::new();
+        tasks.spawn(writer);
+        let lost = summaries.lost.clone();
+        drop(summaries);
+        tasks.join_next().await.unwrap().unwrap();
+        lost.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn they_are_written_in_batches() {
+        let store = Arc::new(Store::default());
+        assert_eq!(run(&store, 1000).await, 0);
+        assert_eq!(*store.batches.lock(), [512, 488]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_fit_is_counted() {
+        let store = Arc::new(Store::default());
+        assert_eq!(run(&store, CAPACITY + 7).await, 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_short_outage_loses_nothing_and_a_long_one_is_counted() {
+        let store = Arc::new(Store { away: Mutex::new(2), ..Default::default() });
+        assert_eq!(run(&store, 3).await, 0);
+        *store.away.lock() = u32::MAX;
+        assert_eq!(run(&store, 5).await, 5);
+    }
+}
