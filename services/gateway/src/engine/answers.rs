@@ -314,7 +314,7 @@ mod tests {
         let closed = ending.closed(None);
         assert_eq!(closed.http_status, 504);
         assert_eq!(closed.failure.as_ref().unwrap().reason, "DEADLINE_EXCEEDED");
-        assert_eq!(closed.legacy_value()["error"], Value::from("the run took longer than 1.5 s"));
+        assert_eq!(closed.legacy_value().get("error"), Some(&Value::from("the run took longer than 1.5 s")));
     }
 
     #[test]

@@ -329,6 +329,7 @@ fn walk(value: &Value, change: &impl Fn(&Value) -> Option<Value>) -> Option<Valu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine as _;
 
     fn json(text: &str) -> Value {
         serde_json::from_str(text).unwrap()
