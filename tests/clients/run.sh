@@ -13,6 +13,6 @@ for _ in $(seq 300); do
   sleep 0.1
 done
 export SRE_ADDRESS="localhost:$(sed -nE 's/^edge = ".*:([0-9]+)"$/\1/p' "$data/run/endpoints.toml")"
-export SRE_CERT="$data/certs/user-dev.crt" SRE_KEY="$data/certs/user-dev.key" SRE_CA="$data/certs/ca.crt"
+export SRE_CERT="$data/certs/user/dev.pem" SRE_KEY="$data/certs/user/dev.key" SRE_CA="$data/certs/ca.pem"
 PYTHONPATH=tests/clients/.venv/stubs tests/clients/.venv/bin/python tests/clients/python/client.py
 node tests/clients/node/client.mjs

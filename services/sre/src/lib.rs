@@ -1,1 +1,11 @@
-//! sre.
+//! The one binary, `sre`: every role of the suite, and the command line. As a library it is what tests and
+//! tools start suites with.
+
+pub mod cli;
+pub mod client;
+pub mod commands;
+mod dates;
+pub mod golden;
+pub mod ready_file;
+pub mod settings;
+pub mod suite;

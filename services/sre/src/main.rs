@@ -1,2 +1,25 @@
-#[allow(missing_docs)]
-fn main() {}
+//! `sre`: parses the command line, runs the command, ends with its code.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use sre::cli::args::Cli;
+use sre::cli::{exit, output};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::complain(&format!("error: cannot start: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(sre::commands::run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&format!("error: {}", exit::text(&error)));
+            ExitCode::from(exit::code(&error) as u8)
+        }
+    }
+}

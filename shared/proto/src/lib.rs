@@ -1,6 +1,6 @@
 //! Generated types and clients of every contract, the method table and the descriptor sets; nothing else.
 
-#![allow(missing_docs, clippy::large_enum_variant, clippy::doc_markdown, clippy::doc_lazy_continuation)]
+#![allow(missing_docs, clippy::large_enum_variant, clippy::doc_lazy_continuation, clippy::useless_format, reason = "generated code")]
 
 mod methods;
 

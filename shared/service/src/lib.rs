@@ -11,7 +11,6 @@ pub mod admin;
 pub mod audit;
 pub mod authorizer;
 pub mod bootstrap;
-mod client;
 pub mod config;
 mod context;
 mod endpoints;

@@ -26,17 +26,17 @@ impl Code for Echo {
 /// Reads a certificate and its key by the principal's file name.
 pub fn identity(certs: &Path, name: &str) -> Identity {
     let read = |ending: &str| std::fs::read(certs.join(format!("{name}.{ending}"))).unwrap();
-    Identity::from_pem(read("crt"), read("key"))
+    Identity::from_pem(read("pem"), read("key"))
 }
 
 fn roots(certs: &Path) -> Certificate {
-    Certificate::from_pem(std::fs::read(certs.join("ca.crt")).unwrap())
+    Certificate::from_pem(std::fs::read(certs.join("ca.pem")).unwrap())
 }
 
 /// Serves until it is killed; prints its address first.
 pub fn serve(certs: &str) {
     let certs = Path::new(certs);
-    let tls = ServerTlsConfig::new().identity(identity(certs, "service-io")).client_ca_root(roots(certs));
+    let tls = ServerTlsConfig::new().identity(identity(certs, "service/io")).client_ca_root(roots(certs));
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         println!("{}", listener.local_addr().unwrap());
@@ -75,7 +75,7 @@ impl Running {
 pub async fn connect(address: SocketAddr, certs: &Path) -> Channel {
     let tls = ClientTlsConfig::new()
         .ca_certificate(roots(certs))
-        .identity(identity(certs, "user-dev"))
+        .identity(identity(certs, "user/dev"))
         .domain_name("localhost");
     let endpoint = Endpoint::try_from(format!("https://{address}")).unwrap().tls_config(tls).unwrap();
     endpoint.tcp_nodelay(true).connect().await.unwrap()

@@ -102,7 +102,7 @@ fn binary() -> PathBuf {
 
 fn command(data: &Path) -> Command {
     let mut command = Command::new(binary());
-    command.arg("--data-dir").arg(data).env("SRE__TELEMETRY__LOG_LEVEL", "warn");
+    command.arg("--data-dir").arg(data).env("SRE__TELEMETRY__LEVEL", "warn");
     command
 }
 

@@ -238,7 +238,7 @@ fn etag(version: u64) -> String {
     format!("{version:016x}")
 }
 
-fn wrong_list(error: sre_identity::AclError) -> Status {
+fn wrong_list(error: sre_identity::acl::AclError) -> Status {
     invalid_argument("acl", error.to_string())
 }
 

@@ -1,0 +1,55 @@
+//! What the HTTP door answers.
+
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName};
+use http::{HeaderValue, StatusCode};
+use serde_json::json;
+use sre_proto::gateway::v1::RunSkillResponse;
+use tonic_types::StatusExt as _;
+
+const NOSNIFF: (HeaderName, HeaderValue) =
+    (HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+
+/// A request that was not run.
+#[derive(Debug)]
+pub struct Refusal {
+    status: StatusCode,
+    message: String,
+}
+
+impl Refusal {
+    /// Refuses with a status and what to do.
+    pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        json_response(self.status, json!({ "error": self.message }).to_string().into())
+    }
+}
+
+/// The answer of a run: a JSON text where it is JSON, a bare string as text.
+pub fn of(response: RunSkillResponse) -> Result<Response, Refusal> {
+    let status = u16::try_from(response.http_status).ok().and_then(|code| StatusCode::from_u16(code).ok());
+    let status = status.unwrap_or(StatusCode::OK);
+    Ok(match serde_json::from_slice::<String>(&response.legacy_json) {
+        Ok(text) => (status, [NOSNIFF, (CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))], text)
+            .into_response(),
+        Err(_) => json_response(status, response.legacy_json),
+    })
+}
+
+/// The answer of a run that the engine refused with the reference's answer beside the reason.
+pub fn of_status(status: &tonic::Status) -> Result<Response, ()> {
+    let info = status.get_details_error_info().ok_or(())?;
+    let body = info.metadata.get("legacy_json").ok_or(())?.clone();
+    let code = info.metadata.get("http_status").and_then(|code| code.parse().ok()).unwrap_or(StatusCode::NOT_FOUND);
+    Ok(json_response(code, body.into()))
+}
+
+fn json_response(status: StatusCode, body: Bytes) -> Response {
+    (status, [NOSNIFF, (CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+}

@@ -1,0 +1,347 @@
+//! What can be said on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// An operating system for AI agents: the whole suite and its client in one command.
+#[derive(Debug, Parser)]
+#[command(name = "sre", version, propagate_version = true, max_term_width = 110)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// The configuration file [default: sre.toml, where there is one].
+    #[arg(long, global = true, env = "SRE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Sets one key of the configuration; may be given several times.
+    #[arg(long = "set", global = true, value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Where an embedded suite keeps everything [default: .sre].
+    #[arg(long, global = true, env = "SRE_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// How answers are shown.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+    /// The suite's address [default: the one that runs on the data folder].
+    #[arg(long, global = true, env = "SRE_ADDRESS", value_name = "HOST:PORT")]
+    pub address: Option<String>,
+    /// The client certificate, PEM [default: that of user/dev].
+    #[arg(long, global = true, env = "SRE_CERT", value_name = "FILE")]
+    pub cert: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[arg(long, global = true, env = "SRE_KEY", value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// The certificates that vouch for the suite, PEM.
+    #[arg(long, global = true, env = "SRE_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// The team meant [default: your home team].
+    #[arg(long, global = true, env = "SRE_TEAM", value_name = "TEAM", default_value = "-", hide_default_value = true)]
+    pub team: String,
+}
+
+impl Global {
+    /// The options of a client of an embedded suite on this folder.
+    pub fn embedded(data_dir: &std::path::Path) -> Self {
+        Self {
+            config: None,
+            set: Vec::new(),
+            data_dir: Some(data_dir.to_owned()),
+            output: Format::Table,
+            address: None,
+            cert: None,
+            key: None,
+            ca: None,
+            team: "-".to_owned(),
+        }
+    }
+}
+
+/// How answers are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For scripts.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the whole suite, in one process or (--split) each role in its own.
+    Up(Up),
+    /// Runs roles in this process: edge, engine, gateway (both), agent, memory, llm, io, security, compute, observability.
+    Serve(Serve),
+    /// Runs one skill of an agent file, or prompts it.
+    Agent(Agent),
+    /// Stores agents.
+    #[command(subcommand)]
+    Agents(Agents),
+    /// Follows runs.
+    #[command(subcommand)]
+    Runs(Runs),
+    /// API keys for the HTTP doors.
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Certificates.
+    #[command(subcommand)]
+    Certs(Certs),
+    /// The configuration.
+    #[command(subcommand)]
+    Config(Config),
+    /// Whether every role of a running suite is well.
+    Health,
+    /// Takes over a `.smyth` folder: vault, models, accounts, agents.
+    Import(Import),
+    /// Golden tests for agents: sends vectors and compares the answers.
+    Test(Test),
+    /// Completions for a shell, on standard output.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `sre up`.
+#[derive(Debug, Args)]
+pub struct Up {
+    /// Each role as its own process on loopback.
+    #[arg(long)]
+    pub split: bool,
+    /// With --split: start a role again when it dies.
+    #[arg(long, requires = "split")]
+    pub restart: bool,
+    /// Loads this agent file (or every agent file of this folder) once the suite is ready.
+    #[arg(long, value_name = "FILE|DIR")]
+    pub agent: Option<PathBuf>,
+    /// Runs this skill of the agent and shows its answer.
+    #[arg(long, requires = "agent")]
+    pub skill: Option<String>,
+    /// Input of the skill: key=value; values that are JSON are taken as such.
+    #[arg(last = true, value_name = "KEY=VALUE")]
+    pub input: Vec<String>,
+}
+
+/// `sre serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The roles.
+    #[arg(required = true, value_name = "ROLE")]
+    pub roles: Vec<String>,
+}
+
+/// `sre agent`.
+#[derive(Debug, Args)]
+pub struct Agent {
+    /// A `.smyth` file.
+    pub file: PathBuf,
+    /// Runs this skill.
+    #[arg(long, required_unless_present = "prompt", conflicts_with = "prompt")]
+    pub skill: Option<String>,
+    /// Prompts the agent's model, which may call its skills.
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// Session of the run.
+    #[arg(long, default_value = "")]
+    pub session: String,
+    /// Input of the skill: key=value; values that are JSON are taken as such.
+    #[arg(value_name = "KEY=VALUE")]
+    pub input: Vec<String>,
+}
+
+/// `sre agents`.
+#[derive(Debug, Subcommand)]
+pub enum Agents {
+    /// Stores an agent file: creates the agent, or makes a new version of it.
+    Put {
+        /// A `.smyth` file.
+        file: PathBuf,
+        /// The agent's id [default: the document's].
+        #[arg(long)]
+        id: Option<String>,
+        /// Deploy the new version.
+        #[arg(long)]
+        deploy: bool,
+    },
+    /// Shows an agent, or (--document) prints its document.
+    Get {
+        /// The agent's id.
+        id: String,
+        /// The version: an id, or `deployed`.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        version: String,
+        /// Print the document alone.
+        #[arg(long)]
+        document: bool,
+    },
+    /// Lists the agents of the team.
+    List,
+    /// Deletes an agent with all its versions.
+    Delete {
+        /// The agent's id.
+        id: String,
+    },
+    /// Lists an agent's versions.
+    Versions {
+        /// The agent's id.
+        id: String,
+    },
+    /// Deploys a version; an older one is a roll-back.
+    Deploy {
+        /// The agent's id.
+        id: String,
+        /// The version [default: the latest].
+        #[arg(default_value = "", hide_default_value = true)]
+        version: String,
+    },
+    /// Checks an agent file without storing it; needs no running suite.
+    Check {
+        /// A `.smyth` file.
+        file: PathBuf,
+    },
+}
+
+/// `sre runs`.
+#[derive(Debug, Subcommand)]
+pub enum Runs {
+    /// Lists an agent's runs, newest first.
+    List {
+        /// The agent's id.
+        agent: String,
+        /// At most so many.
+        #[arg(long, default_value_t = 20)]
+        limit: i32,
+    },
+    /// Shows a run.
+    Get {
+        /// The run's name.
+        run: String,
+    },
+    /// Follows a run's events until it ends.
+    Watch {
+        /// The run's name.
+        run: String,
+    },
+    /// Cancels a run.
+    Cancel {
+        /// The run's name.
+        run: String,
+        /// Why.
+        #[arg(long, default_value = "cancelled from the command line")]
+        reason: String,
+    },
+}
+
+/// `sre keys`.
+#[derive(Debug, Subcommand)]
+pub enum Keys {
+    /// Creates a key and prints it once.
+    Create {
+        /// Whom it acts as: user/alice, agent/greeter or team/sales [default: yourself].
+        #[arg(long = "for", value_name = "PRINCIPAL")]
+        principal: Option<String>,
+        /// What a person sees.
+        #[arg(long, default_value = "")]
+        name: String,
+        /// How many days it lives [default: it does not end].
+        #[arg(long)]
+        days: Option<u32>,
+    },
+    /// Lists keys.
+    List {
+        /// Whose: user/alice, agent/greeter or team/sales [default: your own].
+        #[arg(long = "for", value_name = "PRINCIPAL")]
+        principal: Option<String>,
+    },
+    /// Revokes a key.
+    Revoke {
+        /// The key's name.
+        name: String,
+    },
+}
+
+/// `sre certs`.
+#[derive(Debug, Subcommand)]
+pub enum Certs {
+    /// Makes a certificate authority and a certificate for every role.
+    Init {
+        /// The folder [default: certs in the data folder].
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// Names for the roles' certificates, beside localhost.
+        #[arg(long = "name", value_name = "DNS|IP")]
+        names: Vec<String>,
+    },
+    /// Issues a certificate for a principal: user/alice, agent/greeter, team/sales or service/edge.
+    Issue {
+        /// The principal.
+        principal: String,
+        /// How many hours it lives.
+        #[arg(long, default_value_t = 24)]
+        hours: u32,
+        /// The folder [default: certs in the data folder].
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+}
+
+/// `sre config`.
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Checks the configuration without starting anything.
+    Check,
+    /// Shows every value and where it comes from; secrets are masked.
+    Print,
+    /// Prints the reference of all keys in Markdown.
+    Reference,
+}
+
+/// `sre import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// The folder: vault.json, account.json or teams.json, models, and `.smyth` files.
+    pub folder: PathBuf,
+}
+
+/// `sre test`.
+#[derive(Debug, Args)]
+pub struct Test {
+    /// The folder of agent files.
+    #[arg(long, value_name = "DIR")]
+    pub agents: PathBuf,
+    /// The vectors: one JSON object a line.
+    #[arg(long, value_name = "FILE")]
+    pub vectors: PathBuf,
+    /// A folder that is imported first: vault.json, models.json, teams.json.
+    #[arg(long, value_name = "DIR")]
+    pub fixtures: Option<PathBuf>,
+    /// Deliberate differences: one JSON object a line.
+    #[arg(long, value_name = "FILE")]
+    pub differences: Option<PathBuf>,
+    /// Writes the answers into the vectors file instead of comparing.
+    #[arg(long)]
+    pub record: bool,
+    /// Only vectors whose id begins so.
+    #[arg(long, value_name = "PREFIX")]
+    pub only: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,111 @@
+//! The command line's way into a suite: mTLS to the edge, under the user's own certificate.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use sre_identity::{Kind, Principal, Svid, SvidSource, TrustRoots};
+use sre_proto::agent::v1::agent_data_client::AgentDataClient;
+use sre_proto::gateway::v1::runs_client::RunsClient;
+use sre_proto::llm::v1::inference_client::InferenceClient;
+use sre_proto::llm::v1::models_client::ModelsClient;
+use sre_proto::security::v1::account_client::AccountClient;
+use sre_proto::security::v1::api_keys_client::ApiKeysClient;
+use sre_proto::security::v1::vault_client::VaultClient;
+use sre_service::first_start::{DEV_USER, Identities};
+use sre_service::{Config, Link, Role};
+
+use crate::cli::args::Global;
+use crate::cli::exit::Failure;
+use crate::settings;
+
+/// A client of a running suite.
+pub struct Client {
+    link: Link,
+    team: String,
+}
+
+impl Client {
+    /// A client as the options of the command say.
+    pub async fn connect(global: &Global) -> Result<Self> {
+        let mut config = settings::load(global, Vec::new())?;
+        if let Some(address) = &global.address {
+            config.endpoints.0.insert(Role::Edge, vec![address.clone()]);
+        }
+        let known = !config.endpoints.of(Role::Edge).is_empty() || config.data_dir.join("run/endpoints.toml").exists();
+        if !known {
+            return Err(Failure::unavailable(format!(
+                "no suite runs on {}: start one with `sre up`, or name one with --address",
+                config.data_dir.display()
+            )));
+        }
+        Self::with_config(global, config)
+    }
+
+    /// A client of a suite that this process knows.
+    pub fn with_config(global: &Global, config: Config) -> Result<Self> {
+        let config = Arc::new(config);
+        let identity = identity(global, &config)?;
+        Ok(Self { link: Link::client(config, &identity, Role::Edge), team: global.team.clone() })
+    }
+
+    /// The team meant: `teams/{team}`.
+    pub fn team_name(&self) -> String {
+        format!("teams/{}", self.team)
+    }
+
+    /// An agent's name: what is a resource name already stays.
+    pub fn agent_name(&self, id: &str) -> String {
+        if id.contains('/') { id.to_owned() } else { format!("teams/{}/agents/{id}", self.team) }
+    }
+
+    /// Agents.
+    pub fn agents(&self) -> AgentDataClient<Link> {
+        AgentDataClient::new(self.link.clone())
+    }
+
+    /// Runs.
+    pub fn runs(&self) -> RunsClient<Link> {
+        RunsClient::new(self.link.clone())
+    }
+
+    /// API keys.
+    pub fn keys(&self) -> ApiKeysClient<Link> {
+        ApiKeysClient::new(self.link.clone())
+    }
+
+    /// Secrets.
+    pub fn vault(&self) -> VaultClient<Link> {
+        VaultClient::new(self.link.clone())
+    }
+
+    /// Teams and settings.
+    pub fn account(&self) -> AccountClient<Link> {
+        AccountClient::new(self.link.clone())
+    }
+
+    /// Models.
+    pub fn models(&self) -> ModelsClient<Link> {
+        ModelsClient::new(self.link.clone())
+    }
+
+    /// Inference.
+    pub fn inference(&self) -> InferenceClient<Link> {
+        InferenceClient::new(self.link.clone())
+    }
+}
+
+/// Who the client is: the certificate given, or that of user/dev.
+fn identity(global: &Global, config: &Arc<Config>) -> Result<Arc<SvidSource>> {
+    let identities = Identities::new(config);
+    let (Some(cert), Some(key)) = (&global.cert, &global.key) else {
+        if global.cert.is_some() || global.key.is_some() {
+            return Err(Failure::usage("--cert and --key go together"));
+        }
+        let source = identities.source(&Principal::new(Kind::User, DEV_USER)?);
+        return source.map_err(|e| Failure::usage(format!("{e:#}: or name another certificate with --cert and --key")));
+    };
+    let patterns = identities.patterns()?;
+    let svid = Svid::load(cert, key, &patterns).with_context(|| cert.display().to_string())?;
+    let roots = TrustRoots::load(global.ca.as_deref().unwrap_or(identities.bundle()))?;
+    Ok(SvidSource::new(svid, roots, patterns)?)
+}

@@ -1,0 +1,29 @@
+//! `sre config`: checks and shows the configuration.
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::cli::args::{Config, Global};
+use crate::cli::output::{Output, line};
+use crate::settings;
+
+/// Runs the command.
+pub fn run(global: &Global, command: &Config) -> Result<()> {
+    let output = Output::new(global.output);
+    match command {
+        Config::Reference => line(&sre_service::config::reference_markdown()),
+        Config::Check => {
+            settings::load(global, Vec::new())?;
+            output.done("the configuration is sound");
+        }
+        Config::Print => {
+            let config = settings::load(global, Vec::new())?;
+            let rows = config.explain().into_iter();
+            output.rows(
+                &["key", "value", "origin"],
+                rows.map(|row| vec![json!(row.key), json!(row.value), json!(row.origin.to_string())]).collect(),
+            );
+        }
+    }
+    Ok(())
+}

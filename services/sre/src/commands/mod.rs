@@ -1,0 +1,45 @@
+//! What the commands do, one file each.
+
+mod agent;
+mod agents;
+mod certs;
+mod config;
+mod health;
+mod import;
+mod keys;
+mod prompt;
+mod runs;
+mod serve;
+mod split;
+mod test;
+mod up;
+
+use anyhow::Result;
+use clap::CommandFactory as _;
+
+use crate::cli::args::{Cli, Command};
+
+pub use agents::{read_document, store as store_agent};
+pub use import::{Imported, state as import_state};
+
+/// Runs a command.
+pub async fn run(cli: Cli) -> Result<()> {
+    let global = cli.global;
+    match cli.command {
+        Command::Up(arguments) => Box::pin(up::run(&global, arguments)).await,
+        Command::Serve(arguments) => Box::pin(serve::run(&global, arguments)).await,
+        Command::Agent(arguments) => Box::pin(agent::run(&global, arguments)).await,
+        Command::Agents(command) => Box::pin(agents::run(&global, command)).await,
+        Command::Runs(command) => Box::pin(runs::run(&global, command)).await,
+        Command::Keys(command) => Box::pin(keys::run(&global, command)).await,
+        Command::Certs(command) => certs::run(&global, command),
+        Command::Config(command) => config::run(&global, &command),
+        Command::Health => Box::pin(health::run(&global)).await,
+        Command::Import(arguments) => Box::pin(import::run(&global, arguments)).await,
+        Command::Test(arguments) => Box::pin(test::run(&global, arguments)).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "sre", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}

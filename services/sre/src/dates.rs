@@ -1,0 +1,11 @@
+//! Times as people read them.
+
+use prost_types::Timestamp;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// RFC 3339 in UTC; empty where there is none.
+pub fn text(time: Option<&Timestamp>) -> String {
+    let moment = time.and_then(|t| OffsetDateTime::from_unix_timestamp(t.seconds).ok());
+    moment.and_then(|m| m.format(&Rfc3339).ok()).unwrap_or_default()
+}
