@@ -9,6 +9,8 @@ mod openapi;
 mod registration;
 mod rescue;
 mod service;
+#[cfg(test)]
+mod service_tests;
 mod table;
 #[cfg(test)]
 mod tests;

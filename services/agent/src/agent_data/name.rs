@@ -61,7 +61,15 @@ mod tests {
         for name in ["teams/t/agents/a_B-9", "teams/-/agents/a"] {
             assert_eq!(AgentName::parse("name", name).unwrap().to_string(), name);
         }
-        for name in ["", "teams/t/agents/", "teams/t/agents/a/b", "teams/../agents/a", "agents/a", "teams/t/agents/a.b", "teams/t/agents/-"] {
+        for name in [
+            "",
+            "teams/t/agents/",
+            "teams/t/agents/a/b",
+            "teams/../agents/a",
+            "agents/a",
+            "teams/t/agents/a.b",
+            "teams/t/agents/-",
+        ] {
             assert!(AgentName::parse("name", name).is_err(), "{name}");
         }
         assert_eq!(parse_team("parent", "teams/-").unwrap(), "-");

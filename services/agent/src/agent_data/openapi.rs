@@ -112,8 +112,7 @@ fn parameter(input: &Json) -> Json {
 
 fn request_body(inputs: &[Json], audience: Audience) -> Json {
     let is_upload = |input: &Json| audience == Audience::Programs && type_of(input) == "Binary";
-    let mimetype =
-        if inputs.iter().any(is_upload) { "multipart/form-data" } else { "application/json" };
+    let mimetype = if inputs.iter().any(is_upload) { "multipart/form-data" } else { "application/json" };
     let mut properties = Map::new();
     for input in inputs {
         let mut property = schema(input);
@@ -210,10 +209,7 @@ mod tests {
     #[test]
     fn the_document_for_programs() {
         let out = describe(&agent(), "https://x", Audience::Programs);
-        assert_eq!(
-            out["info"],
-            json!({"title": "Greeter", "description": "old words", "version": "1.0.0"})
-        );
+        assert_eq!(out["info"], json!({"title": "Greeter", "description": "old words", "version": "1.0.0"}));
         assert_eq!(out["servers"], json!([{"url": "https://x"}]));
         assert_eq!(out["components"], json!({"schemas": {}}));
         let keys: Vec<_> = out.as_object().unwrap().keys().collect();

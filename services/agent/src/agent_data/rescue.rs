@@ -46,7 +46,8 @@ impl From<RegistrationError> for Status {
 
 /// A wrong document: each violation names component and field.
 fn document(message: String, issues: &[Issue]) -> Status {
-    let mut details = ErrorDetails::with_error_info(error::name(Reason::InvalidAgent), DOMAIN, HashMap::new());
+    let mut details =
+        ErrorDetails::with_error_info(error::name(Reason::InvalidAgent), DOMAIN, HashMap::new());
     let errors = issues.iter().filter(|issue| issue.is_error());
     for issue in errors.take(MAX_VIOLATIONS) {
         let field = [issue.component.as_deref(), issue.field.as_deref()];

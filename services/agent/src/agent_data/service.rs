@@ -43,7 +43,12 @@ impl AgentDataService {
         Self { host, agents, types }
     }
 
-    async fn name(&self, caller: &Caller, field: &'static str, name: &mut String) -> Result<AgentName, Status> {
+    async fn name(
+        &self,
+        caller: &Caller,
+        field: &'static str,
+        name: &mut String,
+    ) -> Result<AgentName, Status> {
         *name = self.host.authorizer().resolve_name(caller, name).await?;
         Ok(AgentName::parse(field, name)?)
     }
@@ -90,7 +95,8 @@ impl AgentDataService {
         let creator = granted.candidate()?.clone();
         let checked = document::check(&document, self.types)?;
         let lists = access::of_new_agent(&creator, &name.id, &name.team)?;
-        let agent = Candidate::agent(&name.id).map_err(|error| invalid_argument("agent_id", error.to_string()))?;
+        let agent =
+            Candidate::agent(&name.id).map_err(|error| invalid_argument("agent_id", error.to_string()))?;
         let creation = Creation {
             id: name.id,
             team: name.team,
@@ -99,7 +105,8 @@ impl AgentDataService {
             acl_skills: lists.skills.to_text(),
             request_id,
         };
-        let (Created::New(row) | Created::Before(row)) = self.agents.create(creation, record(granted)).await?;
+        let (Created::New(row) | Created::Before(row)) =
+            self.agents.create(creation, record(granted)).await?;
         self.host.accounts().forget(&agent).await;
         self.written(&row, &checked).await
     }
@@ -159,7 +166,10 @@ impl AgentData for AgentDataService {
         let name = self.name(&caller, "agent.name", &mut agent.name).await?;
         let paths = request.update_mask.iter().flat_map(|mask| &mask.paths);
         if let Some(other) = paths.into_iter().find(|path| !matches!(path.as_str(), "document_json" | "*")) {
-            return Err(invalid_argument("update_mask", format!("{other} cannot change: only document_json can")));
+            return Err(invalid_argument(
+                "update_mask",
+                format!("{other} cannot change: only document_json can"),
+            ));
         }
         if let Some(updated) = self.update(&caller, &request, &name).await? {
             return Ok(Response::new(updated));

@@ -62,7 +62,8 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(OpenOptions::new(dir.path().join("agent.db"), "data_dir", MIGRATIONS)).unwrap();
+        let store =
+            Store::open(OpenOptions::new(dir.path().join("agent.db"), "data_dir", MIGRATIONS)).unwrap();
         let registry = Arc::new(FakeRegistry::default());
         let agents = Agents::new(store, Arc::clone(&registry) as Arc<dyn Registry>, 100);
         Self { _dir: dir, agents, registry }

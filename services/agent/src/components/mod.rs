@@ -2,5 +2,7 @@
 
 mod message;
 mod service;
+#[cfg(test)]
+mod service_tests;
 
 pub use service::ComponentsService;

@@ -5,9 +5,7 @@ use sre_engine::issue::nearest;
 use sre_engine::spec::ComponentSpec;
 use sre_identity::Caller;
 use sre_proto::agent::v1::components_server::Components;
-use sre_proto::agent::v1::{
-    Component, GetComponentRequest, ListComponentsRequest, ListComponentsResponse,
-};
+use sre_proto::agent::v1::{Component, GetComponentRequest, ListComponentsRequest, ListComponentsResponse};
 use sre_proto::error::{Reason, invalid_argument, status};
 use sre_service::Host;
 use tonic::{Code, Request, Response, Status};
@@ -50,7 +48,9 @@ impl Components for ComponentsService {
         let size = match usize::try_from(request.page_size) {
             Ok(0) => usize::MAX,
             Ok(size) => size,
-            Err(_) => return Err(invalid_argument("page_size", "must not be negative: leave it out for all")),
+            Err(_) => {
+                return Err(invalid_argument("page_size", "must not be negative: leave it out for all"));
+            }
         };
         let mut specs = self.specs();
         specs.retain(|spec| spec.name > request.page_token.as_str());

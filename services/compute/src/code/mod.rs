@@ -1,5 +1,7 @@
 //! Code that agents bring.
 
 mod service;
+#[cfg(test)]
+mod service_tests;
 
 pub use service::CodeService;

@@ -2,6 +2,8 @@
 
 mod name;
 mod service;
+#[cfg(test)]
+mod service_tests;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -227,10 +229,8 @@ fn set_value(tx: &rusqlite::Connection, set: Set, now: Millis, quota: Quota) -> 
         updated_ms: now,
         expires_ms: set.time_to_live.map(|life| now.saturating_add(millis(life))),
     };
-    let change = Change {
-        items: i64::from(before.is_none()),
-        bytes: size(&row) - before.as_ref().map_or(0, size),
-    };
+    let change =
+        Change { items: i64::from(before.is_none()), bytes: size(&row) - before.as_ref().map_or(0, size) };
     let team = set.name.parent.team;
     if usage::book(tx, &team, Kind::Values, change, quota)? == Outcome::OverQuota {
         return Err(IoError::Quota { team, what: "values" });

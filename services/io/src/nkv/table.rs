@@ -56,7 +56,9 @@ impl ValueRow {
 pub fn namespace(conn: &Connection, name: &NamespaceName) -> Result<Option<NamespaceRow>, StoreError> {
     Ok(conn
         .prepare_cached("select id, acl from namespace where team = ?1 and name = ?2")?
-        .query_row([&name.team, &name.namespace], |row| Ok(NamespaceRow { id: row.get(0)?, acl: row.get(1)? }))
+        .query_row([&name.team, &name.namespace], |row| {
+            Ok(NamespaceRow { id: row.get(0)?, acl: row.get(1)? })
+        })
         .optional()?)
 }
 

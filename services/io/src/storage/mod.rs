@@ -9,6 +9,8 @@ mod message;
 mod mimetype;
 mod name;
 mod service;
+#[cfg(test)]
+mod service_tests;
 mod stray;
 mod stream;
 mod sweeper;
@@ -23,8 +25,8 @@ use std::time::Duration;
 use sre_store::Store;
 
 pub use index::FileRow;
-pub use name::{FileName, FolderName, NameError, Owner, Scope};
 pub use mimetype::is_valid as is_mimetype;
+pub use name::{FileName, FolderName, NameError, Owner, Scope};
 pub use service::StorageService;
 pub use upload::{Source, Upload};
 

@@ -146,7 +146,9 @@ mod tests {
         for path in ["..", ".", "a/../b", "a//b", "", "../../x", "a\\b", "a\0b", "a/./b", "x/", "a\nb"] {
             assert!(FileName::parse(&format!("teams/t/agents/a/files/{path}")).is_err(), "{path:?}");
         }
-        for name in ["teams/../agents/a/files/x", "teams/t/agents/a.b/files/x", "teams/t/agents//files/x", "x"] {
+        for name in
+            ["teams/../agents/a/files/x", "teams/t/agents/a.b/files/x", "teams/t/agents//files/x", "x"]
+        {
             assert!(FileName::parse(name).is_err(), "{name}");
         }
         assert!(FileName::parse(&format!("teams/t/files/{}", "x".repeat(1025))).is_err());

@@ -116,7 +116,10 @@ impl StorageService {
         if let (Some(found), Some(_)) = (&found, write.acl_when_there()?) {
             let resource = write.name.to_string();
             let authorizer = self.host.authorizer();
-            authorizer.check_level(caller, &resource, AccessLevel::Owner, Some(&found.acl)).await?.record_now();
+            authorizer
+                .check_level(caller, &resource, AccessLevel::Owner, Some(&found.acl))
+                .await?
+                .record_now();
         }
         Ok((granted, found))
     }

@@ -15,9 +15,9 @@ use sre_service::Authorizer;
 use tokio::time::Instant;
 use tonic::{Code, Status, Streaming};
 
+use super::FileRow;
 use super::connectors::{ByteRange, ObjectReader};
 use super::upload::Source;
-use super::FileRow;
 use crate::error::IoError;
 
 /// How long a sender may be silent.
@@ -53,16 +53,15 @@ impl Receiving {
 #[async_trait]
 impl Source for Receiving {
     async fn next(&mut self) -> Result<Option<Bytes>, IoError> {
-        let message = self.message().await.map_err(|status| IoError::Interrupted(status.message().to_owned()))?;
+        let message =
+            self.message().await.map_err(|status| IoError::Interrupted(status.message().to_owned()))?;
         match message.map(|message| message.part) {
             None => Ok(None),
             Some(Some(Part::Data(data))) => Ok(Some(data)),
             Some(Some(Part::Header(_))) => {
                 Err(IoError::Invalid { field: "header", message: "came twice: send it once".to_owned() })
             }
-            Some(None) => {
-                Err(IoError::Invalid { field: "part", message: "is empty: send data".to_owned() })
-            }
+            Some(None) => Err(IoError::Invalid { field: "part", message: "is empty: send data".to_owned() }),
         }
     }
 }
@@ -97,13 +96,17 @@ impl Reading {
     pub fn chunks(self) -> Chunks {
         let due = Instant::now() + self.revalidate;
         Box::pin(futures::stream::try_unfold((self, due), |(mut reading, due)| async move {
-            Ok(reading.next(due).await?.map(|(part, due)| {
-                (ReadFileResponse { part: Some(part) }, (reading, due))
-            }))
+            Ok(reading
+                .next(due)
+                .await?
+                .map(|(part, due)| (ReadFileResponse { part: Some(part) }, (reading, due))))
         }))
     }
 
-    async fn next(&mut self, mut due: Instant) -> Result<Option<(read_file_response::Part, Instant)>, Status> {
+    async fn next(
+        &mut self,
+        mut due: Instant,
+    ) -> Result<Option<(read_file_response::Part, Instant)>, Status> {
         if let Some(file) = self.file.take() {
             return Ok(Some((read_file_response::Part::File(file), due)));
         }

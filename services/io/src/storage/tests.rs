@@ -54,7 +54,12 @@ impl Fixture {
         self.files.receive(Claims { path: "f", ..Claims::default() }, &mut source).await.unwrap()
     }
 
-    async fn write(&self, name: &str, content: &'static [u8], change: impl FnOnce(&mut Commit)) -> Result<FileRow, IoError> {
+    async fn write(
+        &self,
+        name: &str,
+        content: &'static [u8],
+        change: impl FnOnce(&mut Commit),
+    ) -> Result<FileRow, IoError> {
         let upload = self.receive(content).await;
         let name = FileName::parse(name).unwrap();
         let there = self.files.find(&name).await?;

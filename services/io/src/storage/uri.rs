@@ -40,7 +40,9 @@ pub fn address(name: &FileName) -> String {
 /// Reads an address.
 pub fn parse(uri: &str) -> Result<SmythUri, NameError> {
     let wrong = || {
-        NameError(format!("{uri:?} is not a file address: expected {SCHEME}://{{id}}.{{agent|user|team}}/{{path}}"))
+        NameError(format!(
+            "{uri:?} is not a file address: expected {SCHEME}://{{id}}.{{agent|user|team}}/{{path}}"
+        ))
     };
     let (scheme, rest) = uri.split_once("://").ok_or_else(wrong)?;
     if !scheme.eq_ignore_ascii_case(SCHEME) || rest.contains("://") {

@@ -1,6 +1,8 @@
 //! Log lines: appended, kept per team for a bounded time and up to a bounded number, listed newest first.
 
 mod service;
+#[cfg(test)]
+mod service_tests;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,8 @@ struct Fixture {
 impl Fixture {
     fn new(bounds: Bounds) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(OpenOptions::new(dir.path().join("log.db"), "store.dir", MIGRATIONS)).unwrap();
+        let store =
+            Store::open(OpenOptions::new(dir.path().join("log.db"), "store.dir", MIGRATIONS)).unwrap();
         Self { _dir: dir, entries: Entries::new(store, bounds) }
     }
 

@@ -31,7 +31,8 @@ impl ObjectKey {
 
     /// Reads a stored key; none for anything that this service did not make.
     pub fn parse(text: &str) -> Option<Self> {
-        let valid = text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let valid =
+            text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         valid.then(|| Self(text.to_owned()))
     }
 
@@ -71,7 +72,8 @@ pub enum ObjectError {
 pub fn open(entry: Option<&ConnectorEntry>, data_dir: &Path) -> anyhow::Result<Arc<dyn ObjectStore>> {
     match entry.map_or("local", ConnectorEntry::canonical) {
         "local" => {
-            let folder = entry.and_then(|entry| entry.settings.get("folder")).and_then(|folder| folder.as_str());
+            let folder =
+                entry.and_then(|entry| entry.settings.get("folder")).and_then(|folder| folder.as_str());
             let folder = folder.map_or_else(|| data_dir.join("objects"), PathBuf::from);
             let objects = LocalObjects::open(&folder)
                 .map_err(|error| anyhow::anyhow!("storage folder {}: {error}", folder.display()))?;

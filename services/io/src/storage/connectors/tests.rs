@@ -37,7 +37,8 @@ async fn what_is_finished_is_read_back_whole_and_in_ranges() {
     for (_dir, store) in backends() {
         let key = ObjectKey::generate();
         let content: Vec<u8> = (0..CHUNK_BYTES * 2 + 7).map(|i| (i % 251) as u8).collect();
-        put(&*store, &key, &[Bytes::copy_from_slice(&content[..10]), Bytes::copy_from_slice(&content[10..])]).await;
+        put(&*store, &key, &[Bytes::copy_from_slice(&content[..10]), Bytes::copy_from_slice(&content[10..])])
+            .await;
         assert_eq!(get(&*store, &key, ALL).await.unwrap(), content);
         let middle = ByteRange { offset_bytes: 65_000, length_bytes: 1_000 };
         assert_eq!(get(&*store, &key, middle).await.unwrap(), content[65_000..66_000]);
