@@ -110,7 +110,12 @@ pub struct Entries {
 struct AtItsEnd;
 
 impl Expiry<Arc<str>, Arc<Entry>> for AtItsEnd {
-    fn expire_after_create(&self, _: &Arc<str>, entry: &Arc<Entry>, _: std::time::Instant) -> Option<Duration> {
+    fn expire_after_create(
+        &self,
+        _: &Arc<str>,
+        entry: &Arc<Entry>,
+        _: std::time::Instant,
+    ) -> Option<Duration> {
         Some(entry.time_to_live())
     }
 

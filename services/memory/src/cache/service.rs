@@ -87,8 +87,7 @@ impl CacheService {
         match Duration::try_from(asked) {
             Ok(asked) if !asked.is_zero() && asked <= settings.max_ttl => Ok(asked),
             _ => {
-                let words =
-                    format!("must be more than 0 and {} s at most", settings.max_ttl.as_secs());
+                let words = format!("must be more than 0 and {} s at most", settings.max_ttl.as_secs());
                 Err(invalid_argument("time_to_live", words))
             }
         }
@@ -229,7 +228,9 @@ fn condition(request: &pb::SetEntryRequest) -> Result<Condition, Status> {
         pb::SetCondition::IfPresent => Condition::IfPresent,
         pb::SetCondition::IfMatch => {
             let parsed = u64::from_str_radix(&request.etag, 16);
-            Condition::IfMatch(parsed.map_err(|_| invalid_argument("etag", "is none that this service gave"))?)
+            Condition::IfMatch(
+                parsed.map_err(|_| invalid_argument("etag", "is none that this service gave"))?,
+            )
         }
     })
 }

@@ -41,15 +41,7 @@ impl Blobs {
         let path = self.root.join(INCOMING).join(sre_proto::ids::new_uuid().to_string());
         let file = File::create_new(&path).await.map_err(|error| failed(&path, error))?;
         let hasher = Box::new(blake3::Hasher::new());
-        Ok(Upload {
-            blobs: self.clone(),
-            run,
-            digest,
-            file,
-            incoming: Incoming(path),
-            hasher,
-            size_bytes: 0,
-        })
+        Ok(Upload { blobs: self.clone(), run, digest, file, incoming: Incoming(path), hasher, size_bytes: 0 })
     }
 
     /// Whether the run has this payload.

@@ -36,8 +36,8 @@ use commands::{CommandStream, Commands};
 use feed::{Feed, Follower};
 use ids::{Digest, RunId, SessionId};
 use model::{
-    Append, Claim, Claimed, NewRecord, Opened, Opening, Page, Parked, Parking, ReadFrom, Reaped, Run, RunFilter,
-    Session, Signal, Signalled, Summary,
+    Append, Claim, Claimed, NewRecord, Opened, Opening, Page, Parked, Parking, ReadFrom, Reaped, Run,
+    RunFilter, Session, Signal, Signalled, Summary,
 };
 use rate::RateCap;
 
@@ -85,7 +85,10 @@ impl RuntimeContext {
         let time_to_live = time_to_live.unwrap_or(settings.session_ttl);
         if !(settings.session_ttl_min..=settings.session_ttl_max).contains(&time_to_live) {
             let (min, max) = (settings.session_ttl_min.as_millis(), settings.session_ttl_max.as_secs());
-            return Err(JournalError::invalid("time_to_live", format!("must be between {min} ms and {max} s")));
+            return Err(JournalError::invalid(
+                "time_to_live",
+                format!("must be between {min} ms and {max} s"),
+            ));
         }
         let session = self.journal.open_session(time_to_live, host).await?;
         self.rescheduled.notify_one();

@@ -17,7 +17,9 @@ use super::convert::{duration, id};
 use super::error::JournalError;
 use super::feed::Follower;
 use super::ids::{Digest, RunId};
-use super::model::{Append, Claim, Opening, Parked, ReadFrom, RunFilter, Signal, Signalled, Summary, is_ended};
+use super::model::{
+    Append, Claim, Opening, Parked, ReadFrom, RunFilter, Signal, Signalled, Summary, is_ended,
+};
 
 /// Appends or summaries in one request.
 const BATCH: usize = 1000;

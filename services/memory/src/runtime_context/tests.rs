@@ -74,7 +74,12 @@ impl Bench {
         answer.into_inner().run.unwrap()
     }
 
-    async fn append(&self, run: &pb::RunRecord, step: &str, close: pb::RunState) -> std::result::Result<i64, tonic::Status> {
+    async fn append(
+        &self,
+        run: &pb::RunRecord,
+        step: &str,
+        close: pb::RunState,
+    ) -> std::result::Result<i64, tonic::Status> {
         let request = pb::AppendRequest {
             run_id: run.run_id.clone(),
             session: run.session.clone(),
@@ -124,7 +129,8 @@ async fn a_run_goes_through_the_service() {
     let other = bench.open("").await;
     let first = bench.service.list_runs(Request::new(list(""))).await.unwrap().into_inner();
     assert_eq!(first.runs[0].run_id, other.run_id);
-    let second = bench.service.list_runs(Request::new(list(&first.next_page_token))).await.unwrap().into_inner();
+    let second =
+        bench.service.list_runs(Request::new(list(&first.next_page_token))).await.unwrap().into_inner();
     assert_eq!((second.runs[0].run_id.as_str(), second.next_page_token.as_str()), (run.run_id.as_str(), ""));
 }
 
@@ -281,7 +287,11 @@ async fn payloads_go_with_their_run_and_orphans_go_too() {
     assert_eq!(get(id).await.unwrap(), b"abc");
     assert_eq!(get(orphan).await.unwrap_err().code(), Code::NotFound);
     bench.append(&run, "end", pb::RunState::Done).await.unwrap();
-    bench.service.delete_run(Request::new(pb::DeleteRunRequest { run_id: run.run_id.clone() })).await.unwrap();
+    bench
+        .service
+        .delete_run(Request::new(pb::DeleteRunRequest { run_id: run.run_id.clone() }))
+        .await
+        .unwrap();
     assert_eq!(get(id).await.unwrap_err().code(), Code::NotFound);
 }
 

@@ -14,8 +14,8 @@ pub use sqlite::{MIGRATIONS, SqliteJournal};
 use super::error::JournalError;
 use super::ids::{RunId, SessionId};
 use super::model::{
-    Append, Claim, Claimed, Opened, Opening, Page, Parked, Parking, ReadFrom, Reaped, Run, RunFilter, Session,
-    Signal, Signalled, Summary,
+    Append, Claim, Claimed, Opened, Opening, Page, Parked, Parking, ReadFrom, Reaped, Run, RunFilter,
+    Session, Signal, Signalled, Summary,
 };
 
 /// The journal's store. Every write is durable when its future is ready, and is one transaction. Writes of

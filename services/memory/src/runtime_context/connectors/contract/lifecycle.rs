@@ -18,10 +18,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 pub(crate) async fn a_run_is_opened_with_its_records(bench: &Bench) {
     let blob = Blob { digest: Digest::of(b"x"), size_bytes: 1 };
     let with_blob = NewRecord { blob: Some(blob), ..record(RecordKind::Finished, "a") };
-    let asked = Opening {
-        records: vec![record(RecordKind::Opened, "opened"), with_blob.clone()],
-        ..opening()
-    };
+    let asked =
+        Opening { records: vec![record(RecordKind::Opened, "opened"), with_blob.clone()], ..opening() };
     let opened = bench.attach(asked.clone()).await;
     assert!(!opened.attached);
     let run = bench.get(asked.head.id).await;
@@ -167,8 +165,7 @@ pub(crate) async fn retention_differs_by_kind(bench: &Bench) {
         let run = bench.attach(asked).await.run;
         ids.push(run.head.id);
         if ids.len() < 4 {
-            let owner =
-                crate::runtime_context::model::Owner { run: run.head.id, session, epoch: run.epoch };
+            let owner = crate::runtime_context::model::Owner { run: run.head.id, session, epoch: run.epoch };
             bench.close(owner).await;
         }
     }

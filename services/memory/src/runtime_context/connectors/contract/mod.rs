@@ -20,8 +20,8 @@ use sre_proto::memory::v1::{RecordKind, RunKind, RunState};
 use super::Journal;
 use crate::runtime_context::ids::{RunId, SessionId};
 use crate::runtime_context::model::{
-    Append, Claim, Claimed, Close, NewRecord, Opened, Opening, Owner, Parked, Parking, ReadFrom, Run, RunHead,
-    Signal,
+    Append, Claim, Claimed, Close, NewRecord, Opened, Opening, Owner, Parked, Parking, ReadFrom, Run,
+    RunHead, Signal,
 };
 
 /// The lease of sessions in these cases.

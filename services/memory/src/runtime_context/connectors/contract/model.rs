@@ -15,13 +15,28 @@ use crate::runtime_context::model::{Append, Owner, Parked, Parking};
 
 #[derive(Debug, Clone)]
 enum Step {
-    Open { session: Option<usize> },
-    Claim { session: usize },
+    Open {
+        session: Option<usize>,
+    },
+    Claim {
+        session: usize,
+    },
     /// By somebody who once owned the run.
-    Append { owner: usize, close: bool, consume: bool },
-    Park { owner: usize },
-    Signal { run: usize, id: u8 },
-    Expire { session: usize },
+    Append {
+        owner: usize,
+        close: bool,
+        consume: bool,
+    },
+    Park {
+        owner: usize,
+    },
+    Signal {
+        run: usize,
+        id: u8,
+    },
+    Expire {
+        session: usize,
+    },
     Wait,
 }
 
@@ -141,7 +156,8 @@ impl World<'_> {
         let consumed: Vec<String> = if consume { run.inbox.iter().cloned().collect() } else { Vec::new() };
         self.count += 1;
         let step = self.count.to_string();
-        let end = crate::runtime_context::model::Close { state: RunState::Done, outcome: bytes::Bytes::new() };
+        let end =
+            crate::runtime_context::model::Close { state: RunState::Done, outcome: bytes::Bytes::new() };
         let append = Append {
             records: vec![super::record(sre_proto::memory::v1::RecordKind::Finished, &step)],
             close: close.then_some(end),

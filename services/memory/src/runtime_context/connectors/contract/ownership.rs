@@ -189,7 +189,8 @@ pub(crate) async fn a_batch_fails_item_by_item(bench: &Bench) {
         ])
         .await
         .unwrap();
-    let reasons: Vec<_> = outcomes.iter().map(|outcome| outcome.as_ref().map_err(JournalError::reason)).collect();
+    let reasons: Vec<_> =
+        outcomes.iter().map(|outcome| outcome.as_ref().map_err(JournalError::reason)).collect();
     use sre_proto::error::Reason;
     assert_eq!(reasons, [Ok(&2), Err(Reason::Fenced), Err(Reason::NotFound), Ok(&2), Ok(&3)]);
     assert_eq!(bench.steps(one.run).await, ["opened", "1", "3"]);

@@ -131,10 +131,7 @@ pub(crate) async fn an_owner_finds_its_inbox(bench: &Bench) {
     let (mine, other) = (bench.owned(a).await, bench.owned(b).await);
     bench.journal.signal(mine.run, signal("m")).await.unwrap();
     bench.journal.signal(other.run, signal("o")).await.unwrap();
-    assert_eq!(
-        bench.journal.pending_signals(a).await.unwrap().unwrap(),
-        [(mine.run, signal("m"))]
-    );
+    assert_eq!(bench.journal.pending_signals(a).await.unwrap().unwrap(), [(mine.run, signal("m"))]);
     bench.journal.close_session(a).await.unwrap();
     assert_eq!(bench.journal.pending_signals(a).await.unwrap(), None);
 }

@@ -26,9 +26,11 @@ pub(super) fn signal(tx: &Transaction<'_>, id: RunId, signal: &Signal) -> Result
     }
     let woken = matches!(state, RunState::Waiting | RunState::Paused);
     if woken {
-        tx.conn
-            .prepare_cached("update run set state = ?2, due_ms = ?3 where row = ?1")?
-            .execute(params![run.0, RunState::Ready as i32, tx.now.0])?;
+        tx.conn.prepare_cached("update run set state = ?2, due_ms = ?3 where row = ?1")?.execute(params![
+            run.0,
+            RunState::Ready as i32,
+            tx.now.0
+        ])?;
     }
     Ok(Signalled::Kept { state, owner, woken })
 }
@@ -58,9 +60,8 @@ fn put(tx: &Transaction<'_>, run: RunRow, signal: &Signal) -> Result<bool> {
 
 /// Takes signals out of the inbox; their ids stay, without content, as long as the run goes on.
 pub(super) fn consume(tx: &Transaction<'_>, run: RunRow, ids: &[String]) -> Result<()> {
-    let mut update = tx
-        .conn
-        .prepare_cached("update signal set consumed = 1, body = x'' where run = ?1 and id = ?2")?;
+    let mut update =
+        tx.conn.prepare_cached("update signal set consumed = 1, body = x'' where run = ?1 and id = ?2")?;
     for id in ids {
         update.execute(params![run.0, id])?;
     }

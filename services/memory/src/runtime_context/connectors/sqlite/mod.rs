@@ -24,8 +24,8 @@ use super::{Emptied, Journal, Purge};
 use crate::runtime_context::error::JournalError;
 use crate::runtime_context::ids::{RunId, SessionId};
 use crate::runtime_context::model::{
-    Append, Claim, Claimed, Opened, Opening, Page, Parked, Parking, ReadFrom, Reaped, Run, RunFilter, Session,
-    Signal, Signalled, Summary,
+    Append, Claim, Claimed, Opened, Opening, Page, Parked, Parking, ReadFrom, Reaped, Run, RunFilter,
+    Session, Signal, Signalled, Summary,
 };
 use crate::runtime_context::settings::JournalSettings;
 use crate::runtime_context::time::{Clock, UnixMs};

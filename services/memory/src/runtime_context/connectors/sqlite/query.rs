@@ -2,8 +2,8 @@
 
 use sre_store::rusqlite::{Connection, ToSql, params};
 
-use super::rows::{self, RUN_COLUMNS, key};
 use super::Result;
+use super::rows::{self, RUN_COLUMNS, key};
 use crate::runtime_context::error::JournalError;
 use crate::runtime_context::ids::RunId;
 use crate::runtime_context::model::{Page, ReadFrom, Run, RunFilter};

@@ -21,7 +21,9 @@ pub(super) fn delete(tx: &Transaction<'_>, id: RunId) -> Result<()> {
 /// Takes a run's row away, so that nobody finds it any more, and notes what is left to clean.
 fn remove(tx: &Transaction<'_>, row: RunRow) -> Result<()> {
     tx.conn
-        .prepare_cached("insert into deleted (run, partition, id) select row, partition, id from run where row = ?1")?
+        .prepare_cached(
+            "insert into deleted (run, partition, id) select row, partition, id from run where row = ?1",
+        )?
         .execute([row.0])?;
     for sql in [
         "delete from request where run = ?1",
@@ -43,8 +45,9 @@ pub(super) fn expire(tx: &Transaction<'_>) -> Result<usize> {
             "select row from run where kind = ?1 and ended_ms is not null and ended_ms <= ?2 \
              order by ended_ms limit ?3",
         )?;
-        let found = select
-            .query_map(params![kind as i32, tx.now.before(kept).0, room as i64], |row| row.get::<_, i64>(0))?;
+        let found = select.query_map(params![kind as i32, tx.now.before(kept).0, room as i64], |row| {
+            row.get::<_, i64>(0)
+        })?;
         for row in found {
             expired.push(row?);
         }

@@ -50,10 +50,8 @@ pub(super) fn close(tx: &Transaction<'_>, id: SessionId) -> Result<u64> {
 
 /// Refuses a session that is over. One that expired and was not reaped still counts.
 pub(super) fn require_live(tx: &Transaction<'_>, id: SessionId) -> Result<()> {
-    let live = tx
-        .conn
-        .prepare_cached("select 1 from session where id = ?1 and reaped = 0")?
-        .exists([key(&id.0)])?;
+    let live =
+        tx.conn.prepare_cached("select 1 from session where id = ?1 and reaped = 0")?.exists([key(&id.0)])?;
     if live { Ok(()) } else { Err(JournalError::SessionOver) }
 }
 

@@ -1,0 +1,88 @@
+//! Providers: one file or folder each behind one trait. To add one: implement [`Provider`], name it in
+//! [`Providers::new`], and add its row to `openai_chat/dialects.rs` or its own key rules.
+
+mod echo;
+mod openai_chat;
+
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use futures::Stream;
+use secrecy::SecretString;
+use sre_proto::llm::v1 as pb;
+
+pub use openai_chat::{Dialect, dialect};
+
+use super::error::InferenceError;
+use super::settings::InferenceSettings;
+use crate::models::Resolved;
+use echo::Echo;
+use openai_chat::OpenAiChat;
+
+/// A checked call: the model is found, its parameters are filled in and cut to its limits.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The model.
+    pub model: Resolved,
+    /// What to generate; `model` in it is the entry's name as the caller wrote it.
+    pub request: pb::GenerateRequest,
+    /// Where to.
+    pub base_url: Option<url::Url>,
+    /// The key, for that address alone.
+    pub key: Option<SecretString>,
+}
+
+/// A piece of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Piece {
+    /// Text.
+    Text(String),
+    /// Thinking.
+    Thinking(String),
+    /// The end, with the whole answer.
+    Finished(Box<pb::GenerateResponse>),
+}
+
+/// An answer in pieces: exactly one [`Piece::Finished`] or an error, at its end. Dropping it drops the call.
+pub type Pieces = Pin<Box<dyn Stream<Item = Result<Piece, InferenceError>> + Send>>;
+
+/// Speaks with one kind of provider.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// The whole answer. Dropping the future drops the call. It is repeated by this method where nothing was
+    /// generated yet and the provider asks for it; callers may repeat it with the same idempotency key.
+    async fn generate(&self, call: Call) -> Result<pb::GenerateResponse, InferenceError>;
+
+    /// The answer in pieces, in order. Errors before the first piece are errors of the call.
+    async fn stream(&self, call: Call) -> Result<Pieces, InferenceError>;
+}
+
+/// What speaks with a provider, by its name.
+#[derive(Debug)]
+pub struct Providers {
+    echo: Echo,
+    openai_chat: OpenAiChat,
+}
+
+/// Who answers for a name.
+pub enum Answers<'a> {
+    /// Tests: without key or network.
+    Echo(&'a dyn Provider),
+    /// A service that speaks OpenAI's chat completions.
+    OpenAiChat(&'a dyn Provider, &'static Dialect),
+}
+
+impl Providers {
+    /// All providers.
+    pub fn new(settings: &InferenceSettings) -> Result<Self, reqwest::Error> {
+        Ok(Self { echo: Echo, openai_chat: OpenAiChat::new(settings.clone())? })
+    }
+
+    /// Who answers for a provider's name; names are compared without case.
+    pub fn find(&self, name: &str) -> Option<Answers<'_>> {
+        if name.eq_ignore_ascii_case("Echo") {
+            return Some(Answers::Echo(&self.echo));
+        }
+        dialect(name).map(|dialect| Answers::OpenAiChat(&self.openai_chat, dialect))
+    }
+}

@@ -1,0 +1,93 @@
+//! The caller's vault, through a token for the next hop: never the caller's own token.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+use sre_identity::Caller;
+use sre_proto::security::v1::vault_client::VaultClient;
+use sre_proto::security::v1::{AccessSecretRequest, ListSecretsRequest};
+use sre_service::{ExchangeKey, Host, Link, Role};
+use tonic::{Code, Request, Status};
+
+use super::credentials::Secrets;
+
+const SCOPE: &str = "sre.security.v1.Vault:read";
+/// Keys in one answer, and answers read of a list.
+const PAGE: i32 = 1000;
+const PAGES: usize = 10;
+/// A vault that does not answer must not hold a call for longer.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// The secrets that a caller may use.
+pub struct VaultSecrets {
+    host: Host,
+    token: Option<String>,
+}
+
+impl VaultSecrets {
+    /// The secrets of this caller's team. One that presented no token has none: there is nothing to exchange.
+    pub fn of(host: &Host, caller: &Caller) -> Self {
+        Self { host: host.clone(), token: caller.presented_token().map(|token| token.to_string()) }
+    }
+
+    async fn client(&self) -> Result<Option<VaultClient<Link>>, Status> {
+        let Some(token) = &self.token else { return Ok(None) };
+        let key = ExchangeKey::next_hop(token.clone(), Role::Security, &[SCOPE]);
+        match self.host.tokens().exchange(key).await {
+            Ok(token) => Ok(Some(VaultClient::new(self.host.link(Role::Security).with_token(&token)))),
+            // The caller's own token does not cover keys.
+            Err(status) if status.code() == Code::PermissionDenied => Ok(None),
+            Err(status) => Err(status),
+        }
+    }
+}
+
+fn in_time<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(DEADLINE);
+    request
+}
+
+#[async_trait]
+impl Secrets for VaultSecrets {
+    async fn access(&self, key: &str) -> Result<Option<SecretString>, Status> {
+        let Some(mut client) = self.client().await? else { return Ok(None) };
+        let request = in_time(AccessSecretRequest { name: format!("teams/-/secrets/{key}") });
+        match client.access_secret(request).await {
+            Ok(answer) => {
+                let value = answer.into_inner().value;
+                let text = std::str::from_utf8(&value).unwrap_or_default().trim();
+                Ok((!text.is_empty()).then(|| text.into()))
+            }
+            // Absent and forbidden are the same: no key.
+            Err(status) if matches!(status.code(), Code::NotFound | Code::PermissionDenied) => Ok(None),
+            Err(status) => Err(status),
+        }
+    }
+
+    async fn keys(&self) -> Result<BTreeSet<String>, Status> {
+        let mut keys = BTreeSet::new();
+        let Some(mut client) = self.client().await? else { return Ok(keys) };
+        let mut page_token = String::new();
+        for _ in 0..PAGES {
+            let message = ListSecretsRequest { parent: "teams/-".to_owned(), page_size: PAGE, page_token };
+            let page = match client.list_secrets(in_time(message)).await {
+                Ok(page) => page.into_inner(),
+                Err(status) if status.code() == Code::PermissionDenied => return Ok(keys),
+                Err(status) => return Err(status),
+            };
+            let names = page
+                .secrets
+                .into_iter()
+                .filter_map(|secret| secret.name.split_once("/secrets/").map(|(_, key)| key.to_owned()));
+            keys.extend(names);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        Ok(keys)
+    }
+}

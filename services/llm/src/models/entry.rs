@@ -1,0 +1,142 @@
+//! One entry of a model file.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// An entry as files write it. Unknown fields are ignored: files of the reference hold many.
+#[derive(Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Entry {
+    /// Id sent to the provider; the entry's name where absent.
+    pub model_id: Option<String>,
+    /// Who provides it.
+    pub provider: Option<String>,
+    /// The older name of `provider`.
+    pub llm: Option<String>,
+    /// The entry, or the raw model id, that this one stands for.
+    pub alias: Option<String>,
+    /// What a person sees.
+    pub label: Option<String>,
+    /// What it can.
+    pub features: Option<Vec<String>>,
+    /// Badges.
+    pub tags: Option<Vec<String>>,
+    /// Context window in tokens, input and output.
+    pub tokens: Option<u64>,
+    /// Longest answer in tokens.
+    pub completion_tokens: Option<u64>,
+    /// Not shown in lists.
+    pub hidden: bool,
+    /// Limits for callers with a key of their own.
+    pub key_options: Option<KeyOptions>,
+    /// How its key is found.
+    pub credentials: Option<Credentials>,
+    /// The provider's address, in place of its usual one.
+    #[serde(rename = "baseURL")]
+    pub base_url: Option<String>,
+    /// Request parameters where the caller leaves them open.
+    pub params: Map<String, Value>,
+}
+
+/// Limits for callers with a key of their own.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct KeyOptions {
+    /// Context window in tokens.
+    pub tokens: Option<u64>,
+    /// Longest answer in tokens.
+    pub completion_tokens: Option<u64>,
+}
+
+/// How a key is found: one way, or several in order.
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Credentials {
+    /// One way.
+    One(CredentialMode),
+    /// The first that yields a key counts.
+    Ordered(Vec<CredentialMode>),
+}
+
+/// One way to find a key.
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+pub enum CredentialMode {
+    /// `none`, `internal` or `vault`.
+    Named(String),
+    /// The key itself, or templates that name it.
+    Object(Map<String, Value>),
+}
+
+impl Credentials {
+    /// The ways in order.
+    pub fn modes(&self) -> &[CredentialMode] {
+        match self {
+            Self::One(mode) => std::slice::from_ref(mode),
+            Self::Ordered(modes) => modes,
+        }
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Credentials may hold keys.
+        f.debug_struct("Entry")
+            .field("model_id", &self.model_id)
+            .field("provider", &self.provider)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.modes()).finish()
+    }
+}
+
+impl std::fmt::Debug for CredentialMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Named(name) => f.write_str(name),
+            Self::Object(_) => f.write_str("{..}"),
+        }
+    }
+}
+
+/// Reads the entries of one file: a map of name to entry, or one entry, stored under its model id. Gives
+/// the good entries and what is wrong with the others.
+pub fn entries_of(document: Value) -> (Vec<(String, Value)>, Vec<String>) {
+    let Value::Object(document) = document else {
+        return (Vec::new(), vec!["must hold a JSON object".to_owned()]);
+    };
+    if let Some(Value::String(id)) = document.get("modelId") {
+        let id = id.clone();
+        return checked([(id, Value::Object(document))]);
+    }
+    checked(document)
+}
+
+fn checked(candidates: impl IntoIterator<Item = (String, Value)>) -> (Vec<(String, Value)>, Vec<String>) {
+    let (mut good, mut problems) = (Vec::new(), Vec::new());
+    for (name, value) in candidates {
+        match problem(&value) {
+            None => good.push((name, value)),
+            Some(problem) => problems.push(format!("model {name:?}: {problem}")),
+        }
+    }
+    (good, problems)
+}
+
+fn problem(value: &Value) -> Option<String> {
+    let Value::Object(entry) = value else { return Some("must be an object".to_owned()) };
+    match entry.get("modelId") {
+        Some(Value::String(_)) => {}
+        _ => return Some("needs a string `modelId`".to_owned()),
+    }
+    match entry.get("provider") {
+        None | Some(Value::String(_)) => {}
+        Some(_) => return Some("`provider` must be a string".to_owned()),
+    }
+    // The error of serde names the field, never its value of another type in full.
+    Entry::deserialize(value).err().map(|error| error.to_string())
+}
