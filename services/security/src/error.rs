@@ -19,7 +19,7 @@ pub enum Error {
     #[error("{0} does not exist")]
     NotFound(String),
     /// The vault has no such key.
-    #[error("the vault has no key {0:?}: set it with `sre vault put` or choose another key")]
+    #[error("the vault has no key {0:?}: set it, or name another key")]
     SecretNotFound(String),
     /// There is one already.
     #[error("{0}")]

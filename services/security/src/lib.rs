@@ -20,6 +20,8 @@ pub mod provision;
 mod rows;
 mod schema;
 pub mod state;
+#[cfg(test)]
+mod tests;
 pub mod vault;
 
 use std::sync::Arc;

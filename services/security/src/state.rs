@@ -34,6 +34,8 @@ struct Inner {
     kek: Kek,
     trust_domain: TrustDomain,
     ring: KeyRing,
+    /// Held from the read to the update, so that an older read never follows a newer one.
+    refreshing: tokio::sync::Mutex<()>,
     principals: Cache<Candidate, Arc<Principal>>,
 }
 
@@ -42,7 +44,14 @@ impl State {
     pub async fn open(store: Store, kek: Kek, trust_domain: TrustDomain) -> Result<Self, Error> {
         let principals = Cache::builder().max_capacity(MAX_PRINCIPALS).time_to_live(KEEP_PRINCIPALS).build();
         let ring = KeyRing::new(&trust_domain);
-        let state = Self(Arc::new(Inner { store, kek, trust_domain, ring, principals }));
+        let state = Self(Arc::new(Inner {
+            store,
+            kek,
+            trust_domain,
+            ring,
+            refreshing: tokio::sync::Mutex::default(),
+            principals,
+        }));
         let kek = state.0.kek.clone();
         let first = state.read(move |conn| Ok(signing_keys::signing(conn, &kek)?.is_none())).await?;
         if first {
@@ -179,6 +188,7 @@ impl State {
 
     /// Brings keys and revocations in memory up to the store.
     pub async fn refresh(&self, now: Moment) -> Result<(), Error> {
+        let _refreshing = self.0.refreshing.lock().await;
         let (kek, known) = (self.0.kek.clone(), self.0.ring.known());
         let fresh = self.read(move |conn| KeyRing::load(conn, &kek, now, known)).await?;
         self.0.ring.update(fresh, now)
@@ -225,6 +235,98 @@ impl State {
 fn sign(conn: &Connection, ring: &KeyRing, end: &Checkpoint) -> Result<(), Error> {
     let (key_id, signature) = ring.sign(&end.message())?;
     checkpoint::insert(conn, end, &key_id, &signature)
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+    use bytes::Bytes;
+
+    use super::testing::state;
+    use super::*;
+
+    /// The end of a writer's chain, as its checkpoint says, if the signature holds.
+    async fn checkpointed(state: &State) -> Option<i64> {
+        state
+            .read(|conn| {
+                let sql = "select c.writer, c.sequence, c.digest, c.time_us, c.signature, k.public_key
+                           from audit_checkpoint c join signing_key k on k.key_id = c.key_id
+                           order by c.sequence desc limit 1";
+                let found = conn.query_row(sql, [], |row| {
+                    let end = Checkpoint {
+                        writer: row.get(0)?,
+                        sequence: row.get(1)?,
+                        digest: row.get(2)?,
+                        time: row.get(3)?,
+                    };
+                    Ok((end, row.get::<_, Vec<u8>>(4)?, row.get::<_, Vec<u8>>(5)?))
+                });
+                let Ok((end, signature, key)) = found else { return Ok(None) };
+                UnparsedPublicKey::new(&ED25519, &key).verify(&end.message(), &signature).unwrap();
+                Ok(Some(end.sequence))
+            })
+            .await
+            .unwrap()
+    }
+
+    fn chain(count: i64) -> Vec<AuditRecord> {
+        let mut previous = [0; 32];
+        let next = |sequence| {
+            let mut record = AuditRecord { sequence, writer: "io/1".into(), ..AuditRecord::default() };
+            record.previous_digest = Bytes::copy_from_slice(&previous);
+            previous = sre_service::audit::digest(&record);
+            record.digest = Bytes::copy_from_slice(&previous);
+            record
+        };
+        (1..=count).map(next).collect()
+    }
+
+    #[tokio::test]
+    async fn checkpoints_are_signed_when_due_and_verify_after_a_rotation() {
+        let (_dir, state) = state().await;
+        let records = chain(1002);
+        state.append_audit(records[..999].to_vec()).await.unwrap();
+        assert_eq!(checkpointed(&state).await, None);
+        state.append_audit(records[999..1001].to_vec()).await.unwrap();
+        assert_eq!(checkpointed(&state).await, Some(1001));
+        state.append_audit(records[1001..].to_vec()).await.unwrap();
+        state.sign_checkpoints(Moment::now()).await.unwrap();
+        assert_eq!(checkpointed(&state).await, Some(1002));
+        state.rotate_key(|_| Ok(())).await.unwrap();
+        assert_eq!(checkpointed(&state).await, Some(1002));
+    }
+
+    #[tokio::test]
+    async fn changes_at_the_same_time_end_with_the_newest_key_set() {
+        let (_dir, state) = state().await;
+        let revoke = |n: i32| {
+            let id = format!("spiffe://sre.local/agent/a{n}");
+            state.revoke(vec![Revocation::new(Target::Subject(id), Moment::now())], |_| Ok(()))
+        };
+        for done in futures::future::join_all((0..20).map(revoke)).await {
+            done.unwrap();
+        }
+        let set = state.ring().published(0).unwrap();
+        assert_eq!(set.revocations.len(), 20);
+        assert_eq!(set.version, state.read(|conn| revocations::version(conn)).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_store_is_opened_again_with_the_same_keys() {
+        let dir = tempfile::tempdir().unwrap();
+        let kek = Kek::generate().unwrap();
+        let open = || async {
+            let options =
+                sre_store::OpenOptions::new(dir.path().join("s.db"), "store.dir", crate::schema::MIGRATIONS);
+            let trust_domain = TrustDomain::new("sre.local").unwrap();
+            State::open(Store::open(options).unwrap(), kek.clone(), trust_domain).await.unwrap()
+        };
+        let first = open().await;
+        let before = first.ring().published(0).unwrap();
+        first.0.store.close().await.unwrap();
+        drop(first);
+        assert_eq!(open().await.ring().published(0).unwrap(), before);
+    }
 }
 
 #[cfg(test)]

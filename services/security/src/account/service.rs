@@ -26,6 +26,12 @@ impl AccountService {
     pub fn new(host: Host, state: State) -> Self {
         Self { host, state }
     }
+
+    /// Nothing in this role answers with what was before a change. Other roles know within ten seconds.
+    async fn forget(&self, candidate: &Candidate) {
+        self.state.forget(candidate).await;
+        self.host.accounts().forget(candidate).await;
+    }
 }
 
 #[tonic::async_trait]
@@ -57,7 +63,7 @@ impl account_server::Account for AccountService {
                 Ok(known)
             })
             .await?;
-        self.state.forget(&agent).await;
+        self.forget(&agent).await;
         Ok(Response::new(principal(&agent, Some(&known))))
     }
 
@@ -69,7 +75,7 @@ impl account_server::Account for AccountService {
         let home = self.state.resolve(&agent).await?.map(|known| known.home_team.clone()).unwrap_or_default();
         let entry = Entry::of_call(&request)?.of_team(&home).on(format!("agents/{}", agent.id()));
         self.state.end_agent(agent.clone(), move |tx| entry.write(tx)).await?;
-        self.host.accounts().forget(&agent).await;
+        self.forget(&agent).await;
         Ok(Response::new(()))
     }
 
@@ -136,7 +142,7 @@ impl account_server::Account for AccountService {
                 Ok(granted.record(tx)?)
             })
             .await?;
-        self.state.forget(&admin).await;
+        self.forget(&admin).await;
         Ok(Response::new(team(new)))
     }
 
@@ -184,8 +190,7 @@ impl account_server::Account for AccountService {
                 Ok(set)
             })
             .await?;
-        self.state.forget(&changed).await;
-        self.host.accounts().forget(&changed).await;
+        self.forget(&changed).await;
         Ok(Response::new(member(&set)))
     }
 
@@ -203,8 +208,7 @@ impl account_server::Account for AccountService {
                 Ok(granted.record(tx)?)
             })
             .await?;
-        self.state.forget(&changed).await;
-        self.host.accounts().forget(&changed).await;
+        self.forget(&changed).await;
         Ok(Response::new(()))
     }
 

@@ -198,3 +198,57 @@ impl KeyRing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sre_identity::ca::Authority;
+    use sre_identity::{PatternTable, Principal, Svid};
+
+    use super::*;
+    use crate::rows::testing::database;
+
+    fn peer(authority: &Authority, principal: &str) -> Peer {
+        let principal: Principal = principal.parse().unwrap();
+        let issued = authority.issue(&principal, &[], Duration::from_secs(3600)).unwrap();
+        let patterns = PatternTable::new(authority.trust_domain().clone());
+        Svid::from_pem(&issued.cert_pem, &issued.key_pem, &patterns).unwrap().peer()
+    }
+
+    #[test]
+    fn grants_outlive_many_rotations_and_tokens_one() {
+        let trust_domain = TrustDomain::new("sre.local").unwrap();
+        let authority = Authority::create(&trust_domain).unwrap();
+        let engine = peer(&authority, "service/engine");
+        let (conn, kek, ring, now) =
+            (database(), Kek::generate().unwrap(), KeyRing::new(&trust_domain), Moment::now());
+        let day = Duration::from_secs(24 * 3600);
+        assert!(ring.sign(b"x").is_err(), "an empty ring signs nothing");
+
+        let load = |known| ring.update(KeyRing::load(&conn, &kek, now, known).unwrap(), now).unwrap();
+        signing_keys::rotate(&conn, &kek, now.minus(day * 20)).unwrap();
+        load((0, Moment(0)));
+        let grant = grant::Grant {
+            iss: ring.issuer().to_owned(),
+            sub: "spiffe://sre.local/agent/a".into(),
+            via: Vec::new(),
+            root: "spiffe://sre.local/user/u".into(),
+            ceil: Vec::new(),
+            jti: "j".into(),
+            iat: now.minus(day * 20).secs(),
+            exp: now.plus(day * 9).secs(),
+            agent: "teams/t/agents/a".into(),
+            team: None,
+            txn: "t".into(),
+        };
+        let text = ring.sign_grant(&grant).unwrap();
+        for n in 1..=19 {
+            signing_keys::rotate(&conn, &kek, now.minus(day * (20 - n))).unwrap();
+        }
+        load(ring.known());
+        assert_eq!(ring.verify_grant(&text, &engine).unwrap(), grant);
+        assert_eq!(ring.published(0).unwrap().keys.len(), 1, "tokens of the old keys have ended");
+        // Nothing changed: what is known is confirmed.
+        load(ring.known());
+        assert_eq!(ring.verify_grant(&text, &engine).unwrap(), grant);
+    }
+}
