@@ -68,8 +68,9 @@ impl Accounts {
         let request = ResolvePrincipalRequest { candidate: Some((&candidate).into()) };
         let answer = AccountClient::new(self.security.clone()).resolve_principal(request).await;
         let principal = answer.map_err(Miss::Failed)?.into_inner();
-        let mut memberships = Memberships::try_from(&principal)
-            .map_err(|error| Miss::Failed(errors::internal(&format!("account answered a malformed team: {error}"))))?;
+        let mut memberships = Memberships::try_from(&principal).map_err(|error| {
+            Miss::Failed(errors::internal(&format!("account answered a malformed team: {error}")))
+        })?;
         if self.administers_deployment(&candidate, &memberships) {
             memberships.deployment = DeploymentRole::Admin;
         }

@@ -26,7 +26,11 @@ pub(crate) fn router(roles: Roles) -> Router {
 }
 
 /// Serves until the process has ended: probes want answers during drain too.
-pub(crate) async fn serve(listener: TcpListener, roles: Roles, shutdown: CancellationToken) -> std::io::Result<()> {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    roles: Roles,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
     axum::serve(listener, router(roles)).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 

@@ -45,7 +45,12 @@ impl Authorizer {
     ///
     /// The error is the same for what is forbidden and for what does not exist. Where `acl` is none because
     /// the resource is not there, `Ok` means: may know that, answer NOT_FOUND.
-    pub async fn check<R: Guarded>(&self, caller: &Caller, request: &R, acl: Option<&Acl>) -> Result<Granted, Status> {
+    pub async fn check<R: Guarded>(
+        &self,
+        caller: &Caller,
+        request: &R,
+        acl: Option<&Acl>,
+    ) -> Result<Granted, Status> {
         let row = method_of::<R>();
         match row.rule {
             Rule::Access { level, .. } => {
@@ -85,7 +90,11 @@ impl Authorizer {
     pub async fn home_team(&self, caller: &Caller) -> Result<TeamId, Status> {
         let memberships = self.accounts.resolve(caller.require_candidate()?).await?;
         memberships.home.clone().ok_or_else(|| {
-            status(Code::PermissionDenied, Reason::NotTeamMember, "the caller has no home team: name a team instead of `-`")
+            status(
+                Code::PermissionDenied,
+                Reason::NotTeamMember,
+                "the caller has no home team: name a team instead of `-`",
+            )
         })
     }
 

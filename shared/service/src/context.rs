@@ -92,8 +92,11 @@ mod tests {
 
     #[test]
     fn timeouts_round_trip() {
-        for timeout in [Duration::ZERO, Duration::from_micros(1500), Duration::from_secs(30), Duration::from_secs(200)] {
-            let headers = HeaderMap::from_iter([(http::HeaderName::from_static(GRPC_TIMEOUT), timeout_value(timeout))]);
+        for timeout in
+            [Duration::ZERO, Duration::from_micros(1500), Duration::from_secs(30), Duration::from_secs(200)]
+        {
+            let headers =
+                HeaderMap::from_iter([(http::HeaderName::from_static(GRPC_TIMEOUT), timeout_value(timeout))]);
             assert_eq!(timeout_of(&headers), Some(timeout));
         }
     }

@@ -46,7 +46,8 @@ mod tests {
     fn processes_add_to_the_same_file() {
         let dir = tempfile::tempdir().unwrap();
         let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
-        write(dir.path(), &BTreeMap::from([("edge".to_owned(), address(1)), ("llm".to_owned(), address(2))])).unwrap();
+        write(dir.path(), &BTreeMap::from([("edge".to_owned(), address(1)), ("llm".to_owned(), address(2))]))
+            .unwrap();
         write(dir.path(), &BTreeMap::from([("llm".to_owned(), address(3))])).unwrap();
         assert_eq!(previous(dir.path(), "edge"), Some(address(1)));
         assert_eq!(previous(dir.path(), "llm"), Some(address(3)));

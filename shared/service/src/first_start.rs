@@ -179,17 +179,18 @@ impl Identities {
     }
 
     /// Renews certificates made here at half of their life, and takes over changed files, until the process
-    /// ends. `wake` looks at once.
-    pub(crate) async fn keep_fresh(self, sources: Vec<(Role, Arc<SvidSource>)>, wake: Arc<tokio::sync::Notify>) {
+    /// ends.
+    pub(crate) async fn keep_fresh(self, sources: Vec<(Role, Arc<SvidSource>)>, look: Arc<Look>) {
         let interval = Duration::from_millis(self.config.certs.reload_interval_ms.max(10));
         let mut known = self.clone().blocking(&sources, |this, sources| this.stamps(sources)).await;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(interval) => {}
-                () = wake.notified() => {}
+                () = look.wanted.notified() => {}
             }
             let before = known.clone();
             known = self.clone().blocking(&sources, move |this, sources| this.look(sources, before)).await;
+            look.done.notify_waiters();
         }
     }
 
@@ -256,6 +257,13 @@ impl Identities {
         };
         sources.iter().map(stamp).collect()
     }
+}
+
+/// Asks for a look at the files, and tells when one was taken.
+#[derive(Debug, Default)]
+pub(crate) struct Look {
+    pub(crate) wanted: tokio::sync::Notify,
+    pub(crate) done: tokio::sync::Notify,
 }
 
 type Stamps = Vec<Option<[Option<SystemTime>; 3]>>;

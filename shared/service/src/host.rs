@@ -15,7 +15,7 @@ use crate::authorizer::Authorizer;
 use crate::config::{Backend, Config, Synchronous};
 use crate::link::Link;
 use crate::process::Process;
-use crate::readiness::{ReadyGuard, Readiness};
+use crate::readiness::{Readiness, ReadyGuard};
 use crate::role::Role;
 use crate::task::Outcome;
 use crate::tokens::Tokens;
@@ -95,7 +95,10 @@ impl Host {
     pub async fn named_store(&self, name: &str, migrations: &'static [Migration]) -> anyhow::Result<Store> {
         let config = self.config();
         if config.store.backend == Backend::Postgres {
-            anyhow::bail!("store.backend is postgres, and {} has only an embedded store: set it to sqlite", self.role());
+            anyhow::bail!(
+                "store.backend is postgres, and {} has only an embedded store: set it to sqlite",
+                self.role()
+            );
         }
         let path = config.store_dir().join(format!("{name}.db"));
         let mut options = sre_store::OpenOptions::new(path, "store.dir", migrations);

@@ -30,7 +30,10 @@ pub(crate) async fn refresh(security: Link, verifier: TokenVerifier, interval: D
                 failures = failures.saturating_add(1);
                 // Once an episode, and not for the first moments of a suite that starts.
                 if failures == 20 {
-                    tracing::warn!(error, "the key set cannot be refreshed: tokens will be refused when it is too old");
+                    tracing::warn!(
+                        error,
+                        "the key set cannot be refreshed: tokens will be refused when it is too old"
+                    );
                 }
                 AFTER_FAILURE.min(interval)
             }

@@ -110,7 +110,10 @@ pub struct Token {
 impl std::fmt::Debug for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The text is a credential.
-        f.debug_struct("Token").field("subject", &self.subject).field("root", &self.root).finish_non_exhaustive()
+        f.debug_struct("Token")
+            .field("subject", &self.subject)
+            .field("root", &self.root)
+            .finish_non_exhaustive()
     }
 }
 
@@ -190,7 +193,12 @@ impl std::fmt::Debug for Tokens {
 struct UntilRenewal;
 
 impl Expiry<Arc<ExchangeKey>, Arc<Token>> for UntilRenewal {
-    fn expire_after_create(&self, _: &Arc<ExchangeKey>, token: &Arc<Token>, created: Instant) -> Option<Duration> {
+    fn expire_after_create(
+        &self,
+        _: &Arc<ExchangeKey>,
+        token: &Arc<Token>,
+        created: Instant,
+    ) -> Option<Duration> {
         Some(token.renew_at.saturating_duration_since(created))
     }
 }

@@ -53,7 +53,12 @@ impl Pending {
 }
 
 /// The record of a decision about a call; time, writer and chain are added when it is shipped.
-pub(crate) fn record_of(caller: &Caller, resource: &str, team: Option<&str>, denied: Option<Reason>) -> AuditRecord {
+pub(crate) fn record_of(
+    caller: &Caller,
+    resource: &str,
+    team: Option<&str>,
+    denied: Option<Reason>,
+) -> AuditRecord {
     let mut record = record(caller.policy().path, Some(caller.peer()), denied);
     resource.clone_into(&mut record.resource);
     record.subject = caller.candidate().map(ToString::to_string).unwrap_or_default();

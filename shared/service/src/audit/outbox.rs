@@ -5,8 +5,8 @@ use sre_proto::security::v1::AuditRecord;
 use sre_store::rusqlite::{Connection, OptionalExtension, params};
 use sre_store::{Store, StoreError};
 
-use super::sink::{BATCH, GATHER, RETRY, write};
 use super::chain;
+use super::sink::{BATCH, GATHER, RETRY, write};
 use crate::link::Link;
 use crate::role::Role;
 
@@ -46,7 +46,8 @@ pub(super) async fn writer(store: &Store, role: Role) -> Result<String, StoreErr
     let fresh = format!("{role}/{}", sre_proto::ids::new_uuid());
     store
         .write(move |tx| {
-            let sql = "insert into audit_chain (one, writer, sequence, digest) values (1, ?1, 0, zeroblob(32))
+            let sql =
+                "insert into audit_chain (one, writer, sequence, digest) values (1, ?1, 0, zeroblob(32))
                        on conflict (one) do nothing";
             tx.execute(sql, [&fresh])?;
             Ok(tx.query_row("select writer from audit_chain", [], |row| row.get(0))?)
@@ -86,7 +87,7 @@ pub(super) async fn ship_once(store: &Store, security: &Link) -> anyhow::Result<
     if unplaced {
         store.write(place).await?;
     }
-    let batch = store.read(|conn| load(conn)).await?;
+    let batch = store.read(load).await?;
     let (Some(first), Some(last)) = (batch.first().map(|row| row.0), batch.last().map(|row| row.0)) else {
         return Ok(0);
     };
@@ -127,7 +128,8 @@ fn place(tx: &Connection) -> Result<(), StoreError> {
 }
 
 fn load(conn: &Connection) -> Result<Vec<(i64, AuditRecord)>, StoreError> {
-    let sql = "select sequence, record from audit_outbox where sequence is not null order by sequence limit ?1";
+    let sql =
+        "select sequence, record from audit_outbox where sequence is not null order by sequence limit ?1";
     let rows = conn
         .prepare_cached(sql)?
         .query_map([BATCH as i64], |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?)))?

@@ -63,8 +63,12 @@ pub async fn run(roles: Vec<RoleStart>, config: Config) -> anyhow::Result<Runnin
         let (identities, names) = (identities.clone(), names.clone());
         tokio::task::spawn_blocking(move || identities.prepare(&names)).await??;
     }
-    let sources = names.iter().map(|role| Ok((*role, identities.load(*role)?))).collect::<anyhow::Result<Vec<_>>>()?;
+    let sources =
+        names.iter().map(|role| Ok((*role, identities.load(*role)?))).collect::<anyhow::Result<Vec<_>>>()?;
     start::start(roles, config, sources, Some(identities), telemetry, Sockets::AsNeeded).await
 }
 
 pub(crate) use start::start as start_with;
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
 
+use crate::first_start::Look;
 use crate::host::Host;
 use crate::process::Process;
 use crate::readiness::{Readiness, State};
@@ -26,12 +26,12 @@ pub struct Running {
     telemetry: telemetry::Guard,
     hosts: Vec<Host>,
     servers: Vec<Arc<RoleServer>>,
-    pub(super) reload: Arc<Notify>,
+    pub(super) certificates: Arc<Look>,
 }
 
 impl Running {
     pub(super) fn new(process: Arc<Process>, telemetry: telemetry::Guard) -> Self {
-        Self { process, telemetry, hosts: Vec::new(), servers: Vec::new(), reload: Arc::default() }
+        Self { process, telemetry, hosts: Vec::new(), servers: Vec::new(), certificates: Arc::default() }
     }
 
     pub(super) fn add_host(&mut self, host: Host) {
@@ -52,7 +52,10 @@ impl Running {
             let mut states = readiness.watch();
             let ready = states.wait_for(|state| *state == State::Ready);
             if tokio::time::timeout(at_most, ready).await.is_err() {
-                anyhow::bail!("role {role} is not ready: it waits for {}", readiness.waiting_for().join(", "));
+                anyhow::bail!(
+                    "role {role} is not ready: it waits for {}",
+                    readiness.waiting_for().join(", ")
+                );
             }
         }
         Ok(())
@@ -82,7 +85,7 @@ impl Running {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hang_up.recv() => self.reload.notify_one(),
+                _ = hang_up.recv() => self.certificates.wanted.notify_one(),
             }
         }
         drop(crate::task::spawn("second-signal", async move {

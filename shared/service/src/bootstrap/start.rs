@@ -20,7 +20,7 @@ use crate::first_start::Identities;
 use crate::host::{Host, Inner};
 use crate::link::Link;
 use crate::process::{Process, Sockets};
-use crate::readiness::{ReadyGuard, Readiness};
+use crate::readiness::{Readiness, ReadyGuard};
 use crate::role::Role;
 use crate::server::health;
 use crate::server::listener::{self, RoleListener};
@@ -78,8 +78,8 @@ async fn start_all(
         running.add_host(role.host.clone());
     }
     if let Some(identities) = identities {
-        let wake = Arc::clone(&running.reload);
-        process.tasks.spawn("certificates", identities.keep_fresh(sources, wake));
+        let look = Arc::clone(&running.certificates);
+        process.tasks.spawn("certificates", identities.keep_fresh(sources, look));
     }
     admin_port(process, running).await?;
     // All at once: roles call each other while they start.
@@ -118,7 +118,9 @@ fn role_host(process: &Arc<Process>, start: RoleStart, identity: Arc<SvidSource>
     let authorizer = Authorizer::new(accounts.clone(), audit.clone(), verifier.clone());
     let readiness = Readiness::default();
     let guard = readiness.guard("start");
-    process.tasks.spawn("keys", keys::refresh(security.clone(), verifier.clone(), config.deadlines.key_refresh()));
+    process
+        .tasks
+        .spawn("keys", keys::refresh(security.clone(), verifier.clone(), config.deadlines.key_refresh()));
     process.tasks.spawn("audit", audit.clone().ship(security.clone()));
     let host = Host {
         inner: Arc::new(Inner {

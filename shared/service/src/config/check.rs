@@ -26,7 +26,11 @@ fn trust_domain(config: &Config) -> Result<(), ConfigError> {
     let name = &config.trust_domain;
     let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | '_');
     if name.is_empty() || name.len() > 255 || !name.chars().all(fine) {
-        return Err(wrong(config, "trust_domain", format!("{name:?} is no trust domain: use a-z, 0-9, `.`, `-`, `_`")));
+        return Err(wrong(
+            config,
+            "trust_domain",
+            format!("{name:?} is no trust domain: use a-z, 0-9, `.`, `-`, `_`"),
+        ));
     }
     Ok(())
 }
@@ -74,7 +78,11 @@ fn limits(config: &Config) -> Result<(), ConfigError> {
         return Err(wrong(config, key, "0 allows nothing: use 1 or more"));
     }
     if limits.max_message_bytes > 4 << 20 {
-        return Err(wrong(config, "limits.max_message_bytes", "larger than 4 MiB: larger values are streamed"));
+        return Err(wrong(
+            config,
+            "limits.max_message_bytes",
+            "larger than 4 MiB: larger values are streamed",
+        ));
     }
     if config.deadlines.connect_ms.max(config.deadlines.unavailable_ms) >= 1_000 {
         return Err(wrong(
@@ -122,7 +130,11 @@ fn connectors(config: &Config) -> Result<(), ConfigError> {
                 return Err(wrong(config, &key, "the id `default` is reserved: choose another one"));
             }
             if !ids.insert(entry.id()) {
-                return Err(wrong(config, &key, format!("two entries have the id {:?}: give one an Id", entry.id())));
+                return Err(wrong(
+                    config,
+                    &key,
+                    format!("two entries have the id {:?}: give one an Id", entry.id()),
+                ));
             }
         }
         if entries.iter().filter(|entry| entry.default).count() > 1 {
@@ -135,7 +147,11 @@ fn connectors(config: &Config) -> Result<(), ConfigError> {
 /// What a deployment must not have: see the reference's look-alikes of durable services.
 fn production(config: &Config) -> Result<(), ConfigError> {
     if config.vault.shared.is_some() {
-        return Err(wrong(config, "vault.shared", "shares secrets between teams: not in the production profile"));
+        return Err(wrong(
+            config,
+            "vault.shared",
+            "shares secrets between teams: not in the production profile",
+        ));
     }
     let volatile = ["nkv", "storage", "vectordb", "account", "vault", "managedvault"];
     for service in volatile {

@@ -97,14 +97,19 @@ fn flatten(config: &Config, prefix: &str, table: &toml::Table, rows: &mut Vec<Ex
 /// Hides what is or may hold a secret: passwords, keys and tokens by name, credentials in addresses.
 fn masked(key: &str, value: toml::Value) -> toml::Value {
     match value {
-        toml::Value::String(text) => {
-            toml::Value::String(if is_secret_name(key) { "<redacted>".to_owned() } else { without_userinfo(text) })
-        }
+        toml::Value::String(text) => toml::Value::String(if is_secret_name(key) {
+            "<redacted>".to_owned()
+        } else {
+            without_userinfo(text)
+        }),
         toml::Value::Array(items) => {
             toml::Value::Array(items.into_iter().map(|item| masked(key, item)).collect())
         }
         toml::Value::Table(table) => toml::Value::Table(
-            table.into_iter().map(|(name, item)| (name.clone(), masked(&format!("{key}.{name}"), item))).collect(),
+            table
+                .into_iter()
+                .map(|(name, item)| (name.clone(), masked(&format!("{key}.{name}"), item)))
+                .collect(),
         ),
         other => other,
     }

@@ -161,7 +161,8 @@ fn nearest(key: &str, root: Node<'_>) -> Option<String> {
     for name in parent.split('.').filter(|name| !name.is_empty()) {
         node = node.child(name).and_then(|child| child.item().or(Some(child)))?;
     }
-    let sibling = best(node.names().into_iter().map(|name| (strsim::jaro_winkler(last, name), join(parent, name))));
+    let sibling =
+        best(node.names().into_iter().map(|name| (strsim::jaro_winkler(last, name), join(parent, name))));
     if let Some((score, found)) = &sibling
         && *score > 0.75
     {

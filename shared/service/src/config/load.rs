@@ -27,7 +27,11 @@ impl LoadOptions {
 
     /// `sre.toml` of the working folder where there is one, and the process's environment.
     pub fn from_process() -> Self {
-        Self { optional_file: Some(PathBuf::from("sre.toml")), env: std::env::vars().collect(), ..Self::default() }
+        Self {
+            optional_file: Some(PathBuf::from("sre.toml")),
+            env: std::env::vars().collect(),
+            ..Self::default()
+        }
     }
 
     /// Reads this file, which must be there.
@@ -92,11 +96,13 @@ fn wrong_key(table: &toml::Table) -> Option<String> {
         }
         alone.try_into::<Config>().err()?;
         let deeper = value.as_table().and_then(|inner| {
-            inner.iter().find_map(|(name, value)| descend(&[path, &[name.clone()]].concat(), value))
+            inner
+                .iter()
+                .find_map(|(name, value)| descend(&[path, std::slice::from_ref(name)].concat(), value))
         });
         Some(deeper.unwrap_or_else(|| path.join(".")))
     }
-    table.iter().find_map(|(name, value)| descend(&[name.clone()], value))
+    table.iter().find_map(|(name, value)| descend(std::slice::from_ref(name), value))
 }
 
 #[derive(Default)]
@@ -137,7 +143,13 @@ impl Layers {
         }
     }
 
-    fn set_text(&mut self, path: &[String], text: &str, root: Node<'_>, origin: Origin) -> Result<(), ConfigError> {
+    fn set_text(
+        &mut self,
+        path: &[String],
+        text: &str,
+        root: Node<'_>,
+        origin: Origin,
+    ) -> Result<(), ConfigError> {
         let value = env::read(text, env::kind_of(root, path)).map_err(|message| ConfigError::Value {
             key: path.join("."),
             origin: origin.clone(),
@@ -187,15 +199,20 @@ fn substituted_value(
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<toml::Value, ConfigError> {
     Ok(match value {
-        toml::Value::String(text) => toml::Value::String(substitute::substitute(&text, lookup).map_err(|name| {
-            ConfigError::Value {
+        toml::Value::String(text) => {
+            toml::Value::String(substitute::substitute(&text, lookup).map_err(|name| ConfigError::Value {
                 key: key.to_owned(),
                 origin: origin.clone(),
-                message: format!("the environment variable {name} is not set: set it, or write $env({name}:-fallback)"),
-            }
-        })?),
+                message: format!(
+                    "the environment variable {name} is not set: set it, or write $env({name}:-fallback)"
+                ),
+            })?)
+        }
         toml::Value::Array(items) => toml::Value::Array(
-            items.into_iter().map(|item| substituted_value(item, key, origin, lookup)).collect::<Result<_, _>>()?,
+            items
+                .into_iter()
+                .map(|item| substituted_value(item, key, origin, lookup))
+                .collect::<Result<_, _>>()?,
         ),
         toml::Value::Table(inner) => toml::Value::Table(substituted(inner, key, origin, lookup)?),
         other => other,

@@ -46,7 +46,10 @@ fn table_head(out: &mut String, title: &str, description: &str) {
     let description = description.replace('\n', " ");
     let gap = if description.is_empty() { "" } else { "\n\n" };
     // Writing to a String cannot fail.
-    let _ = write!(out, "\n## {title}\n\n{description}{gap}| key | type | default | meaning |\n|---|---|---|---|\n");
+    let _ = write!(
+        out,
+        "\n## {title}\n\n{description}{gap}| key | type | default | meaning |\n|---|---|---|---|\n"
+    );
 }
 
 fn rows(out: &mut String, prefix: &str, node: Node<'_>, defaults: &Defaults) {

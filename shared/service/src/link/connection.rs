@@ -70,7 +70,12 @@ pub(super) enum SendError {
 
 impl Slot {
     pub(super) fn new(address: SocketAddr) -> Self {
-        Self { address, state: Mutex::default(), connecting: tokio::sync::Mutex::default(), in_flight: Arc::default() }
+        Self {
+            address,
+            state: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+            in_flight: Arc::default(),
+        }
     }
 
     pub(super) fn load(&self) -> usize {
@@ -104,7 +109,11 @@ impl Slot {
     }
 
     /// Opens a connection unless there is one. Callers at the same time share the attempt.
-    pub(super) async fn connect(self: &Arc<Self>, tls: &TlsConnector, deadlines: &Deadlines) -> Result<Lease, String> {
+    pub(super) async fn connect(
+        self: &Arc<Self>,
+        tls: &TlsConnector,
+        deadlines: &Deadlines,
+    ) -> Result<Lease, String> {
         let _turn = self.connecting.lock().await;
         if let Some(lease) = self.open() {
             return Ok(lease);
@@ -136,7 +145,11 @@ impl Slot {
         }
     }
 
-    async fn handshake(&self, tls: &TlsConnector, deadlines: &Deadlines) -> Result<SendRequest<Body>, String> {
+    async fn handshake(
+        &self,
+        tls: &TlsConnector,
+        deadlines: &Deadlines,
+    ) -> Result<SendRequest<Body>, String> {
         let tcp = TcpStream::connect(self.address).await.map_err(|error| error.to_string())?;
         tcp.set_nodelay(true).map_err(|error| error.to_string())?;
         // Identity is the SPIFFE id; the name in the handshake means nothing and is not sent.
@@ -150,7 +163,8 @@ impl Slot {
             .keep_alive_interval(deadlines.keep_alive())
             .keep_alive_timeout(deadlines.keep_alive_timeout())
             .keep_alive_while_idle(true);
-        let (sender, driver) = builder.handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+        let (sender, driver) =
+            builder.handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
         drop(task::spawn("link-connection", async move {
             // Its end is seen by the sender; the cause goes to the calls it breaks.
             if let Err(error) = driver.await {
@@ -174,7 +188,10 @@ impl Lease {
     }
 
     /// Sends the request; the answer's body is still to come while the in-flight mark lives.
-    pub(super) async fn send(mut self, request: Request<Body>) -> Result<(Response<Incoming>, InFlight), SendError> {
+    pub(super) async fn send(
+        mut self,
+        request: Request<Body>,
+    ) -> Result<(Response<Incoming>, InFlight), SendError> {
         self.slot.in_flight.fetch_add(1, Ordering::Relaxed);
         let mark = InFlight(Arc::clone(&self.slot.in_flight));
         match self.sender.try_send_request(request).await {

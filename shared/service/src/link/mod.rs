@@ -21,7 +21,7 @@ use tonic::body::Body;
 use tower::Service;
 
 use crate::context::{CallContext, GRPC_TIMEOUT, TRACEPARENT, TRACESTATE, timeout_of, timeout_value};
-use crate::process::Process;
+use crate::process::{Process, Sockets};
 use crate::role::Role;
 use crate::server::errors;
 use crate::tokens::Token;
@@ -53,6 +53,12 @@ impl Link {
         let remote = Remote::new(process, identity, to);
         let inner = Inner { to, identity: Arc::clone(identity), process: Arc::clone(process), remote };
         Self { inner: Arc::new(inner), token: None }
+    }
+
+    /// A way into a suite from outside any role: for command lines and tools, under a certificate of their
+    /// own. The address comes from `[endpoints]` or from the run file of the data folder.
+    pub fn client(config: Arc<crate::Config>, identity: &Arc<SvidSource>, to: Role) -> Self {
+        Self::new(&Process::new(config, &[], Sockets::Configured), identity, to)
     }
 
     /// The role at the other end.
@@ -141,8 +147,10 @@ impl Inner {
         // A role of this process that is still starting is waited for, within the call's deadline.
         if self.process.switchboard.is_planned(self.to) {
             let until = deadline.unwrap_or_else(|| Instant::now() + self.process.config.deadlines.unary());
-            let Ok(local) = tokio::time::timeout_at(until, self.process.switchboard.wait(self.to)).await else {
-                return errors::role_unavailable(self.to, "", "it is still starting in this process").into_http();
+            let Ok(local) = tokio::time::timeout_at(until, self.process.switchboard.wait(self.to)).await
+            else {
+                return errors::role_unavailable(self.to, "", "it is still starting in this process")
+                    .into_http();
             };
             request.extensions_mut().insert(sre_identity::link_extension(&self.identity.svid()));
             let Ok(response) = local.serve_link(request, deadline).await;

@@ -167,7 +167,8 @@ impl Pool {
 
     /// The addresses tried and the last cause.
     fn failure(&self) -> (String, String) {
-        let mut addresses: Vec<String> = self.slots.load().iter().map(|slot| slot.address.to_string()).collect();
+        let mut addresses: Vec<String> =
+            self.slots.load().iter().map(|slot| slot.address.to_string()).collect();
         addresses.dedup();
         let cause = match self.last_error.lock().clone() {
             empty if empty.is_empty() => "no connection in time".to_owned(),

@@ -61,7 +61,11 @@ impl Remote {
                 Ok((response, mark)) => return Ok(self.answer(response, address, mark)),
                 Err(SendError::Unsent(back)) if Instant::now() < give_up => request = *back,
                 Err(SendError::Unsent(_)) => {
-                    return Err(errors::role_unavailable(self.role, &address.to_string(), "the connection was closed"));
+                    return Err(errors::role_unavailable(
+                        self.role,
+                        &address.to_string(),
+                        "the connection was closed",
+                    ));
                 }
                 Err(SendError::Sent(cause)) => {
                     return Err(errors::role_unavailable(self.role, &address.to_string(), &cause));
@@ -70,7 +74,12 @@ impl Remote {
         }
     }
 
-    fn answer(&self, response: Response<Incoming>, address: std::net::SocketAddr, mark: InFlight) -> Response<Body> {
+    fn answer(
+        &self,
+        response: Response<Incoming>,
+        address: std::net::SocketAddr,
+        mark: InFlight,
+    ) -> Response<Body> {
         let role = self.role;
         response.map(|incoming| Body::new(RemoteBody { incoming, role, address, _mark: mark }))
     }

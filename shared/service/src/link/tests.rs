@@ -86,7 +86,8 @@ async fn both_ways_carry_the_callers_identity() {
     for way in [Way::Local, Way::Remote] {
         let setup = Setup::new(way, |_| {}).await;
         assert_eq!(setup.run("who").await.unwrap(), "spiffe://sre.local/user/dev user/dev");
-        let token = setup.suite.token("user/dev", Role::Engine, Role::Compute, &["sre.compute.v1.Code:write"]);
+        let token =
+            setup.suite.token("user/dev", Role::Engine, Role::Compute, &["sre.compute.v1.Code:write"]);
         let engine = match &setup.caller {
             None => setup.suite.link_as("service/engine", Role::Compute),
             Some(caller) => {
@@ -249,7 +250,8 @@ async fn a_restarted_role_is_found_at_the_address_it_had() {
     let folder = tempfile::tempdir().unwrap();
     let start = || {
         let script = Arc::clone(&script);
-        let role = crate::RoleStart::new(Role::Compute, move |host| Scripted::start(host, Arc::clone(&script)));
+        let role =
+            crate::RoleStart::new(Role::Compute, move |host| Scripted::start(host, Arc::clone(&script)));
         let mut config = crate::Config::in_dir(folder.path());
         config.admin.enabled = false;
         config.deadlines.drain_ms = 1_000;
@@ -259,11 +261,10 @@ async fn a_restarted_role_is_found_at_the_address_it_had() {
     let address = first.endpoints()["compute"];
     // Another process of the same data folder: it finds the role by the run file.
     let config = crate::Config::in_dir(folder.path()).shared();
-    let process = crate::process::Process::new(config.clone(), &[], crate::process::Sockets::Configured);
     let identities = crate::first_start::Identities::new(&config);
     identities.issue_to_files(&"service/engine".parse().unwrap()).unwrap();
     let engine = identities.load(Role::Engine).unwrap();
-    let link = Link::new(&process, &engine, Role::Compute);
+    let link = Link::client(config, &engine, Role::Compute);
     let alive = run(&link, request("who")).await.unwrap_err();
     assert_eq!(alive.code(), Code::Unauthenticated, "the role answers: {alive:?}");
     first.shutdown().await;

@@ -33,7 +33,8 @@ pub(crate) fn add(
     let (reporter, health) = tonic_health::server::health_reporter();
     let mut routes = routes.add_service(health);
     if !config.is_production() {
-        routes = routes.add_service(reflection(role).build_v1()?).add_service(reflection(role).build_v1alpha()?);
+        routes =
+            routes.add_service(reflection(role).build_v1()?).add_service(reflection(role).build_v1alpha()?);
     }
     Ok((routes, follow(reporter, role, readiness)))
 }

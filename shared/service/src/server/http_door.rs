@@ -41,7 +41,10 @@ pub(crate) async fn serve(host: &Host, router: axum::Router) -> anyhow::Result<O
         None => None,
     };
     if let (Some(tls), Some(files)) = (&tls, &config.tls) {
-        host.spawn("http-certificates", reload(Arc::clone(tls), files.clone(), host.config().certs.reload_interval_ms));
+        host.spawn(
+            "http-certificates",
+            reload(Arc::clone(tls), files.clone(), host.config().certs.reload_interval_ms),
+        );
     }
     host.inner.process.addresses.lock().insert(NAME.to_owned(), address);
     host.spawn_to_end("http-door", accept(host.clone(), listener, router, tls));
@@ -108,7 +111,8 @@ where
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(host.config().deadlines.handshake());
     builder.http2().timer(TokioTimer::new());
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
+    let connection =
+        builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
@@ -161,7 +165,9 @@ async fn reload(tls: Arc<ArcSwap<ServerConfig>>, files: HttpTls, interval_ms: u6
                 known = now;
             }
             // Half-written files: the next look sees them whole.
-            Err(error) => tracing::warn!(error = format!("{error:#}"), "the http certificate cannot be reloaded"),
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "the http certificate cannot be reloaded")
+            }
         }
     }
 }

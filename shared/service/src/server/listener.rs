@@ -25,7 +25,11 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Binds an address. For port 0, the port it had before is tried first: a restarted role is found again.
-pub(crate) async fn bind(wanted: SocketAddr, previous: Option<SocketAddr>, name: &str) -> anyhow::Result<TcpListener> {
+pub(crate) async fn bind(
+    wanted: SocketAddr,
+    previous: Option<SocketAddr>,
+    name: &str,
+) -> anyhow::Result<TcpListener> {
     if let Some(previous) = previous.filter(|previous| wanted.port() == 0 && previous.ip() == wanted.ip())
         && let Ok(listener) = TcpListener::bind(previous).await
     {

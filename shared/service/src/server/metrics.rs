@@ -37,7 +37,8 @@ pub(crate) struct Observation {
 impl RoleMetrics {
     /// Lives as long as the process: handles are shared with bodies of streams.
     pub(crate) fn leaked(role: Role) -> &'static Self {
-        static BY_ROLE: [OnceLock<RoleMetrics>; Role::ALL.len()] = [const { OnceLock::new() }; Role::ALL.len()];
+        static BY_ROLE: [OnceLock<RoleMetrics>; Role::ALL.len()] =
+            [const { OnceLock::new() }; Role::ALL.len()];
         BY_ROLE[role.index()].get_or_init(|| Self {
             role,
             methods: sre_proto::METHODS.iter().map(|_| OnceLock::new()).collect(),

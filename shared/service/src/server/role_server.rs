@@ -75,7 +75,12 @@ impl RoleServer {
         self.serve(self.over_tls.clone(), request, None)
     }
 
-    fn serve(&self, mut stack: AuthService<Routes>, request: Request<Body>, deadline: Option<Instant>) -> Answer {
+    fn serve(
+        &self,
+        mut stack: AuthService<Routes>,
+        request: Request<Body>,
+        deadline: Option<Instant>,
+    ) -> Answer {
         let method = sre_proto::method(request.uri().path());
         // Health watches and reflection are in no table; they are streams or may be.
         let streams = method.is_none_or(|row| row.client_streaming || row.server_streaming);
@@ -86,7 +91,8 @@ impl RoleServer {
             observation.code(status.code());
             return Box::pin(std::future::ready(Ok(status.into_http())));
         };
-        let deadline = deadline.or_else(|| timeout_of(request.headers()).map(|timeout| Instant::now() + timeout));
+        let deadline =
+            deadline.or_else(|| timeout_of(request.headers()).map(|timeout| Instant::now() + timeout));
         let deadline = deadline.or_else(|| (!streams).then(|| Instant::now() + self.default_deadline));
         let context = CallContext::of_headers(request.headers(), deadline);
         let span = propagation::server_span(self.role, method, &context);

@@ -24,9 +24,11 @@ pub(super) fn install(_export: bool) -> anyhow::Result<()> {
 
 /// The text of `/metrics`; empty where metrics are switched off.
 pub(crate) fn render() -> String {
-    HANDLE.get().map(|handle| {
-        handle.run_upkeep();
-        handle.render()
-    })
-    .unwrap_or_default()
+    HANDLE
+        .get()
+        .map(|handle| {
+            handle.run_upkeep();
+            handle.render()
+        })
+        .unwrap_or_default()
 }

@@ -38,7 +38,8 @@ pub fn init(config: &Telemetry) -> anyhow::Result<Guard> {
     if config.metrics {
         metrics::install(config.otlp_endpoint.is_some())?;
     }
-    let exporters = config.otlp_endpoint.as_deref().map(|to| otlp::start(to, config.sample_ratio)).transpose()?;
+    let exporters =
+        config.otlp_endpoint.as_deref().map(|to| otlp::start(to, config.sample_ratio)).transpose()?;
     // Spans of calls cost something and are for export alone.
     let filter = EnvFilter::try_new(format!("{},{}=off", config.level, propagation::TARGET))
         .map_err(|error| anyhow::anyhow!("telemetry.level: {error}"))?;

@@ -46,7 +46,7 @@ use crate::process::Sockets;
 use crate::role::Role;
 use crate::telemetry;
 
-pub use security::StandIn;
+pub use security::{Refuse, StandIn};
 
 /// A suite in this process, in a temporary folder, with a certificate authority of its own.
 pub struct TestSuite {

@@ -6,7 +6,9 @@ use sre_identity::Caller;
 use sre_proto::compute::v1::code_server::{Code, CodeServer};
 use sre_proto::compute::v1::{ExecuteCodeRequest, ExecuteCodeResponse};
 use sre_proto::llm::v1::inference_server::{Inference, InferenceServer};
-use sre_proto::llm::v1::{GenerateEvent, GenerateRequest, GenerateResponse, GenerateStreamRequest, generate_event};
+use sre_proto::llm::v1::{
+    GenerateEvent, GenerateRequest, GenerateResponse, GenerateStreamRequest, generate_event,
+};
 use tokio::sync::Notify;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
@@ -37,7 +39,10 @@ impl Scripted {
 
 #[tonic::async_trait]
 impl Code for Scripted {
-    async fn execute_code(&self, request: Request<ExecuteCodeRequest>) -> Result<Response<ExecuteCodeResponse>, Status> {
+    async fn execute_code(
+        &self,
+        request: Request<ExecuteCodeRequest>,
+    ) -> Result<Response<ExecuteCodeResponse>, Status> {
         let caller = Caller::of(request.extensions())?.clone();
         let request = request.into_inner();
         let granted = self.host.authorizer().check(&caller, &request, None).await?;
@@ -83,7 +88,10 @@ impl Inference for Streaming {
         Err(sre_proto::error::not_implemented("Generate"))
     }
 
-    async fn generate_stream(&self, request: Request<GenerateStreamRequest>) -> Result<Response<Events>, Status> {
+    async fn generate_stream(
+        &self,
+        request: Request<GenerateStreamRequest>,
+    ) -> Result<Response<Events>, Status> {
         let (events, receiver) = tokio::sync::mpsc::channel(4);
         let event = |text: &str| GenerateEvent { event: Some(generate_event::Event::Text(text.to_owned())) };
         drop(events.try_send(Ok(event("first"))));

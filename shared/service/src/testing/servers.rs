@@ -62,7 +62,10 @@ impl Identity for StandIn {
 
 #[tonic::async_trait]
 impl Audit for StandIn {
-    async fn write_records(&self, request: Request<pb::WriteRecordsRequest>) -> Answer<pb::WriteRecordsResponse> {
+    async fn write_records(
+        &self,
+        request: Request<pb::WriteRecordsRequest>,
+    ) -> Answer<pb::WriteRecordsResponse> {
         if *self.refuses_records.lock() {
             return Err(status(Code::Unavailable, Reason::BackendUnavailable, "told to refuse"));
         }
@@ -71,7 +74,8 @@ impl Audit for StandIn {
         let mut records = self.records.lock();
         for record in batch {
             // Idempotent by writer and sequence, as the contract says.
-            let known = |old: &pb::AuditRecord| old.writer == record.writer && old.sequence == record.sequence;
+            let known =
+                |old: &pb::AuditRecord| old.writer == record.writer && old.sequence == record.sequence;
             if !records.iter().any(known) {
                 records.push(record);
             }
@@ -91,7 +95,10 @@ fn candidate(message: Option<&sre_proto::types::v1::Candidate>) -> Result<Candid
 
 #[tonic::async_trait]
 impl Account for StandIn {
-    async fn resolve_principal(&self, request: Request<pb::ResolvePrincipalRequest>) -> Answer<pb::Principal> {
+    async fn resolve_principal(
+        &self,
+        request: Request<pb::ResolvePrincipalRequest>,
+    ) -> Answer<pb::Principal> {
         let candidate = candidate(request.get_ref().candidate.as_ref())?;
         Ok(Response::new(self.principal(&candidate)))
     }

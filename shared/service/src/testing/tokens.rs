@@ -49,7 +49,11 @@ impl StandIn {
     }
 
     /// Grants what is asked for.
-    pub(super) fn exchanged(&self, presenter: &str, request: &pb::ExchangeRequest) -> Result<pb::ExchangeResponse, Status> {
+    pub(super) fn exchanged(
+        &self,
+        presenter: &str,
+        request: &pb::ExchangeRequest,
+    ) -> Result<pb::ExchangeResponse, Status> {
         use pb::exchange_request::Proof;
         let purpose = Purpose::from_proto(request.purpose)
             .ok_or_else(|| sre_proto::error::invalid_argument("purpose", "name one"))?;
