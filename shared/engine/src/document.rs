@@ -172,11 +172,14 @@ fn variables(json: Option<&Json>, issues: &mut Vec<Issue>) -> Vec<(Arc<str>, Arc
     object.iter().map(|(name, value)| (name.as_str().into(), Value::from(value).to_text().into())).collect()
 }
 
+/// Reads a record at a place, noting what is wrong with it.
+type ReadRecord<T> = fn(&JsonMap<String, Json>, &str, &mut Vec<Issue>) -> Option<T>;
+
 fn records<T>(
     object: &JsonMap<String, Json>,
     key: &str,
     issues: &mut Vec<Issue>,
-    read: fn(&JsonMap<String, Json>, &str, &mut Vec<Issue>) -> Option<T>,
+    read: ReadRecord<T>,
 ) -> Vec<T> {
     let Some(items) = object.get(key).and_then(Json::as_array) else {
         issues.push(Issue::error("must be a list").field(key));

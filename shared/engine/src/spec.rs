@@ -136,6 +136,12 @@ impl ComponentSpec {
     }
 }
 
+/// A check of one setting; the error is the whole detail of the message.
+pub type SettingCheck = fn(&Value) -> Result<(), String>;
+
+/// A check of a whole record; the error is the detail of the message.
+pub type RecordCheck = fn(&Node) -> Result<(), String>;
+
 /// The declaration of a setting.
 #[derive(Clone, Copy, Debug)]
 pub struct SettingSpec {
@@ -156,7 +162,7 @@ pub struct SettingSpec {
     /// What the component assumes when it is absent; documentation, never applied by the engine.
     pub default: Option<&'static str>,
     /// A further check, run after the kind's; the error is the whole detail of the message.
-    pub check: Option<fn(&Value) -> Result<(), String>>,
+    pub check: Option<SettingCheck>,
 }
 
 /// What a setting may hold. Numbers and flags may always be written as text.
@@ -275,7 +281,7 @@ impl SettingSpec {
     }
 
     /// Adds a check.
-    pub const fn check(mut self, check: fn(&Value) -> Result<(), String>) -> Self {
+    pub const fn check(mut self, check: SettingCheck) -> Self {
         self.check = Some(check);
         self
     }
@@ -315,7 +321,7 @@ pub struct TypeEntry {
     /// Shapes this type's entry in the answer (and in a loop's result).
     pub post_process: Option<fn(PostProcess<'_>) -> Posted>,
     /// A check over the whole record, after the settings'; the error is the detail of the message.
-    pub validate: Option<fn(&Node) -> Result<(), String>>,
+    pub validate: Option<RecordCheck>,
 }
 
 impl TypeEntry {

@@ -1,4 +1,5 @@
 //! Golden vectors of the agents that need nothing but the engine's own types. The rest runs end to end.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may stop the test")]
 
 mod support;
 

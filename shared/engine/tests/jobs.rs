@@ -1,4 +1,5 @@
 //! Async: rows 92 to 101 of `agent-execution.md` §12, as far as the engine has to do with them.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may stop the test")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Loops: rows 78 to 91 of `agent-execution.md` §12, rulings 19 and 20, and bodies of any shape.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may stop the test")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The run's own protocol: hand-out, reports, cancelling, keys.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may stop the test")]
 
 mod support;
 

@@ -135,7 +135,7 @@ pub fn data_url(text: &str) -> Option<(&str, Vec<u8>)> {
 pub fn bare_base64(text: &str) -> Option<Vec<u8>> {
     let compact: String = text.chars().filter(|c| !c.is_whitespace()).collect();
     // Words with single blanks between them are prose; base64 breaks in lines only.
-    if compact.len() < MIN_BARE_BASE64 || compact.len() % 4 != 0 || text.contains(' ') {
+    if compact.len() < MIN_BARE_BASE64 || !compact.len().is_multiple_of(4) || text.contains(' ') {
         return None;
     }
     STANDARD.decode(&compact).ok()

@@ -1,5 +1,7 @@
 //! What a look at a document finds, beside what makes it unreadable.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::Value as Json;
 
 use super::compile::{Draft, flow};
@@ -39,7 +41,7 @@ pub(super) fn findings(draft: &Draft, types: &dyn Types, issues: &mut Vec<Issue>
 }
 
 fn endpoints(draft: &Draft, issues: &mut Vec<Issue>) {
-    let mut seen = std::collections::HashMap::new();
+    let mut seen = HashMap::new();
     let mut any = false;
     for node in draft.nodes.iter().filter(|node| flow(node) == Flow::Endpoint) {
         any = true;
@@ -66,9 +68,10 @@ fn unreachable(draft: &Draft, issues: &mut Vec<Issue>) {
     };
     let starts = (0u32..).zip(&draft.nodes).filter(|(_, node)| is_start(node));
     let mut queue: Vec<u32> = starts.map(|(index, _)| index).filter(|index| seen.insert(*index)).collect();
+    let mut targets = vec![Vec::new(); draft.nodes.len()];
+    draft.links.iter().for_each(|link| targets[link.source as usize].push(link.target));
     while let Some(at) = queue.pop() {
-        let targets = draft.links.iter().filter(|link| link.source == at).map(|link| link.target);
-        queue.extend(targets.filter(|target| seen.insert(*target)));
+        queue.extend(targets[at as usize].iter().filter(|target| seen.insert(**target)));
     }
     for (index, node) in (0u32..).zip(&draft.nodes) {
         let current = draft.by_id.get(&node.id) == Some(&index);
@@ -81,6 +84,7 @@ fn unreachable(draft: &Draft, issues: &mut Vec<Issue>) {
 }
 
 fn unfed_inputs(draft: &Draft, issues: &mut Vec<Issue>) {
+    let fed: HashSet<(u32, u32)> = draft.links.iter().map(|link| (link.target, link.input)).collect();
     let variable = |name: &str| draft.document.variables.iter().any(|(known, _)| known.as_ref() == name);
     for (index, node) in (0u32..).zip(&draft.nodes) {
         // An endpoint's inputs come with the request; a type nobody knows is reported already.
@@ -88,8 +92,11 @@ fn unfed_inputs(draft: &Draft, issues: &mut Vec<Issue>) {
             continue;
         }
         for (input, port) in (0u32..).zip(&node.inputs) {
-            let fed = draft.links.iter().any(|link| link.target == index && link.input == input);
-            if !fed && !port.optional && port.default.is_none() && !variable(&port.name) {
+            if !fed.contains(&(index, input))
+                && !port.optional
+                && port.default.is_none()
+                && !variable(&port.name)
+            {
                 issues.push(
                     Issue::warning(format!("nothing is connected to the input '{}'", port.name))
                         .at(node.id.as_ref())

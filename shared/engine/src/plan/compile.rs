@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 
 use super::region::{self, Graph, Link};
 use super::{Entry, EntryId, EntryKind, Identity, NodeFacts, Plan, check};
+use crate::bits::Bits;
 use crate::document::{self, ConnectionRecord, Document, PortRef};
 use crate::issue::Issue;
 use crate::node::{Node, OutputPort};
@@ -161,7 +162,7 @@ impl Draft {
     fn entry(&self, node: u32, kind: EntryKind, variable_keys: &[Arc<str>]) -> Result<Entry, Issue> {
         let links = self.live_links(node, kind);
         let reachable = reachable(&links, node, self.nodes.len());
-        let required = |target: u32| self.required(&links, &reachable, target, node);
+        let required = self.required(&links, &reachable, node);
         let has_links: HashSet<u32> = self.links.iter().map(|link| link.source).collect();
         let graph = Graph {
             size: self.nodes.len(),
@@ -207,28 +208,21 @@ impl Draft {
         entry
     }
 
-    /// Inputs that something reachable is connected to and that are not optional.
-    fn required(
-        &self,
-        links: &[Vec<Link>],
-        reachable: &crate::bits::Bits,
-        target: u32,
-        entry: u32,
-    ) -> Vec<u32> {
-        if target == entry {
-            return Vec::new();
+    /// By component: inputs that something reachable is connected to and that are not optional. The entry
+    /// itself never waits.
+    fn required(&self, links: &[Vec<Link>], reachable: &Bits, entry: u32) -> Vec<Vec<u32>> {
+        let mut required = vec![Vec::new(); self.nodes.len()];
+        for link in links.iter().flatten().filter(|link| reachable.contains(link.source)) {
+            let port = &self.nodes[link.target as usize].inputs[link.input as usize];
+            if !port.optional && link.target != entry {
+                required[link.target as usize].push(link.input);
+            }
         }
-        let node = &self.nodes[target as usize];
-        let fed = |input: u32| {
-            self.links.iter().any(|link| {
-                link.target == target
-                    && link.input == input
-                    && reachable.contains(link.source)
-                    && links[link.source as usize].iter().any(|live| live.order == link.order)
-            })
-        };
-        let inputs = (0u32..).zip(&node.inputs).filter(|(_, port)| !port.optional);
-        inputs.map(|(index, _)| index).filter(|index| fed(*index)).collect()
+        for inputs in &mut required {
+            inputs.sort_unstable();
+            inputs.dedup();
+        }
+        required
     }
 
     fn finish(self, json: &Json, warnings: Vec<Issue>) -> Result<Plan, Vec<Issue>> {
@@ -274,8 +268,8 @@ fn fires_with_result(port: &OutputPort) -> bool {
     matches!(port.name.as_ref(), "Result" | "_error") || matches!(first, "Result" | "_error")
 }
 
-fn reachable(links: &[Vec<Link>], from: u32, size: usize) -> crate::bits::Bits {
-    let mut seen = crate::bits::Bits::new(size);
+fn reachable(links: &[Vec<Link>], from: u32, size: usize) -> Bits {
+    let mut seen = Bits::new(size);
     seen.insert(from);
     let mut queue = vec![from];
     while let Some(at) = queue.pop() {

@@ -115,7 +115,7 @@ pub struct Graph<'a> {
     /// Which components are loops.
     pub is_loop: &'a dyn Fn(u32) -> bool,
     /// Inputs without which a component waits.
-    pub required: &'a dyn Fn(u32) -> Vec<u32>,
+    pub required: &'a [Vec<u32>],
     /// Which links carry failures.
     pub is_error: &'a dyn Fn(&Link) -> bool,
     /// Which components have no connection leaving them.
@@ -188,7 +188,7 @@ impl Builder<'_> {
                 node: *node,
                 ancestors: ancestors[place].clone(),
                 firings,
-                required: (self.graph.required)(*node),
+                required: self.graph.required[*node as usize].clone(),
                 // A loop whose result leads nowhere is the end of its branch.
                 leaf: (self.graph.leaf)(*node)
                     || (body.is_some()

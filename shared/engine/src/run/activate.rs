@@ -32,7 +32,7 @@ impl Run {
             return;
         }
         match self.prepare(scope, place, round, node, held) {
-            Prepared::Settled(output) => self.finish(scope, place, round, Some(output)),
+            Prepared::Settled(output) => self.settle(scope, place, round, output),
             Prepared::Loop(input) => self.start_loop(scope, place, round, &input),
             Prepared::Execute(input) => self.hand_out(scope, place, round, Some(input), None),
             Prepared::Pending(pending) => self.hand_out(scope, place, round, None, Some(pending)),

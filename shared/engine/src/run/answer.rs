@@ -1,6 +1,6 @@
 //! The answer of a run: typed, and in the shape existing clients read (§4.8).
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -23,7 +23,7 @@ pub struct Answer {
     /// Failures that no handler took care of, in order.
     pub errors: Vec<AnswerEntry>,
     /// Components that received something but waited in vain for the rest.
-    pub starved: Vec<Starved>,
+    pub starved: BTreeSet<Starved>,
     /// Why the run did not come to its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aborted: Option<Aborted>,
@@ -47,7 +47,7 @@ pub struct AnswerEntry {
 }
 
 /// A component that did not run because something it needs did not arrive.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Starved {
     /// Component id, with the loops around it (`LOOP:3/A`).
     pub component: String,
@@ -84,11 +84,11 @@ pub fn circular_message(component: &str, limit: u32) -> String {
 impl Run {
     /// The answer as it stands; final once the run is finished.
     pub fn answer(&self) -> Answer {
-        let mut answer =
-            Answer { aborted: self.aborted(), starved: self.starved.clone(), ..Answer::default() };
-        if answer.aborted.is_some() {
-            return answer;
+        // What an aborted run had got to depends on when it was noticed; only the reason counts.
+        if let Some(aborted) = self.aborted() {
+            return Answer { aborted: Some(aborted), ..Answer::default() };
         }
+        let mut answer = Answer { starved: self.starved.clone(), ..Answer::default() };
         self.collect_starved(0, &mut answer.starved);
         let mut seen = HashSet::new();
         let handled: HashSet<(u32, u32)> = self
@@ -135,21 +135,25 @@ impl Run {
         self.starved = starved;
     }
 
-    fn collect_starved(&self, scope: u32, out: &mut Vec<Starved>) {
+    fn collect_starved(&self, scope: u32, out: &mut BTreeSet<Starved>) {
         let state = &self.scopes[scope as usize];
         let region = self.region(scope);
         for (slot, spot) in state.slots.iter().zip(&region.places) {
-            if !slot.waiting || spot.collects || out.len() >= MAX_STARVED {
+            if !slot.waiting || spot.collects {
                 continue;
             }
             let node = &self.plan.nodes[spot.node as usize];
             let ports = spot.required.iter().map(|input| &node.inputs[*input as usize]);
             let missing = ports.filter(|port| port.default.is_none() && !slot.held.contains_key(&port.name));
             let path = state.path.iter().map(|step| format!("{}:{}/", step.component, step.index));
-            out.push(Starved {
+            out.insert(Starved {
                 component: path.chain([node.id.to_string()]).collect(),
                 missing: missing.map(|port| port.name.clone()).collect(),
             });
+            // The same ones are kept whatever the order in which they are found.
+            if out.len() > MAX_STARVED {
+                out.pop_last();
+            }
         }
     }
 }

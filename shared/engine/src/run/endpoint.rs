@@ -170,10 +170,9 @@ fn parse_json_texts(node: &Node, fields: &mut Map) {
         let untyped = node.input(name).is_none_or(|port| {
             matches!(InputType::parse(&port.type_name), InputType::Any | InputType::Object)
         });
-        if untyped && trimmed.starts_with('{') && trimmed.ends_with('}') {
-            if let Some(json) = permissive_json::parse(trimmed) {
-                *value = json;
-            }
+        let whole = untyped && trimmed.starts_with('{') && trimmed.ends_with('}');
+        if let Some(json) = whole.then(|| permissive_json::parse(trimmed)).flatten() {
+            *value = json;
         }
     }
 }

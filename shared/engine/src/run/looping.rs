@@ -54,12 +54,12 @@ impl Run {
         let limit = self.options.limits.loop_iterations;
         if elements.len() > limit {
             let message = format!("the loop has {} elements, the limit is {limit}", elements.len());
-            self.finish(scope, place, round, Some(error_output(message)));
+            self.settle(scope, place, round, error_output(message));
             return;
         }
         let Some(region) = region else {
             // Without a body every element is its own result.
-            self.finish(scope, place, round, Some(result(Value::Array(elements))));
+            self.settle(scope, place, round, result(Value::Array(elements)));
             return;
         };
         let child = self.allocate(region, (scope, place));
@@ -177,7 +177,7 @@ impl Run {
         let Some(looping) = slot.looping.take() else { return };
         slot.not_before = looping.round + 1;
         self.free_scopes.push(looping.scope);
-        self.finish(scope, place, looping.round, Some(result(Value::array(looping.results))));
+        self.settle(scope, place, looping.round, result(Value::array(looping.results)));
     }
 }
 

@@ -54,10 +54,33 @@ pub struct RunOptions {
     pub limits: Limits,
     /// The agent's variables with their vault keys resolved ([`Plan::resolve_variables`]).
     pub variables: Variables,
+    /// What [`Run::take_settled`] tells.
+    pub observe: Observe,
     /// Of a job's run: its id.
     pub job_id: String,
     /// Of a job's run: the inputs of its Async component, by value.
     pub job_input: Map,
+}
+
+/// Whether a run keeps note of what it settles itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Observe {
+    /// No: nobody watches.
+    #[default]
+    Nothing,
+    /// Yes, for whoever calls [`Run::take_settled`] after each report.
+    Settled,
+}
+
+/// A component that the engine settled itself: an endpoint, an output, a loop, a failure before execution.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// Its name.
+    pub key: ActivationKey,
+    /// The component.
+    pub node: Arc<Node>,
+    /// How it ended.
+    pub outcome: Outcome,
 }
 
 /// A component to execute.
@@ -141,11 +164,12 @@ pub struct Run {
     serial: u64,
     running: HashMap<ActivationKey, Running>,
     queue: VecDeque<ActivationKey>,
+    settled: Vec<Settled>,
     /// Loops that wait for others to add to what every element needs: round, scope, place.
     starved_loops: BTreeSet<(u32, u32, u32)>,
     leaves: Vec<Leaf>,
     failed: Vec<Failed>,
-    starved: Vec<Starved>,
+    starved: BTreeSet<Starved>,
     /// The earliest component that ran too often: round, number.
     circular: Option<(u32, u32)>,
     cancelled: Option<String>,
@@ -183,10 +207,11 @@ impl Run {
             serial: 0,
             running: HashMap::new(),
             queue: VecDeque::new(),
+            settled: Vec::new(),
             starved_loops: BTreeSet::new(),
             leaves: Vec::new(),
             failed: Vec::new(),
-            starved: Vec::new(),
+            starved: BTreeSet::new(),
             circular: None,
             cancelled: None,
         };
@@ -217,6 +242,21 @@ impl Run {
         let node = self.plan.nodes[self.place(scope, place).node as usize].clone();
         let effect = node.entry.map_or(Effect::Effect, |entry| entry.spec.effect);
         Some(Activation { key, node, input, effect, kind })
+    }
+
+    /// What the engine settled itself since the last call; see [`RunOptions::observe`].
+    pub fn take_settled(&mut self) -> Vec<Settled> {
+        std::mem::take(&mut self.settled)
+    }
+
+    /// Ends an execution that never left the engine.
+    fn settle(&mut self, scope: u32, place: u32, round: u32, output: Value) {
+        if self.options.observe == Observe::Settled {
+            let node = self.plan.nodes[self.place(scope, place).node as usize].clone();
+            let outcome = Outcome::raw(output.clone());
+            self.settled.push(Settled { key: self.key(scope, place, round), node, outcome });
+        }
+        self.finish(scope, place, round, Some(output));
     }
 
     /// Takes in how an execution ended. It need not have been handed out: that is how a journal is folded.

@@ -104,7 +104,7 @@ impl Run {
             Ok(Then::Endpoint(sides)) => super::endpoint::store_or_settle(node, *sides),
         };
         match prepared {
-            Prepared::Settled(output) => self.finish(scope, place, round, Some(output)),
+            Prepared::Settled(output) => self.settle(scope, place, round, output),
             Prepared::Loop(input) => self.start_loop(scope, place, round, &input),
             Prepared::Execute(input) => self.hand_out(scope, place, round, Some(input), None),
             Prepared::Pending(pending) => self.hand_out(scope, place, round, None, Some(pending)),

@@ -28,8 +28,6 @@ impl Run {
         delivery.serial = self.serial;
         let state = &mut self.scopes[scope as usize];
         let slot = &mut state.slots[place as usize];
-        // A loop that ran past this round takes the value when it is done with its elements.
-        delivery.round = delivery.round.max(slot.not_before);
         let earlier = slot.next_round().is_none_or(|next| delivery.round < next);
         slot.deliveries.push(Reverse(delivery));
         if state.active.insert(place) {

@@ -1,5 +1,6 @@
 //! Test doubles and a little driver that completes what is ready in any order.
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may stop the test")]
 
 use std::sync::Arc;
 
