@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::stream;
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use sre_engine::{Binary, Map, Value};
 use sre_identity::Candidate;
 use sre_proto::error::{Reason, invalid_argument, status};
@@ -16,6 +16,8 @@ use tonic::{Code, Request, Status};
 
 use super::names::AgentName;
 
+/// What is written as it is in a path segment.
+const IN_A_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 /// How long temporary files live.
 const TEMPORARY: Duration = Duration::from_secs(24 * 60 * 60);
 const CHUNK: usize = 64 << 10;
@@ -48,10 +50,16 @@ pub async fn store_temp(
     let parts = futures::StreamExt::map(parts, |part| WriteFileRequest { part: Some(part) });
     let mut request = Request::new(parts);
     request.set_timeout(left);
-    let file = StorageClient::new(link).write_file(request).await?.into_inner();
+    StorageClient::new(link).write_file(request).await?;
     let mut object: Map = binary.members();
-    object.insert("url".into(), Value::from(file.uri));
+    object.insert("url".into(), Value::from(temporary_uri(agent, &binary.name)));
     Ok(Value::object(object))
+}
+
+/// The address of a temporary file, in the form that existing agents and their clients know.
+fn temporary_uri(agent: &AgentName, name: &str) -> String {
+    let name = utf8_percent_encode(name, IN_A_PATH);
+    format!("smythfs://{}.team/{}/_temp/{name}", agent.team, agent.agent)
 }
 
 /// Reads a file whole.
@@ -88,7 +96,7 @@ pub async fn name_of(uri: &str, host: &Host, agent: &AgentName) -> Result<String
     let address = Address::parse(uri)?;
     let Address { id, kind, path } = &address;
     let team = match kind.as_str() {
-        "team" => return Ok(format!("teams/{id}/files/{path}")),
+        "team" => return Ok(of_team(id, path)),
         "agent" if *id == agent.agent => agent.team.clone(),
         _ => {
             let owner = match kind.as_str() {
@@ -102,6 +110,14 @@ pub async fn name_of(uri: &str, host: &Host, agent: &AgentName) -> Result<String
         }
     };
     Ok(format!("teams/{team}/{kind}s/{id}/files/{path}"))
+}
+
+/// A team's own file, or an agent's temporary one, which is addressed through its team.
+fn of_team(team: &str, path: &str) -> String {
+    match path.split_once('/') {
+        Some((agent, file)) if file.starts_with("_temp/") => format!("teams/{team}/agents/{agent}/files/{file}"),
+        _ => format!("teams/{team}/files/{path}"),
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]

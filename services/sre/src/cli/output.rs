@@ -38,7 +38,9 @@ impl Output {
         for row in rows {
             table.add_row(row.iter().map(cell));
         }
-        line(&table.to_string());
+        let text = table.to_string();
+        // A line ends where its text ends: columns are padded, the last one needs no padding.
+        text.lines().for_each(|row| line(row.trim_end()));
     }
 
     /// Shows one thing: names and values under each other; as JSON an object.
