@@ -32,11 +32,8 @@ async fn run(State(host): State<Host>, request: axum::extract::Request) -> Resul
     let agent = agent(&host, request.headers())?;
     let limit = host.config().http.max_body_bytes;
     let raw = request::raw(request, limit).await?;
-    let token = host
-        .tokens()
-        .exchange(run_key(Proof::ApiKey(bearer), format!("teams/-/agents/{agent}")))
-        .await
-        .map_err(|status| refuse(&status, &agent))?;
+    let key = run_key(Proof::ApiKey(bearer), format!("teams/-/agents/{agent}"));
+    let token = host.tokens().exchange(key.clone()).await.map_err(|status| refuse(&status, &agent))?;
     let mut client = RunsClient::new(host.link(Role::Engine).with_token(&token));
     let session_id = raw.headers.get("x-session-id").cloned().unwrap_or_default();
     let version = raw.headers.get("x-agent-version").cloned().unwrap_or_default();
@@ -49,7 +46,12 @@ async fn run(State(host): State<Host>, request: axum::extract::Request) -> Resul
     };
     match client.run_skill(call).await {
         Ok(response) => answer::of(response.into_inner()),
-        Err(status) => answer::of_status(&status).map_err(|()| refuse(&status, &agent)),
+        Err(status) => {
+            if status.code() == Code::Unauthenticated {
+                host.tokens().forget(&key).await;
+            }
+            answer::of_status(&status).map_err(|()| refuse(&status, &agent))
+        }
     }
 }
 

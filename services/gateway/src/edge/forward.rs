@@ -59,11 +59,17 @@ impl Forward {
             let key = forward_key(proof, target, policy, level);
             (request, key)
         };
-        let token = self.host.tokens().exchange(key).await?;
-        match self.host.link(target).with_token(&token).call(prepare(request)).await {
-            Ok(response) => Ok(response),
+        let token = self.host.tokens().exchange(key.clone()).await?;
+        let response = match self.host.link(target).with_token(&token).call(prepare(request)).await {
+            Ok(response) => response,
             Err(never) => match never {},
+        };
+        if is_unauthenticated(&response) {
+            // A kept token that was revoked meanwhile: the next call asks for a new one, and learns whether the
+            // caller still may.
+            self.host.tokens().forget(&key).await;
         }
+        Ok(response)
     }
 }
 
@@ -93,6 +99,11 @@ fn forward_key(proof: Proof, target: Role, policy: &MethodPolicy, level: AccessL
         scopes: vec![format!("{}:{level}", policy.service)],
         resume_grant: None,
     }
+}
+
+fn is_unauthenticated(response: &Response<Body>) -> bool {
+    const UNAUTHENTICATED: &[u8] = b"16";
+    response.headers().get("grpc-status").is_some_and(|code| code.as_bytes() == UNAUTHENTICATED)
 }
 
 fn internal_method(policy: &MethodPolicy) -> Status {
