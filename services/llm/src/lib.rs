@@ -34,3 +34,6 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
         .add_service(ModelsServer::new(ModelsService::new(inference, host)))
         .prepare())
 }
+
+#[cfg(test)]
+mod suite_tests;

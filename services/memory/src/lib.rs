@@ -66,3 +66,6 @@ fn cache_settings(config: &Config) -> CacheSettings {
         ..CacheSettings::default()
     }
 }
+
+#[cfg(test)]
+mod suite_tests;
