@@ -5,6 +5,36 @@
 //! async runtime: a driver takes the activations that are ready, executes them wherever it likes, and
 //! reports how they ended. The same completions in any order of arrival give the same answer, so a run is
 //! resumed by feeding the journalled completions to a fresh one.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use sre_engine::{RequestData, Run, RunOptions, TypeEntry, Types, builtin, compile};
+//!
+//! struct Builtin;
+//! impl Types for Builtin {
+//!     fn lookup(&self, name: &str) -> Option<&TypeEntry> {
+//!         builtin::types().iter().find(|entry| entry.spec.name == name)
+//!     }
+//!     fn names(&self) -> Vec<&str> {
+//!         builtin::types().iter().map(|entry| entry.spec.name).collect()
+//!     }
+//! }
+//!
+//! let document = serde_json::json!({
+//!     "components": [
+//!         {"id": "IN", "name": "APIEndpoint", "data": {"endpoint": "hello"}, "inputs": [{"name": "who"}],
+//!          "outputs": [{"name": "body", "default": true}, {"name": "who", "expression": "body.who"}]},
+//!         {"id": "OUT", "name": "APIOutput", "data": {"format": "minimal"}, "inputs": [{"name": "greeted"}],
+//!          "outputs": [{"name": "Output", "default": true}]}],
+//!     "connections": [{"sourceId": "IN", "sourceIndex": "who", "targetId": "OUT", "targetIndex": "greeted"}]});
+//! let plan = Arc::new(compile(&document, &Builtin).expect("a valid document"));
+//! let request = RequestData::post("/api/hello", serde_json::json!({"who": "Ann"}).into());
+//! let entry = plan.route("POST", "/api/hello").expect("a skill of the agent");
+//! let run = Run::start(plan, entry, request, RunOptions::default());
+//! // Both components are settled by the engine; others would be in `run.ready()`.
+//! assert_eq!(run.answer().legacy_json(), serde_json::json!({"greeted": "Ann"}));
+//! ```
 
 mod bits;
 pub mod builtin;
