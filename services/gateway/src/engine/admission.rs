@@ -36,7 +36,10 @@ impl Admission {
     /// A slot for a journalled run, if one is free.
     pub fn slot(&self) -> Option<Slot> {
         let permit = self.running.clone().try_acquire_owned().ok()?;
-        Some(Slot { all: self.running.clone(), held: Arc::new(Mutex::new(Held { permit: Some(permit), waits: 0 })) })
+        Some(Slot {
+            all: self.running.clone(),
+            held: Arc::new(Mutex::new(Held { permit: Some(permit), waits: 0 })),
+        })
     }
 
     /// Slots that are free for journalled runs.

@@ -6,9 +6,7 @@ use bytes::Bytes;
 use prost::Message;
 use sre_engine::{Aborted, Answer, AnswerEntry, Value};
 use sre_proto::error::Reason;
-use sre_proto::gateway::v1::{
-    ComponentError, ComponentResult, RunFailure, RunResult, StarvedComponent,
-};
+use sre_proto::gateway::v1::{ComponentError, ComponentResult, RunFailure, RunResult, StarvedComponent};
 use sre_proto::memory::v1::RunState;
 
 use super::redact::Redactor;
@@ -84,9 +82,11 @@ impl Ending {
     pub fn closed(&self, redactor: Option<&Redactor>) -> Closed {
         let closed = match self {
             Self::Answered(answer) => of_answer(answer, redactor),
-            Self::TimedOut(limit) => {
-                failed(Reason::DeadlineExceeded, format!("the run took longer than {} s", limit.as_secs_f64()), 504)
-            }
+            Self::TimedOut(limit) => failed(
+                Reason::DeadlineExceeded,
+                format!("the run took longer than {} s", limit.as_secs_f64()),
+                504,
+            ),
             Self::Broken(reason, message) => failed(*reason, message.clone(), status_of(*reason)),
         };
         if closed.size() > LARGEST_BYTES {
@@ -351,7 +351,9 @@ mod tests {
         let json = serde_json::json!({"a":[1,null,true,"x"]});
         let view = proto_value(json);
         let Some(prost_types::value::Kind::StructValue(object)) = view.kind else { panic!("an object") };
-        let Some(prost_types::value::Kind::ListValue(list)) = &object.fields["a"].kind else { panic!("a list") };
+        let Some(prost_types::value::Kind::ListValue(list)) = &object.fields["a"].kind else {
+            panic!("a list")
+        };
         assert_eq!(list.values.len(), 4);
     }
 }

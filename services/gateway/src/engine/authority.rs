@@ -65,7 +65,11 @@ impl Authority {
         };
         let token = self.tokens.exchange(key).await?;
         let (grant, _) = token.resume_grant.as_ref().ok_or_else(|| {
-            status(Code::Internal, Reason::Internal, "security answered without the resume grant that was asked for")
+            status(
+                Code::Internal,
+                Reason::Internal,
+                "security answered without the resume grant that was asked for",
+            )
         })?;
         let grant: Arc<str> = grant.as_str().into();
         self.grant = Some(grant.clone());
@@ -109,13 +113,13 @@ impl Authority {
 
     fn proof(&self) -> Result<Proof, Status> {
         match (&self.presented, &self.grant) {
-            (Some((token, expires)), grant)
-                if grant.is_none() || SystemTime::now() + MARGIN < *expires =>
-            {
+            (Some((token, expires)), grant) if grant.is_none() || SystemTime::now() + MARGIN < *expires => {
                 Ok(Proof::Token(token.to_string()))
             }
             (_, Some(grant)) => Ok(Proof::ResumeGrant(grant.to_string())),
-            (_, None) => Err(status(Code::Unauthenticated, Reason::CredentialsMissing, "the run has no authority")),
+            (_, None) => {
+                Err(status(Code::Unauthenticated, Reason::CredentialsMissing, "the run has no authority"))
+            }
         }
     }
 }
@@ -151,9 +155,10 @@ pub fn scopes_of(plan: &Plan, entry: EntryId) -> Vec<Scope> {
 /// Whether a value may have to be stored or read on its way into a component.
 fn takes_files(plan: &Plan) -> bool {
     const KINDS: [&str; 4] = ["binary", "image", "audio", "video"];
-    plan.nodes().iter().flat_map(|node| &node.inputs).any(|port| {
-        port.is_file || KINDS.iter().any(|kind| port.type_name.eq_ignore_ascii_case(kind))
-    })
+    plan.nodes()
+        .iter()
+        .flat_map(|node| &node.inputs)
+        .any(|port| port.is_file || KINDS.iter().any(|kind| port.type_name.eq_ignore_ascii_case(kind)))
 }
 
 fn role_of(scope: &str) -> Option<Role> {

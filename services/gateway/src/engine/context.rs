@@ -15,9 +15,7 @@ use sre_proto::gateway::v1::{ComponentLog, ContentChunk};
 use sre_proto::llm::v1::generate_event::Event as Generated;
 use sre_proto::llm::v1::inference_client::InferenceClient;
 use sre_proto::llm::v1::models_client::ModelsClient;
-use sre_proto::llm::v1::{
-    GenerateRequest, GenerateResponse, GenerateStreamRequest, GetModelRequest, Model,
-};
+use sre_proto::llm::v1::{GenerateRequest, GenerateResponse, GenerateStreamRequest, GetModelRequest, Model};
 use sre_service::{Link, Role};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -139,7 +137,7 @@ impl Context for ActivationContext {
         count: usize,
         max: Duration,
     ) -> Result<Vec<JobView>, ContextError> {
-        let wait = super::jobs::wait(&self.scope, ids, count, max);
+        let wait = Box::pin(super::jobs::wait(&self.scope, ids, count, max));
         match &self.scope.slot {
             Some(slot) => slot.lend(wait).await,
             None => wait.await,

@@ -11,11 +11,12 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use prost::Message as _;
 use sre_components::Call;
+use sre_engine::run::Settled;
 use sre_engine::{Activation, ActivationKey, ActivationKind, Effect, Outcome, Run, Status, Value};
 use sre_proto::error::Reason;
 use sre_proto::gateway::v1::ComponentStarted;
 use sre_proto::gateway::v1::run_event::Event;
-use sre_proto::memory::v1::RecordKind;
+use sre_proto::memory::v1::{JournalRecord, RecordKind};
 
 use super::answers::{Closed, Ending};
 use super::context::ActivationContext;
@@ -23,6 +24,7 @@ use super::journal::queue::AppendError;
 use super::journal::records::{Finished, Intent, record};
 use super::journal::run::{Flushed, RunJournal};
 use super::journal::values::ValueError;
+use super::redact::Redactor;
 use super::scope::RunScope;
 use super::session::Lease;
 
@@ -111,17 +113,22 @@ impl Drive {
         let mut flights: FuturesUnordered<BoxFuture<'static, Landed>> = FuturesUnordered::new();
         let mut writing: Option<Flushed> = None;
         loop {
+            if scope.cancel.token().is_cancelled() {
+                self.run.cancel(scope.cancel.reason());
+                return Ok(Ending::Answered(self.run.answer()));
+            }
             waiting.extend(self.run.ready());
+            if let Err(error) = self.tell_settled() {
+                return Ok(unwritable(&error));
+            }
             self.start(&mut waiting, &mut flights, &mut writing).await?;
             if self.run.status() == Status::Finished {
                 return Ok(Ending::Answered(self.run.answer()));
             }
             tokio::select! {
                 biased;
-                () = scope.cancel.token().cancelled() => {
-                    self.run.cancel(scope.cancel.reason());
-                    return Ok(Ending::Answered(self.run.answer()));
-                }
+                // The next round sees it.
+                () = scope.cancel.token().cancelled() => {}
                 () = lost.cancelled() => return Err(Stopped::SessionOver),
                 Some(landed) = flights.next() => {
                     if let Err(error) = self.land(landed)? {
@@ -134,7 +141,10 @@ impl Drive {
                 }
                 () = &mut deadline => return Ok(Ending::TimedOut(scope.time)),
             }
-            if writing.is_none() && let Some(journal) = &mut self.journal && journal.is_dirty() {
+            if writing.is_none()
+                && let Some(journal) = &mut self.journal
+                && journal.is_dirty()
+            {
                 writing = Some(journal.flush());
             }
         }
@@ -157,11 +167,16 @@ impl Drive {
         let starting: Vec<Activation> = waiting.drain(..free).collect();
         let mut barrier = None;
         if let Some(journal) = &mut self.journal {
-            let effects: Vec<&Activation> = starting.iter().filter(|activation| is_effect(activation)).collect();
+            let effects: Vec<&Activation> =
+                starting.iter().filter(|activation| is_effect(activation)).collect();
             for activation in &effects {
                 if !self.intended.contains(&activation.key) {
                     let idempotency_key = activation.key.idempotency_key(&self.scope.id);
-                    journal.push(record(RecordKind::Intent, Some(&activation.key), &Intent { idempotency_key }));
+                    journal.push(record(
+                        RecordKind::Intent,
+                        Some(&activation.key),
+                        &Intent { idempotency_key },
+                    ));
                 }
             }
             if !effects.is_empty() {
@@ -175,12 +190,27 @@ impl Drive {
         Ok(())
     }
 
+    /// Writes down, for watchers, what the engine settled by itself.
+    fn tell_settled(&mut self) -> Result<(), ValueError> {
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        let settled = self.run.take_settled();
+        if !settled.is_empty() {
+            let redactor = self.scope.redactor();
+            for settled in &settled {
+                journal.push(settled_record(settled, &redactor)?);
+            }
+        }
+        Ok(())
+    }
+
     /// Takes in how something ended.
     fn land(&mut self, landed: Landed) -> Result<Result<(), ValueError>, Stopped> {
         let Landed { key, component_type, what } = landed;
         let redactor = self.journal.is_some().then(|| self.scope.redactor());
         let stored = match (&what, redactor) {
-            (What::Finished(outcome), Some(redactor)) => Some(Finished::of(outcome, &component_type, &redactor)),
+            (What::Finished(outcome), Some(redactor)) => {
+                Some(Finished::of(outcome, &component_type, &redactor))
+            }
             (What::Resolved(values), Some(redactor)) => Some(Finished::resolved(values, &redactor)),
             _ => None,
         };
@@ -202,6 +232,12 @@ impl Drive {
         }
         Ok(Ok(()))
     }
+}
+
+/// The record of something that the engine settled by itself.
+pub fn settled_record(settled: &Settled, redactor: &Redactor) -> Result<JournalRecord, ValueError> {
+    let finished = Finished::of(&settled.outcome, &settled.node.type_name, redactor)?;
+    Ok(record(RecordKind::Finished, Some(&settled.key), &Finished { settled: true, ..finished }))
 }
 
 fn unwritable(error: &ValueError) -> Ending {
@@ -263,12 +299,13 @@ async fn execute(scope: Arc<RunScope>, activation: Activation, before: Option<(F
         Ok(what) => landed(what),
         Err(_) => {
             tracing::error!(run = scope.id, component = %key.component, %component_type, "a component panicked");
-            let outcome = Outcome::error(format!("{component_type} failed inside; the engine's log says where"));
+            let outcome =
+                Outcome::error(format!("{component_type} failed inside; the engine's log says where"));
             landed(match kind {
                 ActivationKind::Execute => What::Finished(outcome),
-                ActivationKind::Resolve(needs) => {
-                    What::Resolved(needs.iter().map(|_| Err("an input could not be resolved".to_owned())).collect())
-                }
+                ActivationKind::Resolve(needs) => What::Resolved(
+                    needs.iter().map(|_| Err("an input could not be resolved".to_owned())).collect(),
+                ),
             })
         }
     }

@@ -23,7 +23,7 @@ pub enum Ended {
     /// Here, a moment ago: the answer as it was given.
     Here(RunState, Arc<Closed>),
     /// Somewhere, some time: its row, with an answer whose secrets are markers.
-    Stored(RunRecord),
+    Stored(Box<RunRecord>),
 }
 
 /// Whether a run of this state has ended.
@@ -69,7 +69,7 @@ pub async fn wait(engine: &Engine, run_id: &str) -> Result<Ended, Status> {
         }
         let run = engine.journal.run(run_id).await?;
         if is_ended(run.state()) {
-            return Ok(Ended::Stored(run));
+            return Ok(Ended::Stored(Box::new(run)));
         }
         if engine.live.get(run_id).is_none() {
             follow(engine, run_id, run.next_sequence - 1).await;

@@ -115,7 +115,9 @@ pub async fn name_of(uri: &str, host: &Host, agent: &AgentName) -> Result<String
 /// A team's own file, or an agent's temporary one, which is addressed through its team.
 fn of_team(team: &str, path: &str) -> String {
     match path.split_once('/') {
-        Some((agent, file)) if file.starts_with("_temp/") => format!("teams/{team}/agents/{agent}/files/{file}"),
+        Some((agent, file)) if file.starts_with("_temp/") => {
+            format!("teams/{team}/agents/{agent}/files/{file}")
+        }
         _ => format!("teams/{team}/files/{path}"),
     }
 }

@@ -91,7 +91,9 @@ mod tests {
 
     #[test]
     fn other_texts_name_no_run() {
-        for text in ["nojob", "", "C-", "-0000000000000000000000000AB", "C-ZZZZZZZZZZZZZZZZZZZZZZZZZZZ", "C-abc"] {
+        for text in
+            ["nojob", "", "C-", "-0000000000000000000000000AB", "C-ZZZZZZZZZZZZZZZZZZZZZZZZZZZ", "C-abc"]
+        {
             assert_eq!(to_run(text), None, "{text}");
         }
     }

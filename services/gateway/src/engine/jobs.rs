@@ -69,6 +69,7 @@ pub async fn start(
         job_input: Some(StoredValue::of(&redactor.redact(&Value::object(input))).map_err(unwritable)?),
         job_id: job_id.clone(),
         root: parent.subject.root.to_string(),
+        time_ms: launch::milliseconds(TIME),
     };
     let run = RunRecord {
         run_id: run_id.clone(),
@@ -110,7 +111,7 @@ pub async fn wait(
         let mut view = JobView { id: id.clone(), status: JobStatus::Unknown, output: None };
         if let Some(run) = find(scope, id).await? {
             if ended::is_ended(run.state()) {
-                (view.status, view.output) = outcome(scope, Ended::Stored(run)).await?;
+                (view.status, view.output) = outcome(scope, Ended::Stored(Box::new(run))).await?;
             } else {
                 view.status = JobStatus::Pending;
                 let engine = scope.engine.clone();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use prost::Message as _;
+use sre_engine::run::Observe;
 use sre_engine::{ActivationKey, EntryId, Limits, Map, RequestData, Run, RunOptions, Value};
 use sre_proto::error::Reason;
 use sre_proto::memory::v1::{JournalRecord, RecordKind, RunRecord};
@@ -14,7 +15,7 @@ use super::admission::Slot;
 use super::answers::{Closed, Ending};
 use super::authority::Authority;
 use super::core::Engine;
-use super::drive::{Drive, Stopped};
+use super::drive::{self, Drive, Stopped};
 use super::journal::records::{EntryKind, Finished, Opened, RecordError, TakenOver, record};
 use super::journal::run::RunJournal;
 use super::journal::values::{StoredValue, ValueError};
@@ -37,6 +38,11 @@ pub enum Claimable {
     Job,
     /// A run that this engine opened and had no slot for.
     Run,
+}
+
+/// A time as records hold it.
+pub fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A number for a run's secret markers.
@@ -192,14 +198,14 @@ async fn fold(
     let compiled = engine.plans.plan(agent_link, &version).await?;
     let at = entry_of(&compiled, &opened)?;
     let stored = Stored::read(&opened, &records[1..])?;
-    let time = time_left(row);
     let scope = Arc::new(RunScope::new(
         engine.clone(),
         NewScope {
             id: row.run_id.clone(),
             subject: Subject { version, compiled, entry: at, root: opened.root.as_str().into() },
             marker: opened.marker.clone(),
-            time,
+            time: Duration::from_millis(opened.time_ms),
+            left: time_left(row),
             authority,
             grant: Some(opened.resume_grant.as_str().into()),
             cancel: entry.run().cancel.clone(),
@@ -209,7 +215,8 @@ async fn fold(
         &stored.request,
     ));
     let stored = stored.with_secrets(&scope).await?;
-    let mut run = begin(&scope, stored.request, opened.job_id.clone(), stored.job_input).await?;
+    let mut run =
+        begin(&scope, stored.request, opened.job_id.clone(), stored.job_input, Observe::Settled).await?;
     for (key, done) in stored.done {
         let taken = match done {
             Done::Finished(outcome) => run.complete(&key, outcome),
@@ -219,6 +226,9 @@ async fn fold(
             // The agent's secrets or limits changed meanwhile; what it led to is executed anew.
             tracing::warn!(run = row.run_id, %error, "a journalled result does not fit the run any more");
         }
+    }
+    for settled in run.take_settled().iter().filter(|settled| !stored.told.contains(&settled.key)) {
+        journal.push(drive::settled_record(settled, &scope.redactor())?);
     }
     let intended: HashSet<ActivationKey> =
         stored.intended.into_iter().filter(|key| run.under_way().any(|known| known == key)).collect();
@@ -236,11 +246,13 @@ pub async fn begin(
     request: RequestData,
     job_id: String,
     job_input: Map,
+    observe: Observe,
 ) -> Result<Run, Status> {
     let plan = scope.subject.compiled.plan.clone();
     let options = RunOptions {
         run_id: scope.id.clone(),
         limits: Limits::default(),
+        observe,
         variables: plan.resolve_variables(&scope.variable_secrets().await?),
         job_id,
         job_input,
@@ -254,7 +266,10 @@ fn entry_of(compiled: &Compiled, opened: &Opened) -> Result<EntryId, Unstartable
         EntryKind::Endpoint | EntryKind::Unspecified => compiled.plan.entry(&opened.component),
     };
     entry.ok_or_else(|| {
-        Unstartable::Never(Reason::InvalidAgent, format!("the agent has no component {} to start at", opened.component))
+        Unstartable::Never(
+            Reason::InvalidAgent,
+            format!("the agent has no component {} to start at", opened.component),
+        )
     })
 }
 
@@ -274,6 +289,8 @@ struct Stored {
     job_input: Map,
     done: Vec<(ActivationKey, Done)>,
     intended: Vec<ActivationKey>,
+    /// What the engine settled and watchers were told of.
+    told: HashSet<ActivationKey>,
 }
 
 impl Stored {
@@ -285,11 +302,16 @@ impl Stored {
             job_input: job_input.and_then(|value| value.as_object().cloned()).unwrap_or_default(),
             done: Vec::new(),
             intended: Vec::new(),
+            told: HashSet::new(),
         };
         for record in records {
             match record.kind() {
                 RecordKind::Finished => {
                     let finished = Finished::decode(record.body.clone())?;
+                    if finished.settled {
+                        stored.told.insert(record.step.parse()?);
+                        continue;
+                    }
                     let done = match &finished.resolved {
                         Some(resolved) => Done::Resolved(resolved.values()?),
                         None => Done::Finished(finished.outcome()?),
@@ -336,4 +358,3 @@ impl Stored {
         }
     }
 }
-

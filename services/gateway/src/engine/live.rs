@@ -1,6 +1,6 @@
 //! The journalled runs that this engine works on now.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -14,10 +14,19 @@ use super::events::RunEvents;
 /// The reason where whoever cancels gives none.
 const DEFAULT_REASON: &str = "kill";
 
+/// Signals kept for runs that were claimed and not entered yet.
+const EARLY_SIGNALS: usize = 256;
+
 /// All of them, by run id.
 #[derive(Clone, Default)]
 pub struct Live {
-    runs: Arc<Mutex<HashMap<String, LiveRun>>>,
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    runs: HashMap<String, LiveRun>,
+    early: VecDeque<(String, PendingSignal)>,
 }
 
 /// One of them, as others of this process see it.
@@ -92,17 +101,37 @@ impl Live {
     pub fn enter(&self, run_id: &str) -> Option<Entry> {
         let (ended, over) = watch::channel(None);
         let run = LiveRun { events: RunEvents::default(), cancel: Cancel::default(), over };
-        let mut runs = self.runs.lock();
-        if runs.contains_key(run_id) {
+        let mut inner = self.inner.lock();
+        if inner.runs.contains_key(run_id) {
             return None;
         }
-        runs.insert(run_id.to_owned(), run.clone());
+        inner.runs.insert(run_id.to_owned(), run.clone());
+        inner.early.retain(|(early, signal)| {
+            if early == run_id {
+                run.cancel.signal(signal);
+            }
+            early != run_id
+        });
+        drop(inner);
         Some(Entry { live: self.clone(), run_id: run_id.to_owned(), run, ended })
     }
 
     /// A run, if this engine works on it.
     pub fn get(&self, run_id: &str) -> Option<LiveRun> {
-        self.runs.lock().get(run_id).cloned()
+        self.inner.lock().runs.get(run_id).cloned()
+    }
+
+    /// A signal came for a run of this engine, which may have claimed it a moment ago and not entered it yet.
+    pub fn signal(&self, run_id: &str, signal: PendingSignal) {
+        let mut inner = self.inner.lock();
+        if let Some(run) = inner.runs.get(run_id) {
+            run.cancel.signal(&signal);
+            return;
+        }
+        if inner.early.len() >= EARLY_SIGNALS {
+            inner.early.pop_front();
+        }
+        inner.early.push_back((run_id.to_owned(), signal));
     }
 }
 
@@ -128,7 +157,7 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.live.runs.lock().remove(&self.run_id);
+        self.live.inner.lock().runs.remove(&self.run_id);
         self.ended.send_if_modified(|over| {
             let left = over.is_none();
             over.get_or_insert(Over::Left);
@@ -160,6 +189,20 @@ mod tests {
         let mut over = entry.run().over.clone();
         drop(entry);
         assert!(matches!(*over.wait_for(Option::is_some).await.unwrap(), Some(Over::Left)));
+    }
+
+    #[test]
+    fn a_signal_that_comes_early_is_kept_for_its_run() {
+        let live = Live::default();
+        let cancel = PendingSignal { signal_id: "1".into(), kind: "cancel".into(), ..Default::default() };
+        live.signal("r", cancel.clone());
+        assert!(!live.enter("other").unwrap().run().cancel.token().is_cancelled());
+        assert!(live.enter("r").unwrap().run().cancel.token().is_cancelled());
+        assert!(!live.enter("r").unwrap().run().cancel.token().is_cancelled(), "it is taken once");
+        for number in 0..2 * EARLY_SIGNALS {
+            live.signal(&number.to_string(), cancel.clone());
+        }
+        assert_eq!(live.inner.lock().early.len(), EARLY_SIGNALS);
     }
 
     #[test]

@@ -92,7 +92,9 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for name in ["", "teams/t", "teams/t/agents/", "teams/t/agents/a/b", "teams/../agents/a", "teams/t/agents/-"] {
+        for name in
+            ["", "teams/t", "teams/t/agents/", "teams/t/agents/a/b", "teams/../agents/a", "teams/t/agents/-"]
+        {
             assert_eq!(AgentName::parse("agent", name).unwrap_err().code(), Code::InvalidArgument, "{name}");
         }
         for name in ["teams/t/agents/a", "teams/t/agents/a/runs/x", "teams/t/agents/a/runs/../x"] {

@@ -28,7 +28,11 @@ pub struct Compiled {
 impl Compiled {
     /// What a run from this entry may call. Worked out once.
     pub fn scopes(&self, entry: EntryId) -> Arc<[Scope]> {
-        self.scopes.lock().entry(entry).or_insert_with(|| authority::scopes_of(&self.plan, entry).into()).clone()
+        self.scopes
+            .lock()
+            .entry(entry)
+            .or_insert_with(|| authority::scopes_of(&self.plan, entry).into())
+            .clone()
     }
 }
 

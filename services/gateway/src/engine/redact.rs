@@ -25,7 +25,7 @@ enum Form {
     Raw,
     Json,
     Percent,
-    FormUrl,
+    UrlEncoded,
     Number,
     /// Base64 of a text in which the secret starts at this offset modulo 3.
     Base64(u8),
@@ -37,7 +37,7 @@ const FORMS: [Form; 11] = [
     Form::Raw,
     Form::Json,
     Form::Percent,
-    Form::FormUrl,
+    Form::UrlEncoded,
     Form::Number,
     Form::Base64(0),
     Form::Base64(1),
@@ -53,7 +53,7 @@ impl Form {
             Self::Raw => "r".to_owned(),
             Self::Json => "j".to_owned(),
             Self::Percent => "p".to_owned(),
-            Self::FormUrl => "f".to_owned(),
+            Self::UrlEncoded => "f".to_owned(),
             Self::Number => "n".to_owned(),
             Self::Base64(offset) => format!("b{offset}"),
             Self::Base64Url(offset) => format!("u{offset}"),
@@ -74,7 +74,7 @@ impl Form {
                 text
             }
             Self::Percent => percent(secret),
-            Self::FormUrl => url::form_urlencoded::byte_serialize(secret.as_bytes()).collect(),
+            Self::UrlEncoded => url::form_urlencoded::byte_serialize(secret.as_bytes()).collect(),
             Self::Base64(offset) => base64_core(&STANDARD_NO_PAD, secret, offset),
             Self::Base64Url(offset) => base64_core(&URL_SAFE_NO_PAD, secret, offset),
         }
@@ -186,7 +186,9 @@ impl Redactor {
         Some(
             pattern
                 .replace_all(text, |found: &regex::Captures<'_>| {
-                    self.forms.get(&found[0]).map_or_else(String::new, |(form, name)| self.marker(*form, name))
+                    self.forms
+                        .get(&found[0])
+                        .map_or_else(String::new, |(form, name)| self.marker(*form, name))
                 })
                 .into_owned(),
         )

@@ -61,7 +61,10 @@ pub struct Routed {
 /// Reads what is wanted and finds where it leads.
 pub fn route(plan: &Plan, wanted: Wanted, session_id: &str) -> Result<Routed, Status> {
     if session_id.chars().count() > SESSION_CHARACTERS {
-        return Err(invalid_argument("session_id", format!("it has {SESSION_CHARACTERS} characters at most")));
+        return Err(invalid_argument(
+            "session_id",
+            format!("it has {SESSION_CHARACTERS} characters at most"),
+        ));
     }
     let mut digest = blake3::Hasher::new();
     let mut request = match wanted {
@@ -162,7 +165,10 @@ fn object(field: &str, value: Value) -> Result<Map, Status> {
 /// Checks a request id.
 pub fn request_id(text: &str) -> Result<(), Status> {
     if text.chars().count() > REQUEST_ID_CHARACTERS {
-        return Err(invalid_argument("request_id", format!("it has {REQUEST_ID_CHARACTERS} characters at most")));
+        return Err(invalid_argument(
+            "request_id",
+            format!("it has {REQUEST_ID_CHARACTERS} characters at most"),
+        ));
     }
     Ok(())
 }
@@ -235,7 +241,10 @@ mod tests {
             let metadata = status.get_details_error_info().unwrap().metadata;
             let legacy: serde_json::Value = serde_json::from_str(&metadata["legacy_json"]).unwrap();
             assert_eq!(legacy, serde_json::json!({ "error": text }));
-            assert_eq!((metadata["http_status"].as_str(), metadata["reference_status"].as_str()), ("404", reference));
+            assert_eq!(
+                (metadata["http_status"].as_str(), metadata["reference_status"].as_str()),
+                ("404", reference)
+            );
         }
     }
 
@@ -259,8 +268,10 @@ mod tests {
     fn the_digest_tells_inputs_apart() {
         let plan = plan();
         let raw = |headers: &[(&str, &str)], file: &'static [u8]| {
-            let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-            let files = vec![File { field: "f".into(), data: Bytes::from_static(file), ..Default::default() }];
+            let headers =
+                headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let files =
+                vec![File { field: "f".into(), data: Bytes::from_static(file), ..Default::default() }];
             let raw = RawRequest { path: "/api/greet".into(), headers, files, ..Default::default() };
             route(&plan, Wanted::Raw(raw), "").unwrap().digest
         };

@@ -57,7 +57,7 @@ pub async fn list(
         String::new()
     } else {
         // Whoever started a run owns it; a member of the team may have.
-        if !authorizer.memberships(caller).await?.role_in(&agent.team).is_some() {
+        if authorizer.memberships(caller).await?.role_in(&agent.team).is_none() {
             // Not a member: the check refuses and says so in the audit.
             let _ = authorizer.check(caller, &request, None).await?;
         }

@@ -85,8 +85,10 @@ pub struct NewScope {
     pub subject: Subject,
     /// The number in its secret markers.
     pub marker: String,
-    /// How long it may take.
+    /// How long it may take in all.
     pub time: Duration,
+    /// How much of that is left.
+    pub left: Duration,
     /// What it may do.
     pub authority: Authority,
     /// The grant that its journal keeps.
@@ -114,7 +116,7 @@ impl RunScope {
             request: request.clone(),
             infos: OnceLock::new(),
             session_id,
-            deadline: Instant::now() + new.time,
+            deadline: Instant::now() + new.left,
             time: new.time,
             cancel: new.cancel,
             grant: new.grant,
@@ -200,7 +202,11 @@ impl RunScope {
             for secret in answer.secrets {
                 let key = secret.name.strip_prefix(&prefix).unwrap_or(&secret.name).to_owned();
                 let value = String::from_utf8(secret.value.to_vec()).map_err(|_| {
-                    status(Code::FailedPrecondition, Reason::InvalidArgument, format!("vault key '{key}' is not text"))
+                    status(
+                        Code::FailedPrecondition,
+                        Reason::InvalidArgument,
+                        format!("vault key '{key}' is not text"),
+                    )
                 })?;
                 known.redactor.learn(&key, &value);
                 known.values.insert(key, value.into());

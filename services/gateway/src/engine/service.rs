@@ -29,7 +29,10 @@ impl RunsService {
 
 #[tonic::async_trait]
 impl Runs for RunsService {
-    async fn run_skill(&self, request: Request<RunSkillRequest>) -> Result<Response<RunSkillResponse>, Status> {
+    async fn run_skill(
+        &self,
+        request: Request<RunSkillRequest>,
+    ) -> Result<Response<RunSkillResponse>, Status> {
         let (_, extensions, request) = request.into_parts();
         let view = ValueView::from(request.value_view);
         let asked = Asked {
@@ -70,7 +73,10 @@ impl Runs for RunsService {
         Ok(Response::new(runs::whole(&run)?))
     }
 
-    async fn list_runs(&self, request: Request<ListRunsRequest>) -> Result<Response<ListRunsResponse>, Status> {
+    async fn list_runs(
+        &self,
+        request: Request<ListRunsRequest>,
+    ) -> Result<Response<ListRunsResponse>, Status> {
         let (_, extensions, request) = request.into_parts();
         Ok(Response::new(runs::list(&self.engine, Caller::of(&extensions)?, request).await?))
     }

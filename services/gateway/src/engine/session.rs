@@ -148,12 +148,15 @@ impl Keeper {
     async fn keep(&self, id: String, mut time_to_live: Duration, sent: Instant) {
         let (until, seen) = watch::channel(trusted(sent, time_to_live));
         let lease = Lease { id: id.as_str().into(), until: seen, lost: CancellationToken::new() };
-        let _ends = lease.lost.clone().drop_guard();
+        let lost = lease.lost.clone();
+        let _ends = lost.clone().drop_guard();
         tracing::debug!(session = %id, "session opened");
         self.publish.send_replace(Some(lease));
         loop {
             tokio::select! {
                 () = self.shutdown.cancelled() => {
+                    // Work stops before the runs are handed back.
+                    lost.cancel();
                     self.publish.send_replace(None);
                     if let Err(status) = self.leases.close(&id).await {
                         tracing::debug!(%status, "the session could not be closed; it expires by itself");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prost::Message as _;
+use sre_engine::run::Observe;
 use sre_engine::{Map, RequestData};
 use sre_identity::token::Purpose;
 use sre_identity::{Caller, Candidate};
@@ -152,6 +153,7 @@ async fn light(engine: &Engine, ready: Ready) -> Result<Answered, Status> {
         subject,
         marker: marker.clone(),
         time,
+        left: time,
         authority,
         grant: None,
         cancel: Cancel::default(),
@@ -159,7 +161,7 @@ async fn light(engine: &Engine, ready: Ready) -> Result<Answered, Status> {
         slot: None,
     };
     let scope = Arc::new(RunScope::new(engine.clone(), new, &request));
-    let run = launch::begin(&scope, request, String::new(), Map::new()).await?;
+    let run = launch::begin(&scope, request, String::new(), Map::new(), Observe::Nothing).await?;
     let ending = match Drive::light(scope.clone(), run).to_end().await {
         Ok(ending) => ending,
         Err(stopped) => return Err(internal("a run without a journal stopped", &stopped)),
@@ -221,6 +223,7 @@ async fn journalled(engine: &Engine, mut ready: Ready) -> Result<Answered, Statu
                 subject: ready.subject,
                 marker: String::new(),
                 time: ready.time,
+                left: ready.time,
                 authority: ready.authority,
                 grant: None,
                 cancel: Cancel::default(),
@@ -254,6 +257,7 @@ async fn open(engine: &Engine, ready: &mut Ready) -> Result<RunRecord, Status> {
         marker: marker.clone(),
         skill: ready.routed.skill.clone(),
         root: ready.subject.root.to_string(),
+        time_ms: launch::milliseconds(ready.time),
         ..Opened::default()
     };
     let row = RunRecord {

@@ -76,7 +76,10 @@ pub async fn claim_forever(engine: Engine) {
 async fn attached(
     engine: &Engine,
     lease: &Lease,
-    mut commands: futures::stream::BoxStream<'static, Result<sre_proto::memory::v1::AttachResponse, tonic::Status>>,
+    mut commands: futures::stream::BoxStream<
+        'static,
+        Result<sre_proto::memory::v1::AttachResponse, tonic::Status>,
+    >,
 ) {
     let draining = engine.host.draining();
     let mut full = false;
@@ -87,8 +90,8 @@ async fn attached(
             command = commands.next() => match command {
                 Some(Ok(command)) => match command.command {
                     Some(Command::Signal(delivery)) => {
-                        if let (Some(run), Some(signal)) = (engine.live.get(&delivery.run_id), &delivery.signal) {
-                            run.cancel.signal(signal);
+                        if let Some(signal) = delivery.signal {
+                            engine.live.signal(&delivery.run_id, signal);
                         }
                         false
                     }

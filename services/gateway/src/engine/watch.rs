@@ -42,7 +42,9 @@ pub fn follow(engine: &Engine, caller: Caller, run: RunRecord, after: Option<Eve
         caller,
         sequence: after.map_or(0, |cursor| cursor.sequence.max(0)),
         sub: after.map_or(0, |cursor| cursor.sub.max(0)),
-        redactor: Spec::decode(run.spec.clone()).map(|spec| Redactor::new(spec.marker)).unwrap_or_else(|_| Redactor::new("")),
+        redactor: Spec::decode(run.spec.clone())
+            .map(|spec| Redactor::new(spec.marker))
+            .unwrap_or_else(|_| Redactor::new("")),
         run_id: run.run_id,
         sender,
         transient: None,
@@ -114,7 +116,10 @@ impl Watcher {
         }
     }
 
-    async fn relay(&mut self, mut pages: BoxStream<'static, Result<TailResponse, Status>>) -> Result<(), Stop> {
+    async fn relay(
+        &mut self,
+        mut pages: BoxStream<'static, Result<TailResponse, Status>>,
+    ) -> Result<(), Stop> {
         let mut check = tokio::time::interval(self.engine.host.config().deadlines.revalidate());
         check.tick().await;
         loop {
@@ -232,7 +237,10 @@ fn event_of(record: &JournalRecord, redactor: &Redactor) -> Result<Option<Event>
         }
         RecordKind::TakenOver => {
             let taken = TakenOver::decode(record.body.clone()).map_err(|error| unreadable(&error))?;
-            Some(Event::ActivationRestarted(ActivationRestarted { epoch: taken.epoch, components: taken.restarted }))
+            Some(Event::ActivationRestarted(ActivationRestarted {
+                epoch: taken.epoch,
+                components: taken.restarted,
+            }))
         }
         _ => None,
     })

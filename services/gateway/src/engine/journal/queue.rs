@@ -207,7 +207,8 @@ impl Lane {
                 },
             };
             let (next, epoch) = position;
-            let last = item.first_sequence + i64::try_from(item.request.records.len()).unwrap_or(i64::MAX) - 1;
+            let last =
+                item.first_sequence + i64::try_from(item.request.records.len()).unwrap_or(i64::MAX) - 1;
             if epoch != item.request.epoch {
                 let _ = item.reply.send(Err(AppendError::Fenced));
             } else if next > last && !item.request.records.is_empty() {
@@ -225,7 +226,9 @@ fn answer(batch: Vec<Item>, outcomes: Vec<AppendOutcome>) {
     for item in batch {
         let result = match outcomes.next() {
             Some(outcome) if outcome.reason.is_empty() => Ok(outcome.last_sequence),
-            Some(outcome) if matches!(outcome.reason.as_str(), "FENCED" | "NOT_FOUND") => Err(AppendError::Fenced),
+            Some(outcome) if matches!(outcome.reason.as_str(), "FENCED" | "NOT_FOUND") => {
+                Err(AppendError::Fenced)
+            }
             Some(outcome) => Err(AppendError::Refused(outcome.reason)),
             None => Err(AppendError::Refused("the answer left it out".to_owned())),
         };
@@ -237,7 +240,11 @@ fn answer(batch: Vec<Item>, outcomes: Vec<AppendOutcome>) {
 fn worth_repeating(status: &Status) -> bool {
     matches!(
         status.code(),
-        Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Unknown | Code::Cancelled
+        Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::ResourceExhausted
+            | Code::Unknown
+            | Code::Cancelled
     )
 }
 

@@ -80,6 +80,9 @@ pub struct Opened {
     /// Who started it, as a SPIFFE id.
     #[prost(string, tag = "12")]
     pub root: String,
+    /// How long it may take in all, in milliseconds.
+    #[prost(uint64, tag = "13")]
+    pub time_ms: u64,
 }
 
 /// What a run's row says beside its records, for readers that do not fold it.
@@ -150,7 +153,8 @@ impl StoredRequest {
 
     /// The request, with its markers.
     pub fn request(&self) -> Result<RequestData, ValueError> {
-        let value = |stored: &Option<StoredValue>| stored.as_ref().map_or(Ok(Value::Null), StoredValue::value);
+        let value =
+            |stored: &Option<StoredValue>| stored.as_ref().map_or(Ok(Value::Null), StoredValue::value);
         let map = |stored| Ok::<_, ValueError>(value(stored)?.as_object().cloned().unwrap_or_default());
         Ok(RequestData {
             method: self.method.clone(),
@@ -186,6 +190,9 @@ pub struct Finished {
     /// Set where its inputs were resolved and it itself is yet to run.
     #[prost(message, optional, tag = "3")]
     pub resolved: Option<Resolved>,
+    /// Set where the engine settled it by itself: an event for watchers, nothing to fold.
+    #[prost(bool, tag = "4")]
+    pub settled: bool,
 }
 
 /// Inputs that were fetched, looked up, read or stored.
@@ -211,7 +218,7 @@ impl Finished {
     /// Stores an outcome, without the secrets that are known.
     pub fn of(outcome: &Outcome, component_type: &str, redactor: &Redactor) -> Result<Self, ValueError> {
         let output = outcome.output.as_ref().map(|output| StoredValue::of(&redactor.redact(output)));
-        Ok(Self { output: output.transpose()?, component_type: component_type.to_owned(), resolved: None })
+        Ok(Self { output: output.transpose()?, component_type: component_type.to_owned(), ..Self::default() })
     }
 
     /// Stores resolved inputs, without the secrets that are known.

@@ -37,7 +37,17 @@ impl RunJournal {
     ) -> Self {
         let last: BoxFuture<'static, _> = Box::pin(std::future::ready(Ok(())));
         let last = last.shared();
-        Self { store, queue, run_id, lease, epoch, next_sequence, pending: Vec::new(), consumed: Vec::new(), last }
+        Self {
+            store,
+            queue,
+            run_id,
+            lease,
+            epoch,
+            next_sequence,
+            pending: Vec::new(),
+            consumed: Vec::new(),
+            last,
+        }
     }
 
     /// The lease under which it is written.

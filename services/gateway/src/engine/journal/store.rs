@@ -9,11 +9,11 @@ use futures::stream::{self, BoxStream};
 use sre_proto::error::{Reason, status};
 use sre_proto::memory::v1::runtime_context_client::RuntimeContextClient;
 use sre_proto::memory::v1::{
-    AppendBatchRequest, AppendOutcome, AppendRequest, AttachRequest, AttachResponse, ClaimRequest, ClaimedRun,
-    CloseSessionRequest, DeleteRunRequest, GetBlobRequest, GetRunRequest, JournalRecord, ListRunsRequest,
-    ListRunsResponse, LoadRequest, OpenRunRequest, OpenRunResponse, OpenSessionRequest, ParkRequest, PutBlobRequest,
-    RenewSessionRequest, RunRecord, Session, SignalRequest, SignalResponse, TailRequest, TailResponse,
-    WriteSummariesRequest, WriteSummariesResponse,
+    AppendBatchRequest, AppendOutcome, AppendRequest, AttachRequest, AttachResponse, ClaimRequest,
+    ClaimedRun, CloseSessionRequest, DeleteRunRequest, GetBlobRequest, GetRunRequest, JournalRecord,
+    ListRunsRequest, ListRunsResponse, LoadRequest, OpenRunRequest, OpenRunResponse, OpenSessionRequest,
+    ParkRequest, PutBlobRequest, RenewSessionRequest, RunRecord, Session, SignalRequest, SignalResponse,
+    TailRequest, TailResponse, WriteSummariesRequest, WriteSummariesResponse,
 };
 use sre_proto::types::v1::BlobRef;
 use sre_service::Link;
@@ -90,7 +90,13 @@ impl JournalStore {
     }
 
     /// Gives up a run until a moment.
-    pub async fn park(&self, run_id: &str, session: &str, epoch: i64, until: SystemTime) -> Result<(), Status> {
+    pub async fn park(
+        &self,
+        run_id: &str,
+        session: &str,
+        epoch: i64,
+        until: SystemTime,
+    ) -> Result<(), Status> {
         let request = ParkRequest {
             run_id: run_id.to_owned(),
             session: session.to_owned(),
@@ -157,8 +163,7 @@ impl JournalStore {
 
     async fn put_blob(&self, run_id: &str, content: Bytes) -> Result<BlobRef, Status> {
         let digest = format!("b3:{}", blake3::hash(&content).to_hex());
-        let mut first =
-            Some(PutBlobRequest { run_id: run_id.to_owned(), digest, data: content.slice(..0) });
+        let mut first = Some(PutBlobRequest { run_id: run_id.to_owned(), digest, data: content.slice(..0) });
         let mut rest = content;
         let parts = stream::iter(std::iter::from_fn(move || {
             if let Some(mut part) = first.take() {
@@ -174,7 +179,8 @@ impl JournalStore {
     async fn get_blob(&self, run_id: &str, blob: &BlobRef) -> Result<Bytes, Status> {
         let request = GetBlobRequest { run_id: run_id.to_owned(), digest: blob.digest.clone() };
         let mut parts = self.client().get_blob(request).await?.into_inner();
-        let mut content = Vec::with_capacity(usize::try_from(blob.size_bytes).unwrap_or_default().min(16 << 20));
+        let mut content =
+            Vec::with_capacity(usize::try_from(blob.size_bytes).unwrap_or_default().min(16 << 20));
         while let Some(part) = parts.message().await? {
             content.extend_from_slice(&part.data);
         }
@@ -207,7 +213,8 @@ impl Leases for JournalStore {
     }
 
     async fn renew(&self, id: &str) -> Result<Duration, Status> {
-        let session = self.client().renew_session(RenewSessionRequest { id: id.to_owned() }).await?.into_inner();
+        let session =
+            self.client().renew_session(RenewSessionRequest { id: id.to_owned() }).await?.into_inner();
         lifetime(&session)
     }
 
