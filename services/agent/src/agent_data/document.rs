@@ -26,8 +26,11 @@ pub fn digest(document: &[u8]) -> String {
     format!("b3:{}", blake3::hash(document).to_hex())
 }
 
-/// Reads a document; refuses one that no run could load.
-pub fn check(document: &[u8], types: &dyn Types) -> Result<Checked, AgentError> {
+/// Reads a document; refuses one that is too large or that no run could load.
+pub fn check(document: &[u8], types: &dyn Types, limit_bytes: usize) -> Result<Checked, AgentError> {
+    if document.len() > limit_bytes {
+        return Err(AgentError::TooLarge { limit_bytes });
+    }
     let json = read(document)?;
     let plan = compile(&json, types).map_err(AgentError::Document)?;
     Ok(Checked {
@@ -38,8 +41,12 @@ pub fn check(document: &[u8], types: &dyn Types) -> Result<Checked, AgentError> 
 }
 
 /// Everything that is wrong with a document, errors first, and its skills where it has any.
-pub fn findings(document: &[u8], types: &dyn Types) -> Result<(Vec<Issue>, Vec<Skill>), AgentError> {
-    match check(document, types) {
+pub fn findings(
+    document: &[u8],
+    types: &dyn Types,
+    limit_bytes: usize,
+) -> Result<(Vec<Issue>, Vec<Skill>), AgentError> {
+    match check(document, types, limit_bytes) {
         Ok(checked) => Ok((checked.warnings, checked.skills)),
         Err(AgentError::Document(issues)) => Ok((issues, Vec::new())),
         Err(other) => Err(other),
@@ -48,9 +55,6 @@ pub fn findings(document: &[u8], types: &dyn Types) -> Result<(Vec<Issue>, Vec<S
 
 /// Reads a document's JSON.
 pub fn read(document: &[u8]) -> Result<Json, AgentError> {
-    if document.len() > MAX_DOCUMENT_BYTES {
-        return Err(AgentError::TooLarge { limit_bytes: MAX_DOCUMENT_BYTES });
-    }
     serde_json::from_slice(document).map_err(|error| {
         let issue = Issue::error(format!("is not JSON: {error}"))
             .field("document_json")

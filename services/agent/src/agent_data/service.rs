@@ -35,12 +35,14 @@ pub struct AgentDataService {
     host: Host,
     agents: Agents,
     types: &'static dyn Types,
+    limit_bytes: usize,
 }
 
 impl AgentDataService {
     /// Serves these agents; documents are checked against these component types.
     pub fn new(host: Host, agents: Agents, types: &'static dyn Types) -> Self {
-        Self { host, agents, types }
+        let limit_bytes = host.config().agents.max_document_bytes.min(document::MAX_DOCUMENT_BYTES);
+        Self { host, agents, types, limit_bytes }
     }
 
     async fn name(
@@ -73,7 +75,7 @@ impl AgentDataService {
     }
 
     fn shown(&self, row: &AgentRow, stored: &super::Stored) -> proto::Agent {
-        let skills = document::findings(&stored.document, self.types).map(|(_, skills)| skills);
+        let skills = document::findings(&stored.document, self.types, usize::MAX).map(|(_, skills)| skills);
         message::agent_at(row, stored, &skills.unwrap_or_default())
     }
 
@@ -93,7 +95,7 @@ impl AgentDataService {
         request_id: String,
     ) -> Result<proto::Agent, Status> {
         let creator = granted.candidate()?.clone();
-        let checked = document::check(&document, self.types)?;
+        let checked = document::check(&document, self.types, self.limit_bytes)?;
         let lists = access::of_new_agent(&creator, &name.id, &name.team)?;
         let agent =
             Candidate::agent(&name.id).map_err(|error| invalid_argument("agent_id", error.to_string()))?;
@@ -124,7 +126,7 @@ impl AgentDataService {
                 return Ok(None);
             }
             let (granted, agent) = self.decide(caller, request, name, Aspect::Definition).await?;
-            let checked = document::check(&sent.document_json, self.types)?;
+            let checked = document::check(&sent.document_json, self.types, self.limit_bytes)?;
             let content = content(sent.document_json.clone(), &checked, granted.candidate()?);
             match self.agents.update(&agent.row, &sent.etag, content, record(granted)).await {
                 Err(AgentError::AclChanged) => {}
@@ -262,7 +264,7 @@ impl AgentData for AgentDataService {
         let mut request = request.into_inner();
         self.team(&caller, &mut request.parent).await?;
         let _granted = self.host.authorizer().check(&caller, &request, None).await?;
-        let (issues, skills) = document::findings(&request.document_json, self.types)?;
+        let (issues, skills) = document::findings(&request.document_json, self.types, self.limit_bytes)?;
         Ok(Response::new(proto::ValidateAgentResponse {
             issues: issues.iter().map(message::issue).collect(),
             skills: skills.iter().map(message::skill).collect(),

@@ -101,7 +101,7 @@ impl Entries {
                     for (team, gone) in &teams {
                         table::count(tx, team, -gone)?;
                     }
-                    Ok(teams.iter().map(|(_, gone)| gone).sum::<i64>())
+                    Ok(teams.values().sum::<i64>())
                 })
                 .await?;
             total += gone;
