@@ -166,11 +166,11 @@ fn in_team(candidate: &Candidate, role: Option<TeamRole>, rest: &[&str]) -> Leve
         ["agents", agent] | ["agents", agent, "versions", ..] if is(Role::Agent, agent) => read(),
         ["agents", agent, ..] if is(Role::Agent, agent) => owner(),
         ["users", user, ..] if is(Role::User, user) => owner(),
-        ["agents"] | ["nkv", ..] if !is_admin => Levels::of(&[Level::Read, Level::Write]),
+        ["agents"] | ["nkv" | "files" | "cache", ..] if !is_admin => Levels::of(&[Level::Read, Level::Write]),
         ["audit", ..] if !is_admin => Levels::EMPTY,
         [] | ["secrets" | "members" | "settings" | "revocations" | "apiKeys", ..] if !is_admin => read(),
         ["agents"]
-        | ["nkv" | "secrets" | "members" | "settings" | "audit" | "revocations" | "apiKeys", ..]
+        | ["nkv" | "files" | "cache" | "secrets" | "members" | "settings" | "audit" | "revocations" | "apiKeys", ..]
         | [] => owner(),
         _ => Levels::EMPTY,
     }

@@ -27,3 +27,17 @@ pub fn run(global: &Global, command: &Config) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_committed_reference_is_the_current_one() {
+        let committed = include_str!("../../../../docs/configuration.md");
+        let current = sre_service::config::reference_markdown();
+        assert_eq!(
+            committed.trim_end(),
+            current.trim_end(),
+            "take it over: sre config reference > docs/configuration.md"
+        );
+    }
+}
