@@ -93,3 +93,43 @@ impl std::fmt::Debug for Accounts {
         f.debug_struct("Accounts").field("cached", &self.cache.entry_count()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::accounts::TeamRole;
+    use crate::testing::TestSuite;
+    use crate::{Host, Role};
+    use sre_identity::Candidate;
+    use sre_identity::scope::DeploymentRole;
+
+    async fn suite() -> TestSuite {
+        let routes = |_: Host| async { Ok(tonic::service::Routes::default()) };
+        let builder = TestSuite::builder().role(Role::Io, routes).member("user/ann", "red", TeamRole::Member);
+        builder.build().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_unknown_have_nothing_and_are_asked_for_again() {
+        let suite = suite().await;
+        let accounts = suite.host(Role::Io).accounts();
+        let eve = Candidate::user("eve").unwrap();
+        assert!(accounts.resolve(&eve).await.unwrap().home.is_none());
+        suite.stand_in().set_member("user/eve", "blue", TeamRole::Member);
+        assert_eq!(accounts.resolve(&eve).await.unwrap().home.as_ref().unwrap().as_str(), "blue");
+        // The known are kept for a while.
+        suite.stand_in().set_member("user/eve", "red", TeamRole::Member);
+        assert_eq!(accounts.resolve(&eve).await.unwrap().teams.len(), 1);
+        accounts.forget(&eve).await;
+        assert_eq!(accounts.resolve(&eve).await.unwrap().teams.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn the_configuration_names_who_administers_the_deployment() {
+        let suite = suite().await;
+        let accounts = suite.host(Role::Io).accounts();
+        let of =
+            async |name: &str| accounts.resolve(&Candidate::user(name).unwrap()).await.unwrap().deployment;
+        assert_eq!(of("dev").await, DeploymentRole::Admin);
+        assert_eq!(of("ann").await, DeploymentRole::None);
+    }
+}

@@ -202,3 +202,61 @@ impl Expiry<Arc<ExchangeKey>, Arc<Token>> for UntilRenewal {
         Some(token.renew_at.saturating_duration_since(created))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Role;
+    use crate::testing::TestSuite;
+
+    #[tokio::test]
+    async fn calls_at_the_same_time_share_an_exchange_and_later_ones_the_token() {
+        let suite =
+            TestSuite::builder().role(Role::Engine, |_| async { Ok(tonic::service::Routes::default()) });
+        let suite = suite.build().await.unwrap();
+        let tokens = suite.host(Role::Engine).tokens();
+        let proof = suite.token("user/dev", Role::Edge, Role::Engine, &["sre.io.v1.Nkv:read"]);
+        let key = ExchangeKey::next_hop(proof, Role::Io, &["sre.io.v1.Nkv:read"]);
+        let both = tokio::join!(tokens.exchange(key.clone()), tokens.exchange(key.clone()));
+        let (first, second) = (both.0.unwrap(), both.1.unwrap());
+        assert!(Arc::ptr_eq(&first, &second));
+        assert_eq!(
+            (first.subject.as_str(), suite.stand_in().exchanges()),
+            ("spiffe://sre.local/user/dev", 1)
+        );
+        assert!(Arc::ptr_eq(&first, &tokens.exchange(key.clone()).await.unwrap()));
+        let other = ExchangeKey { scopes: vec!["sre.io.v1.Nkv:write".to_owned()], ..key.clone() };
+        assert!(!Arc::ptr_eq(&first, &tokens.exchange(other).await.unwrap()));
+        tokens.forget(&key).await;
+        assert!(!Arc::ptr_eq(&first, &tokens.exchange(key).await.unwrap()));
+        assert_eq!(suite.stand_in().exchanges(), 3);
+        assert!(!format!("{first:?}").contains(&first.jwt), "a token is never printed");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_not_kept() {
+        let suite =
+            TestSuite::builder().role(Role::Engine, |_| async { Ok(tonic::service::Routes::default()) });
+        let suite = suite.build().await.unwrap();
+        let key = ExchangeKey::next_hop("no token", Role::Io, &[]);
+        for _ in 0..2 {
+            let status = suite.host(Role::Engine).tokens().exchange(key.clone()).await.unwrap_err();
+            assert_eq!(status.code(), Code::InvalidArgument);
+        }
+    }
+
+    #[test]
+    fn tokens_are_renewed_before_they_end() {
+        let of = |seconds: i64| {
+            let end = SystemTime::now() + Duration::from_secs(seconds.unsigned_abs());
+            let response = pb::ExchangeResponse {
+                token: "t".to_owned(),
+                expire_time: Some(end.into()),
+                ..Default::default()
+            };
+            Token::of_response(response).unwrap().renew_at - Instant::now()
+        };
+        assert!((Duration::from_secs(268)..=Duration::from_secs(270)).contains(&of(300)));
+        assert!((Duration::from_secs(18)..=Duration::from_secs(20)).contains(&of(40)));
+    }
+}

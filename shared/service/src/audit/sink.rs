@@ -72,9 +72,11 @@ impl AuditSink {
         Ok(Place { permit, sink: self.clone() })
     }
 
-    /// Records a refusal. The call is refused whether or not there is room, so a full queue only counts.
+    /// Records a refusal. The call is refused whether or not there is room. Refusals take half of the queue at
+    /// most: a flood of them must not stop audited work.
     pub(crate) fn denied(&self, record: AuditRecord) {
-        if self.record(record).is_err() {
+        let has_room = self.0.queue.capacity() > self.0.queue.max_capacity() / 2;
+        if !has_room || self.record(record).is_err() {
             metrics::counter!("sre_audit_denials_dropped_total", "role" => self.0.role.name()).increment(1);
         }
     }

@@ -81,6 +81,7 @@ async fn start_all(
         let look = Arc::clone(&running.certificates);
         process.tasks.spawn("certificates", identities.keep_fresh(sources, look));
     }
+    process.tasks.spawn("metrics", telemetry::metrics::upkeep());
     admin_port(process, running).await?;
     // All at once: roles call each other while they start.
     let mut serving = JoinSet::new();

@@ -1,5 +1,6 @@
 //! Logs, traces, metrics: set up once per process.
 
+mod log_bridge;
 pub(crate) mod metrics;
 pub(crate) mod otlp;
 pub(crate) mod propagation;
@@ -35,11 +36,11 @@ pub fn init(config: &Telemetry) -> anyhow::Result<Guard> {
     if DONE.set(()).is_err() {
         return Ok(Guard::default());
     }
-    if config.metrics {
-        metrics::install(config.otlp_endpoint.is_some())?;
-    }
     let exporters =
         config.otlp_endpoint.as_deref().map(|to| otlp::start(to, config.sample_ratio)).transpose()?;
+    if config.metrics {
+        metrics::install(exporters.as_ref().map(otlp::Exporters::meter))?;
+    }
     // Spans of calls cost something and are for export alone.
     let filter = EnvFilter::try_new(format!("{},{}=off", config.level, propagation::TARGET))
         .map_err(|error| anyhow::anyhow!("telemetry.level: {error}"))?;
