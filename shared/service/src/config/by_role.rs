@@ -7,6 +7,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::role::Role;
 
+/// Marks such tables, for the reference.
+pub(super) const EXTENSION: &str = "x-by-role";
+
 /// Stands for `BTreeMap<Role, V>` in schemas.
 pub(super) struct ByRole<V>(PhantomData<V>);
 
@@ -20,6 +23,6 @@ impl<V: JsonSchema> JsonSchema for ByRole<V> {
         for role in Role::ALL {
             properties.insert(role.name().to_owned(), V::json_schema(generator).to_value());
         }
-        json_schema!({ "type": "object", "properties": properties, "additionalProperties": false })
+        json_schema!({ "type": "object", "properties": properties, "additionalProperties": false, EXTENSION: true })
     }
 }

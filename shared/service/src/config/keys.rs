@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
-use super::Config;
+use super::{Config, by_role};
 
 /// A place in the schema.
 #[derive(Clone, Copy)]
@@ -76,6 +76,11 @@ impl<'a> Node<'a> {
         }
         names.dedup();
         names
+    }
+
+    /// Whether the keys are roles.
+    pub(super) fn is_by_role(self) -> bool {
+        self.0.get(by_role::EXTENSION).is_some()
     }
 
     /// Whether any keys are fine here.

@@ -108,13 +108,17 @@ pub struct Config {
     pub trust_domain: String,
     /// Where certificates, keys, stores and run files live.
     pub data_dir: PathBuf,
-    /// Addresses that roles listen on.
+    /// Addresses that roles listen on, by role: `edge = "0.0.0.0:7443"`. Port 0 takes a free one, or the one
+    /// the role had before. The edge always listens; in a process that is the whole suite other roles listen
+    /// only when they are named here, in a smaller one each does, on 127.0.0.1 unless named.
     pub listen: Listen,
-    /// The HTTP door.
+    /// The HTTP door, for clients with a bearer.
     pub http: Http,
-    /// The admin port.
+    /// The admin port: plain HTTP with `/livez`, `/readyz`, `/startupz` and `/metrics`, nothing else.
     pub admin: Admin,
-    /// Where other processes' roles are found.
+    /// Where other processes' roles are found, by role: `llm = ["llm.sre.svc:7443"]`. Names are resolved again
+    /// and again, and all their addresses are used. A role that is not named here is looked up in
+    /// `run/endpoints.toml` of the data folder, which the processes of a suite on one machine write.
     pub endpoints: Endpoints,
     /// Certificates and identity patterns.
     pub certs: Certs,
@@ -126,7 +130,8 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// The gateway: hosts, plans, runs.
     pub gateway: Gateway,
-    /// Where components may connect to.
+    /// Where components may connect to. Public addresses are open; private, loopback and link-local ones are
+    /// refused unless listed.
     pub egress: Egress,
     /// Agents loaded at start.
     pub agents: Agents,
@@ -142,7 +147,8 @@ pub struct Config {
     pub store: StoreSection,
     /// Tokens and administrators.
     pub security: Security,
-    /// Backends of services, several per service.
+    /// Backends of services, several per service, in the reference's shape: `[[connectors.storage]]` with
+    /// `Connector`, `Id`, `Settings` and `Default`. The reference's names of connectors are known too.
     pub connectors: Connectors,
     /// Where each value came from.
     #[serde(skip)]

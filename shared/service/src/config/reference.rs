@@ -54,6 +54,13 @@ fn table_head(out: &mut String, title: &str, description: &str) {
 
 fn rows(out: &mut String, prefix: &str, node: Node<'_>, defaults: &Defaults) {
     let names = node.names();
+    if let (true, Some(child)) = (node.is_by_role(), names.first().and_then(|name| node.child(name))) {
+        let key = join(prefix, "<role>");
+        return match child.names().is_empty() {
+            true => row(out, &key, child, defaults),
+            false => rows(out, &key, child, defaults),
+        };
+    }
     if names.is_empty() {
         let item = node.child("*").unwrap_or(node);
         row(out, &join(prefix, "<name>"), item, defaults);

@@ -112,5 +112,7 @@ fn the_reference_lists_every_default() {
     for row in Config::default().explain().into_iter().filter(|row| row.value != "{}") {
         assert!(text.contains(&format!("`{}`", row.key)), "{} is missing", row.key);
     }
-    assert!(text.contains("`connectors.<name>"), "{text}");
+    for key in ["connectors.<name>", "listen.<role>", "certs.roles.<role>.cert", "certs.patterns[].path"] {
+        assert!(text.contains(&format!("`{key}`")), "{key} is missing in {text}");
+    }
 }
