@@ -1,0 +1,3 @@
+//! What people do with a running suite, in one process and split, with the same code.
+
+mod smoke;

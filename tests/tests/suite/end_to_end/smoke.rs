@@ -1,0 +1,72 @@
+//! Every example agent answers what its description says.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Mode, Options, Suite, agents, in_both_modes};
+
+in_both_modes!(examples);
+
+async fn examples(mode: Mode) {
+    let suite = Suite::start("examples", mode, Options::default()).await;
+    let dev = suite.client("user/dev");
+    let documents = agents::examples();
+    assert!(documents.len() >= 5, "five example agents at least");
+    for (id, document) in &documents {
+        let name = format!("teams/default/agents/{id}");
+        dev.put(&name, document).await.unwrap();
+        for (skill, input, check) in vectors(id) {
+            let answer = dev.answer(&name, skill, &input).await.unwrap();
+            check(&answer);
+        }
+    }
+    suite.stop().await;
+}
+
+type Check = Box<dyn Fn(&Value)>;
+
+fn is(expected: Value) -> Check {
+    Box::new(move |answer| assert_eq!(*answer, expected))
+}
+
+/// What an example's skills answer. An example without a line here fails the test.
+fn vectors(id: &str) -> Vec<(&'static str, Value, Check)> {
+    let sha256 = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+    match id {
+        "greeter" => vec![("greet", json!({ "name": "Ada" }), is(json!({ "greeting": "Hello, Ada!" })))],
+        "fingerprint" => vec![(
+            "digest",
+            json!({ "text": "hello" }),
+            Box::new(move |answer| {
+                assert_eq!(answer["md5"], "5d41402abc4b2a76b9719d911017c592");
+                assert_eq!(answer["sha256"], sha256);
+                assert_eq!(answer["hex"], "68656c6c6f");
+            }),
+        )],
+        "checklist" => vec![(
+            "sign",
+            json!({ "items": ["a", "b", "c"] }),
+            Box::new(|answer| {
+                let text = answer.to_string();
+                assert_eq!(text.matches("Signature").count().max(answer["signatures"].as_array().map_or(0, Vec::len)), 3);
+            }),
+        )],
+        "eligibility" => vec![
+            ("check", json!({ "adult": true, "invited": true }), Box::new(|a| assert!(a["eligible"] != Value::Null, "{a}"))),
+            ("check", json!({ "adult": false, "member": true }), Box::new(|a| assert!(a["refused"] != Value::Null, "{a}"))),
+        ],
+        "background" => vec![(
+            "work",
+            json!({ "text": "hello" }),
+            Box::new(move |answer| assert!(answer.to_string().contains(sha256), "{answer}")),
+        )],
+        "redact" => vec![(
+            "publish",
+            json!({ "record": { "name": "Ada", "email": "a@b.c", "address": { "city": "London", "zip": "1" } } }),
+            Box::new(|answer| {
+                assert_eq!(answer["record"], json!({ "name": "Ada", "address": { "city": "London" } }));
+                assert!(answer["published"].is_string() || answer["published"].is_number(), "{answer}");
+            }),
+        )],
+        other => panic!("examples/{other}.smyth has no expectation here"),
+    }
+}

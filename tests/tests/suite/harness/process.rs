@@ -1,0 +1,99 @@
+//! Processes of the binary, and only those that a test started.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// Where suites keep their files after the tests: `target/kept`.
+pub fn kept() -> PathBuf {
+    target().join("kept")
+}
+
+/// The cargo target folder: this binary is in `<target>/<profile>/deps`.
+fn target() -> PathBuf {
+    profile().parent().unwrap().to_owned()
+}
+
+fn profile() -> PathBuf {
+    let this = std::env::current_exe().unwrap();
+    this.parent().and_then(Path::parent).unwrap().to_owned()
+}
+
+/// The binary.
+pub fn binary() -> PathBuf {
+    let path = profile().join("sre");
+    assert!(path.exists(), "{} is missing: build it with `cargo build -p sre`", path.display());
+    path
+}
+
+/// A command of the binary on a data folder, free of this process's own configuration.
+pub fn sre(data_dir: &Path) -> Command {
+    let mut command = Command::new(binary());
+    for (name, _) in std::env::vars() {
+        if name.starts_with("SRE_") {
+            command.env_remove(name);
+        }
+    }
+    // Where no `sre.toml` lies.
+    command.current_dir(data_dir).arg("--data-dir").arg(data_dir).stdin(Stdio::null());
+    command
+}
+
+/// Starts a command with its output in a file, which grows.
+pub fn spawn(mut command: Command, log: &Path) -> Child {
+    let log = File::options().create(true).append(true).open(log).unwrap();
+    command.stdout(log.try_clone().unwrap()).stderr(log);
+    command.spawn().unwrap()
+}
+
+/// Runs a command to its end and gives what it printed. Panics where it fails.
+pub fn output(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{command:?}: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+/// Sends a signal to one process. A process that has ended gets none.
+pub fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).stderr(Stdio::null()).status();
+    assert!(sent.is_ok(), "cannot run kill");
+}
+
+/// Ends a suite that hangs, with the roles that it started.
+pub fn terminate(pid: u32) {
+    signal(pid, "TERM");
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    signal(pid, "KILL");
+}
+
+/// Whether a process is there.
+pub fn lives(pid: u32) -> bool {
+    // A zombie has ended; its parent has not looked yet.
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+}
+
+/// The processes of a split suite by name, from `run/<process>.pid`.
+pub fn pids(folder: &Path) -> BTreeMap<String, u32> {
+    let Ok(files) = std::fs::read_dir(folder.join("run")) else { return BTreeMap::new() };
+    files
+        .filter_map(|file| {
+            let path = file.ok()?.path();
+            let name = path.file_name()?.to_str()?.strip_suffix(".pid")?.to_owned();
+            let pid = std::fs::read_to_string(&path).ok()?.trim().parse().ok()?;
+            Some((name, pid))
+        })
+        .collect()
+}
+
+/// The addresses of a running suite, from `run/endpoints.toml`.
+pub fn endpoints(folder: &Path) -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string(folder.join("run/endpoints.toml")).unwrap();
+    let line = |line: &str| {
+        let (name, address) = line.split_once('=')?;
+        Some((name.trim().trim_matches('"').to_owned(), address.trim().trim_matches('"').to_owned()))
+    };
+    text.lines().filter_map(line).collect()
+}

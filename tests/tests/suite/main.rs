@@ -1,0 +1,10 @@
+//! Everything that crosses a boundary: the real binary as people start it, in one process and split.
+//!
+//! `harness` starts suites and talks to them; every other module is about one promise.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a mistake in a test ends the test")]
+
+mod harness;
+
+mod end_to_end;
+mod matrix;

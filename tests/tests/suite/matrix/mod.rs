@@ -1,0 +1,69 @@
+//! The authorization matrix: every method of the table, with one valid request on an existing resource, from
+//! everybody who must be refused, from the owner, and from a caller with exactly the level that is asked for.
+//!
+//! `world` makes the resource and the request of a row (`rows`, by package), `callers` knows who is refused,
+//! `driver` goes through the table.
+
+mod callers;
+mod case;
+mod driver;
+mod handshake;
+mod rows;
+mod snapshot;
+mod target;
+mod world;
+
+use driver::Way;
+use sre_service::Role;
+use target::Target;
+use world::World;
+
+use crate::harness::{Mode, Options, Suite};
+
+async fn binary(name: &str) -> Target {
+    let options = Options::default()
+        .listen_everywhere()
+        .set("security.deployment_admins", r#"["user/dev", "user/root"]"#);
+    Target::binary(Suite::start(name, Mode::AllInOne, options).await)
+}
+
+/// Goes through the table and fails with every row that is not as it must be.
+async fn hold(target: Target, ways: &[Way]) {
+    let world = World::new(target).await.unwrap();
+    let mut failures = Vec::new();
+    let mut rows = 0;
+    for way in ways {
+        for row in driver::table() {
+            rows += 1;
+            if let Err(failure) = Box::pin(driver::hold(&world, *way, row)).await {
+                failures.push(format!("{way:?} {}: {failure:#}", row.path));
+            }
+        }
+    }
+    world.stop().await;
+    assert!(failures.is_empty(), "{} of {rows} rows:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_tls_to_each_role() {
+    hold(binary("matrix-tls").await, &[Way::Direct]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn through_the_edge() {
+    hold(binary("matrix-edge").await, &[Way::Edge]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn inside_one_process() {
+    hold(Target::in_process().await, &[Way::Direct, Way::Edge]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_certificate_and_a_foreign_one_fail_in_the_handshake() {
+    let Target::Binary { suite, .. } = binary("handshake").await else { unreachable!("a binary was asked for") };
+    for role in Role::ALL {
+        handshake::refused(&suite, role).await;
+    }
+    suite.stop().await;
+}

@@ -1,0 +1,43 @@
+//! One valid request for each row of the table, by package.
+
+mod account;
+mod agent;
+mod cache;
+mod identity;
+mod journal;
+mod llm;
+mod nkv;
+mod observability;
+mod runs;
+mod storage;
+mod vault;
+
+use sre_proto::MethodPolicy;
+
+use super::case::Case;
+use super::world::World;
+
+/// The request of a row; none where nobody wrote one yet.
+pub async fn case(world: &World, row: &MethodPolicy) -> anyhow::Result<Option<Case>> {
+    let method = row.method;
+    match row.service {
+        "sre.agent.v1.AgentData" => agent::data(world, method).await,
+        "sre.agent.v1.Components" => Ok(agent::components(method)),
+        "sre.compute.v1.Code" => Ok(observability::code(method)),
+        "sre.gateway.v1.Runs" => runs::case(world, method).await,
+        "sre.io.v1.Nkv" => nkv::case(world, method).await,
+        "sre.io.v1.Storage" => storage::case(world, method).await,
+        "sre.llm.v1.Inference" => Ok(llm::inference(method)),
+        "sre.llm.v1.Models" => Ok(llm::models(method)),
+        "sre.memory.v1.Cache" => cache::case(world, method).await,
+        "sre.memory.v1.LlmContext" => Ok(journal::messages(world, method)),
+        "sre.memory.v1.RuntimeContext" => journal::case(world, method).await,
+        "sre.observability.v1.Log" => observability::log(world, method).await,
+        "sre.security.v1.Account" => account::case(world, method).await,
+        "sre.security.v1.ApiKeys" => vault::api_keys(world, method).await,
+        "sre.security.v1.Audit" => vault::audit(world, method).await,
+        "sre.security.v1.Identity" => identity::case(world, method).await,
+        "sre.security.v1.Vault" => vault::secrets(world, method).await,
+        _ => Ok(None),
+    }
+}
