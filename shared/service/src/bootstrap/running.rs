@@ -16,7 +16,7 @@ use crate::server::role_server::RoleServer;
 use crate::telemetry;
 
 /// For flushing records and telemetry after the work is done.
-const FLUSH: Duration = Duration::from_secs(3);
+const FLUSH: Duration = Duration::from_secs(2);
 /// For tasks, after they were told to end.
 const END: Duration = Duration::from_secs(5);
 

@@ -24,8 +24,6 @@ pub struct Gateway {
     pub run_lifetime_ms: u64,
     /// Component activations of one run.
     pub max_activations: u64,
-    /// Sub-agent depth.
-    pub max_depth: u32,
 }
 
 impl Default for Gateway {
@@ -38,7 +36,6 @@ impl Default for Gateway {
             run_deadline_ms: 30_000,
             run_lifetime_ms: 3_600_000,
             max_activations: 1_000_000,
-            max_depth: 8,
         }
     }
 }

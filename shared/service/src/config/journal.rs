@@ -25,8 +25,6 @@ pub struct Journal {
     pub sweep_interval_ms: u64,
     /// Payloads above this many bytes are blobs.
     pub blob_threshold_bytes: usize,
-    /// A checkpoint after so many records.
-    pub checkpoint_records: u32,
 }
 
 impl Default for Journal {
@@ -40,7 +38,6 @@ impl Default for Journal {
             summary_rate_cap: 100,
             sweep_interval_ms: 60_000,
             blob_threshold_bytes: 64 << 10,
-            checkpoint_records: 10_000,
         }
     }
 }

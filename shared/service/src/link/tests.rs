@@ -212,6 +212,40 @@ async fn a_server_with_another_identity_is_refused() {
 }
 
 #[tokio::test]
+async fn several_instances_share_the_calls_and_one_that_goes_is_not_missed() {
+    let instance = |builder: crate::testing::Builder| {
+        let builder = builder.role(Role::Compute, |host| Scripted::start(host, Arc::default()));
+        builder.listen().build()
+    };
+    let first = instance(TestSuite::builder()).await.unwrap();
+    let second = instance(TestSuite::builder().authority_of(&first)).await.unwrap();
+    let mut config = crate::Config::default();
+    let address = |suite: &TestSuite| suite.running().endpoints()["compute"].to_string();
+    config.endpoints.0.insert(Role::Compute, vec![address(&first), address(&second)]);
+    let link = Link::client(config.shared(), &first.identity("user/dev"), Role::Compute);
+    let mut seen = std::collections::BTreeSet::new();
+    // Connections beside the first open in the background: calls find them one by one.
+    while seen.len() < 2 {
+        seen.insert(run(&link, request("where")).await.unwrap());
+    }
+    let left = format!("{:?}", Some(first.running().endpoints()["compute"]));
+    assert!(second.stop().await);
+    for _ in 0..50 {
+        assert_eq!(run(&link, request("where")).await.unwrap(), left);
+    }
+}
+
+#[tokio::test]
+async fn connections_that_are_old_are_replaced_without_failing_calls() {
+    let setup = Setup::new(Way::Remote, |config| config.deadlines.connection_age_ms = 5).await;
+    let link = setup.link(Role::Compute);
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_millis(300) {
+        assert_eq!(run(&link, request("fine")).await.unwrap(), "fine");
+    }
+}
+
+#[tokio::test]
 async fn a_client_of_another_authority_is_refused_in_the_handshake() {
     let setup = Setup::new(Way::Remote, |_| {}).await;
     let caller = setup.caller.as_ref().unwrap();

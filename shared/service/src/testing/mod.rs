@@ -63,6 +63,7 @@ pub struct Builder {
     config: Config,
     members: Vec<(String, String, TeamRole)>,
     sockets: Sockets,
+    authority: Option<Authority>,
 }
 
 impl TestSuite {
@@ -79,6 +80,7 @@ impl TestSuite {
             config,
             members: vec![("user/dev".to_owned(), "default".to_owned(), TeamRole::Admin)],
             sockets: Sockets::Configured,
+            authority: None,
         }
     }
 
@@ -177,6 +179,16 @@ impl Builder {
         self
     }
 
+    /// Takes identities from the authority of another suite, as a second process of the same deployment would.
+    /// Panics where its files cannot be written.
+    #[must_use]
+    pub fn authority_of(mut self, other: &TestSuite) -> Self {
+        let folder = other.folder.path().join("authority");
+        must(other.authority.save(&folder));
+        self.authority = Some(must(Authority::load(&folder, other.authority.trust_domain())));
+        self
+    }
+
     /// Opens a socket for every role, on free ports.
     #[must_use]
     pub fn listen(mut self) -> Self {
@@ -187,11 +199,11 @@ impl Builder {
     /// Starts the suite.
     pub async fn build(self) -> anyhow::Result<TestSuite> {
         let folder = tempfile::tempdir()?;
-        let Self { mut roles, mut config, members, sockets } = self;
+        let Self { mut roles, mut config, members, sockets, authority } = self;
         config.data_dir = folder.path().to_owned();
         config.check()?;
         let domain = TrustDomain::new(&config.trust_domain)?;
-        let authority = Authority::create(&domain)?;
+        let authority = authority.map_or_else(|| Authority::create(&domain), Ok)?;
         let patterns = PatternTable::new(domain.clone());
         let mut stand_in = None;
         if roles.iter().all(|start| start.role != Role::Security) {

@@ -58,6 +58,7 @@ impl Code for Scripted {
                 "waited".to_owned()
             }
             "who" => format!("{} {}", caller.peer(), granted.candidate()?),
+            "where" => format!("{:?}", self.host.addresses().get("compute")),
             "left" => {
                 let context = crate::context::CallContext::current().unwrap();
                 let left = context.deadline.unwrap() - tokio::time::Instant::now();
