@@ -6,6 +6,11 @@ use clap::Parser as _;
 use sre::cli::args::Cli;
 use sre::cli::{exit, output};
 
+/// Calls make many small, short-lived values on many threads; the system's allocator is the larger part of their
+/// cost.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

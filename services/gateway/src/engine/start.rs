@@ -28,10 +28,6 @@ use super::redact::Redactor;
 use super::requests::{self, Routed, Wanted};
 use super::scope::{NewScope, RunScope, Subject};
 
-/// How long a run may take that its caller waits for.
-const WAITED_FOR: Duration = Duration::from_secs(5 * 60);
-/// How long a run may take that was only started.
-const STARTED: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a caller is kept waiting while the journal does not answer; the run itself goes on.
 const OUTAGE: Duration = Duration::from_millis(800);
 
@@ -72,7 +68,7 @@ pub struct Answered {
 
 /// Runs and answers.
 pub async fn run(engine: &Engine, caller: &Caller, asked: Asked) -> Result<Answered, Status> {
-    let ready = prepare(engine, caller, asked, WAITED_FOR).await?;
+    let ready = prepare(engine, caller, asked, engine.host.config().gateway.run_deadline()).await?;
     let effects = ready.subject.compiled.plan.has_effects(ready.subject.entry);
     if !effects && ready.request_id.is_empty() {
         return light(engine, ready).await;
@@ -83,7 +79,7 @@ pub async fn run(engine: &Engine, caller: &Caller, asked: Asked) -> Result<Answe
 
 /// Starts and answers once the run is durable.
 pub async fn start(engine: &Engine, caller: &Caller, asked: Asked) -> Result<RunRecord, Status> {
-    let mut ready = prepare(engine, caller, asked, STARTED).await?;
+    let mut ready = prepare(engine, caller, asked, engine.host.config().gateway.run_lifetime()).await?;
     Box::pin(open(engine, &mut ready)).await
 }
 
@@ -180,12 +176,15 @@ struct Summary<'a> {
 }
 
 fn summarise(engine: &Engine, scope: &RunScope, root: &Candidate, summary: Summary<'_>) {
+    let agent = &scope.subject.version.agent;
+    if !engine.summaries.admits(&agent.team) {
+        return;
+    }
     let redactor = scope.redactor();
     let outcome = match redactor.is_empty() {
         true => summary.closed.encode_to_vec(),
         false => summary.ending.closed(Some(&redactor)).encode_to_vec(),
     };
-    let agent = &scope.subject.version.agent;
     let Ok(acl) = acl::of_run(root, &agent.agent) else { return };
     engine.summaries.push(RunRecord {
         run_id: scope.id.clone(),

@@ -1,11 +1,13 @@
 //! Summaries of runs that answered first. They are written behind, in batches, from a bounded queue: what
 //! does not fit is lost and counted, because such a run changed nothing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use sre_proto::memory::v1::{RunRecord, WriteSummariesResponse};
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -14,6 +16,10 @@ const CAPACITY: usize = 8192;
 const BATCH: usize = 512;
 /// How long a batch waits for company.
 const LINGER: Duration = Duration::from_millis(20);
+/// Teams whose rates are remembered.
+const MOST_TEAMS: usize = 10_000;
+/// What a quiet team may hand over at once, in seconds of its rate. As the store's own.
+const BURST_SECONDS: f64 = 10.0;
 const ATTEMPTS: u32 = 3;
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -29,14 +35,51 @@ pub trait SummaryStore: Send + Sync + 'static {
 pub struct Summaries {
     queue: mpsc::Sender<RunRecord>,
     lost: Arc<AtomicU64>,
+    teams: Arc<Mutex<HashMap<String, Bucket>>>,
+    per_second: u32,
+}
+
+/// What a team may still hand over.
+struct Bucket {
+    left: f64,
+    since: Instant,
 }
 
 impl Summaries {
-    /// The queue, and the future that empties it until all clones of it are gone.
-    pub fn new(store: Arc<dyn SummaryStore>) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    /// The queue, and the future that empties it until all clones of it are gone. Each team hands over so many a
+    /// second: the store keeps no more, and what it would refuse need not be made.
+    pub fn new(
+        store: Arc<dyn SummaryStore>,
+        per_second: u32,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, waiting) = mpsc::channel(CAPACITY);
         let lost = Arc::new(AtomicU64::new(0));
-        (Self { queue, lost: lost.clone() }, write_behind(store, waiting, lost))
+        let summaries = Self { queue, lost: lost.clone(), teams: Arc::default(), per_second };
+        (summaries, write_behind(store, waiting, lost))
+    }
+
+    /// Whether the team may hand over one more now; a refusal is counted.
+    pub fn admits(&self, team: &str) -> bool {
+        let (rate, burst) = (f64::from(self.per_second), f64::from(self.per_second) * BURST_SECONDS);
+        let now = Instant::now();
+        let mut teams = self.teams.lock();
+        if teams.len() > MOST_TEAMS {
+            // Full buckets need not be remembered.
+            teams.retain(|_, bucket| bucket.left + now.duration_since(bucket.since).as_secs_f64() * rate < burst);
+        }
+        if !teams.contains_key(team) {
+            teams.insert(team.to_owned(), Bucket { left: burst, since: now });
+        }
+        let Some(bucket) = teams.get_mut(team) else { return false };
+        bucket.left = burst.min(bucket.left + now.duration_since(bucket.since).as_secs_f64() * rate);
+        bucket.since = now;
+        if bucket.left < 1.0 {
+            drop(teams);
+            metrics::counter!("sre_engine_summaries_capped").increment(1);
+            return false;
+        }
+        bucket.left -= 1.0;
+        true
     }
 
     /// Hands a summary over; never waits.
@@ -106,7 +149,6 @@ async fn write(store: &dyn SummaryStore, batch: Vec<RunRecord>, lost: &AtomicU64
 #[cfg(test)]
 mod tests {
     use super::*;
-    use parking_lot::Mutex;
     use tokio::task::JoinSet;
 
     #[derive(Default)]
@@ -129,7 +171,7 @@ mod tests {
     }
 
     async fn run(store: &Arc<Store>, pushed: usize) -> u64 {
-        let (summaries, writer) = Summaries::new(store.clone());
+        let (summaries, writer) = Summaries::new(store.clone(), 100);
         for _ in 0..pushed {
             summaries.push(RunRecord::default());
         }
@@ -139,6 +181,14 @@ mod tests {
         drop(summaries);
         tasks.join_next().await.unwrap().unwrap();
         lost.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test]
+    async fn each_team_has_its_own_rate() {
+        let (summaries, _writer) = Summaries::new(Arc::new(Store::default()), 2);
+        let admitted = (0..100).filter(|_| summaries.admits("a")).count();
+        assert!((20..25).contains(&admitted), "{admitted}");
+        assert!(summaries.admits("b"));
     }
 
     #[tokio::test(start_paused = true)]

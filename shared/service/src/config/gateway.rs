@@ -18,12 +18,10 @@ pub struct Gateway {
     pub max_running: usize,
     /// Runs of skills without effects that one engine admits at a time; the excess is refused.
     pub max_light_runs: usize,
-    /// How long a run may take unless its caller says, in milliseconds.
+    /// How long a run may take that its caller waits for, unless the caller says, in milliseconds.
     pub run_deadline_ms: u64,
-    /// How long a journalled run may take unless its caller says, in milliseconds.
+    /// How long a run may take that was only started, unless the caller says, in milliseconds.
     pub run_lifetime_ms: u64,
-    /// Component activations of one run.
-    pub max_activations: u64,
 }
 
 impl Default for Gateway {
@@ -33,20 +31,19 @@ impl Default for Gateway {
             plan_cache_entries: 1_000,
             max_running: 1_000,
             max_light_runs: 2_000,
-            run_deadline_ms: 30_000,
-            run_lifetime_ms: 3_600_000,
-            max_activations: 1_000_000,
+            run_deadline_ms: 300_000,
+            run_lifetime_ms: 86_400_000,
         }
     }
 }
 
 impl Gateway {
-    /// How long a run may take unless its caller says.
+    /// How long a run may take that its caller waits for.
     pub fn run_deadline(&self) -> Duration {
         Duration::from_millis(self.run_deadline_ms)
     }
 
-    /// How long a journalled run may take unless its caller says.
+    /// How long a run may take that was only started.
     pub fn run_lifetime(&self) -> Duration {
         Duration::from_millis(self.run_lifetime_ms)
     }
