@@ -26,6 +26,7 @@ mod telemetry;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,9 @@ pub use reference::reference_markdown;
 pub use security::{Security, Vault};
 pub use store::{Backend, StoreSection, Synchronous};
 pub use telemetry::{LogFormat, Telemetry};
+
+/// The one unary method that lasts as long as what it runs.
+const RUN_SKILL: &str = "/sre.gateway.v1.Runs/RunSkill";
 
 /// A mistake in the configuration. The message names key, origin and way out.
 #[derive(Debug, thiserror::Error)]
@@ -226,6 +230,15 @@ impl Config {
     /// Where a value came from.
     pub fn origin(&self, key: &str) -> Origin {
         self.origins.of(key)
+    }
+
+    /// How long a unary call may take that states no deadline. A call that runs a skill takes as long as runs
+    /// may, and a little for the way.
+    pub fn unary_deadline(&self, path: &str) -> Duration {
+        match path {
+            RUN_SKILL => self.gateway.run_deadline() + self.deadlines.unary(),
+            _ => self.deadlines.unary(),
+        }
     }
 
     /// Shares the configuration.

@@ -30,7 +30,7 @@ use crate::telemetry::propagation;
 /// A role's services and layers. Shared by its listener and the links of its process.
 pub(crate) struct RoleServer {
     role: Role,
-    default_deadline: std::time::Duration,
+    config: Arc<Config>,
     max_message_bytes: usize,
     /// The same routes behind the two sources of identity, which never mix.
     over_tls: AuthService<Routes>,
@@ -45,7 +45,7 @@ pub(crate) struct RoleServer {
 impl RoleServer {
     pub(crate) fn new(
         role: Role,
-        config: &Config,
+        config: &Arc<Config>,
         routes: Routes,
         verifier: &TokenVerifier,
         refusals: &RefusalObserver,
@@ -59,7 +59,7 @@ impl RoleServer {
         };
         Arc::new(Self {
             role,
-            default_deadline: config.deadlines.unary(),
+            config: Arc::clone(config),
             max_message_bytes: config.limits.max_message_bytes,
             over_tls: layered(Source::Tls),
             over_link: layered(Source::Link),
@@ -93,7 +93,8 @@ impl RoleServer {
         };
         let deadline =
             deadline.or_else(|| timeout_of(request.headers()).map(|timeout| Instant::now() + timeout));
-        let deadline = deadline.or_else(|| (!streams).then(|| Instant::now() + self.default_deadline));
+        let default = || Instant::now() + self.config.unary_deadline(request.uri().path());
+        let deadline = deadline.or_else(|| (!streams).then(default));
         let context = CallContext::of_headers(request.headers(), deadline);
         let span = propagation::server_span(self.role, method, &context);
         let (role, cut) = (self.role, self.cut.clone());
