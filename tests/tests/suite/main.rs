@@ -6,5 +6,6 @@
 
 mod harness;
 
+mod architecture;
 mod end_to_end;
 mod matrix;

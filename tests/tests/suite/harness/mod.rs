@@ -4,6 +4,7 @@ pub mod agents;
 pub mod clients;
 pub mod http_server;
 pub mod identities;
+pub mod load;
 pub mod logs;
 pub mod process;
 pub mod raw;

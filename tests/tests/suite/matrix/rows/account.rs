@@ -49,7 +49,11 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
             Case::of(&request).exact(ROOT).weaker(&[ADMIN, MEMBER]).stores()
         }
         "ListMembers" => {
-            let request = |parent: &str| ListMembersRequest { parent: parent.into(), ..ListMembersRequest::default() };
+            let request = |parent: &str| ListMembersRequest {
+                parent: parent.into(),
+                page_size: 1000,
+                page_token: String::new(),
+            };
             Case::of(&request("teams/default"))
                 .absent(&request("teams/nowhere"))
                 .by_team(TeamRight::Member)

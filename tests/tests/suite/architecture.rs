@@ -1,0 +1,115 @@
+//! What the sources promise about themselves: which crate may know which, and that deployment files speak of roles
+//! and ports that exist.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
+use sre_service::{Config, LoadOptions, Role};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Each crate of the workspace with the crates of the workspace that it is built on.
+fn edges() -> BTreeMap<String, BTreeSet<String>> {
+    let manifest = root().join("Cargo.toml");
+    let metadata = MetadataCommand::new().manifest_path(manifest).no_deps().other_options(["--offline".into()]).exec().unwrap();
+    let ours: BTreeSet<String> = metadata.packages.iter().map(|p| p.name.to_string()).collect();
+    metadata
+        .packages
+        .iter()
+        .map(|package| {
+            let normal = package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal);
+            let known = normal.map(|d| d.name.clone()).filter(|name| ours.contains(name)).collect();
+            (package.name.to_string(), known)
+        })
+        .collect()
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let edges = edges();
+    let may = |name: &str| -> Vec<&str> {
+        match name {
+            "sre-proto" | "sre-store" | "sre-engine" => vec![],
+            "sre-identity" => vec!["sre-proto"],
+            "sre-components" => vec!["sre-engine", "sre-proto"],
+            "sre-service" => vec!["sre-proto", "sre-identity", "sre-store"],
+            // The binary and the tests know everything.
+            "sre" | "sre-tests" => vec!["*"],
+            _service => {
+                vec!["sre-proto", "sre-identity", "sre-service", "sre-store", "sre-engine", "sre-components"]
+            }
+        }
+    };
+    assert!(edges.len() >= 16, "{edges:?}");
+    for (name, known) in &edges {
+        let allowed = may(name);
+        for other in known {
+            assert!(allowed == ["*"] || allowed.contains(&other.as_str()), "{name} must not depend on {other}");
+        }
+    }
+}
+
+#[test]
+fn the_engine_knows_no_transport() {
+    let manifest = std::fs::read_to_string(root().join("shared/engine/Cargo.toml")).unwrap();
+    for transport in ["tonic", "hyper", "reqwest", "axum", "tokio.workspace"] {
+        let normal = manifest.split("[dev-dependencies]").next().unwrap();
+        assert!(!normal.contains(transport), "sre-engine depends on {transport}");
+    }
+}
+
+#[test]
+fn only_two_crates_name_the_grpc_transport() {
+    for folder in ["shared/components", "shared/engine", "shared/identity", "shared/store", "services"] {
+        for file in sources(&root().join(folder)) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let named = text.lines().any(|line| line.contains("tonic::transport") && !line.trim_start().starts_with("//"));
+            assert!(!named, "{} names tonic::transport", file.display());
+        }
+    }
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn deployment_files_speak_of_roles_ports_and_probes_that_exist() {
+    let base = root().join("deploy/kustomize/base");
+    let config = Config::load(LoadOptions::defaults().file(base.join("sre.toml"))).unwrap();
+    let mut served = BTreeSet::new();
+    for entry in std::fs::read_dir(&base).unwrap() {
+        let file = entry.unwrap().path();
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        if file.extension().is_none_or(|e| e != "yaml") || name == "kustomization" {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        let roles = Role::parse_alias(&name).unwrap();
+        assert!(text.contains(&format!("\"serve\", \"{name}\"")), "{name}");
+        for role in roles {
+            let port = config.listen.of(role).unwrap_or_else(|| panic!("{role} has no address")).port();
+            assert!(text.contains(&format!("containerPort: {port}")), "{role} listens on {port}");
+            let address = format!("sre-{name}:{port}");
+            assert_eq!(config.endpoints.of(role), [address], "{role}");
+            served.insert(role);
+        }
+        assert!(text.contains(&format!("containerPort: {}", config.admin.listen.port())), "{name}: admin port");
+        for probe in ["/livez", "/readyz", "/startupz"] {
+            assert!(text.contains(probe), "{name}: {probe}");
+        }
+    }
+    assert_eq!(served.len(), Role::ALL.len());
+}
