@@ -31,7 +31,8 @@ impl Client {
         if let Some(address) = &global.address {
             config.endpoints.0.insert(Role::Edge, vec![address.clone()]);
         }
-        let known = !config.endpoints.of(Role::Edge).is_empty() || config.data_dir.join("run/endpoints.toml").exists();
+        let known = !config.endpoints.of(Role::Edge).is_empty()
+            || config.data_dir.join("run/endpoints.toml").exists();
         if !known {
             return Err(Failure::unavailable(format!(
                 "no suite runs on {}: start one with `sre up`, or name one with --address",
@@ -102,7 +103,9 @@ fn identity(global: &Global, config: &Arc<Config>) -> Result<Arc<SvidSource>> {
             return Err(Failure::usage("--cert and --key go together"));
         }
         let source = identities.source(&Principal::new(Kind::User, DEV_USER)?);
-        return source.map_err(|e| Failure::usage(format!("{e:#}: or name another certificate with --cert and --key")));
+        return source.map_err(|e| {
+            Failure::usage(format!("{e:#}: or name another certificate with --cert and --key"))
+        });
     };
     let patterns = identities.patterns()?;
     let svid = Svid::load(cert, key, &patterns).with_context(|| cert.display().to_string())?;

@@ -14,7 +14,12 @@ fn root() -> PathBuf {
 /// Each crate of the workspace with the crates of the workspace that it is built on.
 fn edges() -> BTreeMap<String, BTreeSet<String>> {
     let manifest = root().join("Cargo.toml");
-    let metadata = MetadataCommand::new().manifest_path(manifest).no_deps().other_options(["--offline".into()]).exec().unwrap();
+    let metadata = MetadataCommand::new()
+        .manifest_path(manifest)
+        .no_deps()
+        .other_options(["--offline".into()])
+        .exec()
+        .unwrap();
     let ours: BTreeSet<String> = metadata.packages.iter().map(|p| p.name.to_string()).collect();
     metadata
         .packages
@@ -47,7 +52,10 @@ fn dependencies_point_one_way() {
     for (name, known) in &edges {
         let allowed = may(name);
         for other in known {
-            assert!(allowed == ["*"] || allowed.contains(&other.as_str()), "{name} must not depend on {other}");
+            assert!(
+                allowed == ["*"] || allowed.contains(&other.as_str()),
+                "{name} must not depend on {other}"
+            );
         }
     }
 }
@@ -66,7 +74,9 @@ fn only_two_crates_name_the_grpc_transport() {
     for folder in ["shared/components", "shared/engine", "shared/identity", "shared/store", "services"] {
         for file in sources(&root().join(folder)) {
             let text = std::fs::read_to_string(&file).unwrap();
-            let named = text.lines().any(|line| line.contains("tonic::transport") && !line.trim_start().starts_with("//"));
+            let named = text
+                .lines()
+                .any(|line| line.contains("tonic::transport") && !line.trim_start().starts_with("//"));
             assert!(!named, "{} names tonic::transport", file.display());
         }
     }
@@ -106,7 +116,10 @@ fn deployment_files_speak_of_roles_ports_and_probes_that_exist() {
             assert_eq!(config.endpoints.of(role), [address], "{role}");
             served.insert(role);
         }
-        assert!(text.contains(&format!("containerPort: {}", config.admin.listen.port())), "{name}: admin port");
+        assert!(
+            text.contains(&format!("containerPort: {}", config.admin.listen.port())),
+            "{name}: admin port"
+        );
         for probe in ["/livez", "/readyz", "/startupz"] {
             assert!(text.contains(probe), "{name}: {probe}");
         }

@@ -2,10 +2,18 @@
 //!
 //! `harness` starts suites and talks to them; every other module is about one promise.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a mistake in a test ends the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a mistake in a test ends the test"
+)]
 
 mod harness;
 
 mod architecture;
+mod dependencies;
 mod end_to_end;
+mod faults;
 mod matrix;
+mod takeover;

@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn every_kind_of_error_has_its_code() {
-        let status = |code| anyhow::Error::new(tonic::Status::from_error_generic(code)).context("while doing");
+        let status =
+            |code| anyhow::Error::new(tonic::Status::from_error_generic(code)).context("while doing");
         assert_eq!(code(&status(Code::Unavailable)), Exit::Unavailable);
         assert_eq!(code(&status(Code::PermissionDenied)), Exit::Denied);
         assert_eq!(code(&Failure::usage("no").context("while doing")), Exit::Usage);

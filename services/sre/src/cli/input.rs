@@ -10,11 +10,15 @@ pub fn object(words: &[String]) -> Result<Map<String, Value>> {
     let mut object = Map::new();
     for word in words {
         let Some((key, text)) = word.split_once('=').filter(|(key, _)| !key.is_empty()) else {
-            return Err(Failure::usage(format!("input {word:?} is not key=value: write for example name=Ada")));
+            return Err(Failure::usage(format!(
+                "input {word:?} is not key=value: write for example name=Ada"
+            )));
         };
         let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
         if object.insert(key.to_owned(), value).is_some() {
-            return Err(Failure::usage(format!("input {key:?} is given twice: a list is written {key}='[1,2]'")));
+            return Err(Failure::usage(format!(
+                "input {key:?} is given twice: a list is written {key}='[1,2]'"
+            )));
         }
     }
     Ok(object)

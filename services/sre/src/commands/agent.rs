@@ -40,7 +40,8 @@ fn first_error(document: &Value) -> Option<String> {
 }
 
 async fn connect(global: &Global) -> Result<(Client, Option<Running>)> {
-    let config = settings::load(global, Vec::new())?;
+    // What a suite says of itself is not what was asked for.
+    let config = settings::load(global, vec![("telemetry.level".to_owned(), "warn".to_owned())])?;
     if global.address.is_some() || ready_file::is_live(&config.data_dir) {
         return Ok((Client::connect(global).await?, None));
     }
@@ -74,7 +75,10 @@ async fn with_client(
     let skill = arguments.skill.as_deref().unwrap_or_default();
     if !agent.skills.iter().any(|known| known.endpoint == skill) {
         let known: Vec<&str> = agent.skills.iter().map(|skill| skill.endpoint.as_str()).collect();
-        return Err(Failure::usage(format!("there is no skill {skill:?}: the agent has {}", known.join(", "))));
+        return Err(Failure::usage(format!(
+            "there is no skill {skill:?}: the agent has {}",
+            known.join(", ")
+        )));
     }
     let answer = up::run_skill(client, &agent.name, skill, input, &arguments.session).await?;
     drop(progress);

@@ -62,7 +62,8 @@ fn check(output: Output, file: &Path) -> Result<()> {
     let document = read_document(file)?;
     let issues = sre_engine::check(&document, sre_components::registry());
     let errors = issues.iter().filter(|issue| issue.severity == Severity::Error).count();
-    output.rows(&["severity", "component", "field", "message", "hint"], issues.iter().map(issue_row).collect());
+    output
+        .rows(&["severity", "component", "field", "message", "hint"], issues.iter().map(issue_row).collect());
     if errors > 0 {
         return Err(Failure::failed(format!("{}: {errors} errors", file.display())));
     }
@@ -87,10 +88,17 @@ pub fn read_document(file: &Path) -> Result<Value> {
 async fn put(output: Output, client: &Client, file: &Path, id: Option<String>, deploy: bool) -> Result<()> {
     let agent = store(client, file, id).await?;
     for issue in &agent.warnings {
-        complain(&format!("warning: {}: {} {}: {}", file.display(), issue.component, issue.field, issue.message));
+        complain(&format!(
+            "warning: {}: {} {}: {}",
+            file.display(),
+            issue.component,
+            issue.field,
+            issue.message
+        ));
     }
     let agent = if deploy {
-        let request = DeployVersionRequest { name: agent.name.clone(), version: agent.latest_version.clone() };
+        let request =
+            DeployVersionRequest { name: agent.name.clone(), version: agent.latest_version.clone() };
         client.agents().deploy_version(request).await?.into_inner()
     } else {
         agent

@@ -29,7 +29,9 @@ pub fn run(global: &Global, command: Certs) -> Result<()> {
         }
         Certs::Issue { principal, hours, out } => {
             let Some((kind, name)) = principal.split_once('/') else {
-                return Err(Failure::usage(format!("{principal:?}: write kind/name, for example user/alice")));
+                return Err(Failure::usage(format!(
+                    "{principal:?}: write kind/name, for example user/alice"
+                )));
             };
             let kind: Kind = kind.parse().map_err(|_| {
                 Failure::usage(format!("{kind:?} is no kind of principal: use user, agent, team or service"))

@@ -21,7 +21,8 @@ pub fn run(global: &Global, command: &Config) -> Result<()> {
             let rows = config.explain().into_iter();
             output.rows(
                 &["key", "value", "origin"],
-                rows.map(|row| vec![json!(row.key), json!(row.value), json!(row.origin.to_string())]).collect(),
+                rows.map(|row| vec![json!(row.key), json!(row.value), json!(row.origin.to_string())])
+                    .collect(),
             );
         }
     }

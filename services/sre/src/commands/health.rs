@@ -31,7 +31,8 @@ pub async fn run(global: &Global) -> Result<()> {
     let identity = Identities::new(&config).source(&Principal::new(Kind::User, DEV_USER)?)?;
     let (mut rows, mut sick) = (Vec::new(), 0);
     for role in Role::ALL {
-        let Some(address) = known.iter().find(|(name, _)| *name == role.name()).map(|(_, a)| a.clone()) else {
+        let Some(address) = known.iter().find(|(name, _)| *name == role.name()).map(|(_, a)| a.clone())
+        else {
             continue;
         };
         let state = state(Link::client(Arc::clone(&config), &identity, role)).await;

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
 use sre_proto::security::v1::{
-    CreateTeamRequest, Member, PutSecretRequest, Secret, SetMemberRequest, SetSettingRequest, Setting, Team, TeamRole,
+    CreateTeamRequest, Member, PutSecretRequest, Secret, SetMemberRequest, SetSettingRequest, Setting, Team,
+    TeamRole,
 };
 use sre_proto::types::v1::{Candidate, Role};
 use tonic::Code;
@@ -45,7 +46,8 @@ pub async fn run(global: &Global, arguments: Import) -> Result<()> {
     }
     let config = settings::load(global, Vec::new())?;
     let client = Client::connect(global).await?;
-    let mut imported = Imported { models: models(folder, &config.data_dir.join("models"))?, ..Imported::default() };
+    let mut imported =
+        Imported { models: models(folder, &config.data_dir.join("models"))?, ..Imported::default() };
     state(&client, folder, &mut imported).await?;
     for file in up::agent_files(folder)? {
         agents::store(&client, &file, None).await?;
@@ -74,12 +76,18 @@ pub async fn state(client: &Client, folder: &Path, imported: &mut Imported) -> R
         ensure_team(client, &team).await?;
         for (key, value) in keys {
             let Some(value) = value.as_str() else {
-                return Err(Failure::failed(format!("vault key {key} of team {team} is no text: make it one")));
+                return Err(Failure::failed(format!(
+                    "vault key {key} of team {team} is no text: make it one"
+                )));
             };
             let value = from_environment(value)?;
             let secret = Secret { name: format!("teams/{team}/secrets/{key}"), ..Secret::default() };
             let request = PutSecretRequest { secret: Some(secret), value: value.into() };
-            client.vault().put_secret(request).await.with_context(|| format!("vault key {key} of team {team}"))?;
+            client
+                .vault()
+                .put_secret(request)
+                .await
+                .with_context(|| format!("vault key {key} of team {team}"))?;
             imported.secrets += 1;
         }
     }
@@ -88,7 +96,9 @@ pub async fn state(client: &Client, folder: &Path, imported: &mut Imported) -> R
 
 /// The first of these files that is there, as an object.
 fn first(folder: &Path, names: &[&str]) -> Result<Option<Map<String, Value>>> {
-    let Some(file) = names.iter().map(|name| folder.join(name)).find(|file| file.exists()) else { return Ok(None) };
+    let Some(file) = names.iter().map(|name| folder.join(name)).find(|file| file.exists()) else {
+        return Ok(None);
+    };
     let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
     let object = serde_json::from_str(&text)
         .map_err(|e| Failure::failed(format!("{} is not a JSON object: {e}", file.display())))?;
@@ -98,7 +108,9 @@ fn first(folder: &Path, names: &[&str]) -> Result<Option<Map<String, Value>>> {
 async fn ensure_team(client: &Client, team: &str) -> Result<()> {
     let request = CreateTeamRequest { team_id: team.to_owned(), team: Some(Team::default()) };
     match client.account().create_team(request).await {
-        Err(status) if status.code() != Code::AlreadyExists => Err(status).with_context(|| format!("team {team}")),
+        Err(status) if status.code() != Code::AlreadyExists => {
+            Err(status).with_context(|| format!("team {team}"))
+        }
         _ => Ok(()),
     }
 }
@@ -140,8 +152,9 @@ fn from_environment(value: &str) -> Result<String> {
         let Some(length) = rest[start..].find(')') else { break };
         let name = &rest[start + 5..start + length];
         text.push_str(&rest[..start]);
-        let found = std::env::var(name)
-            .map_err(|_| Failure::usage(format!("vault.json names $env({name}), which is not set: set it")))?;
+        let found = std::env::var(name).map_err(|_| {
+            Failure::usage(format!("vault.json names $env({name}), which is not set: set it"))
+        })?;
         text.push_str(&found);
         rest = &rest[start + length + 1..];
     }

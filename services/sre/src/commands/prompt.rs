@@ -73,9 +73,8 @@ async fn model(client: &Client, document: &Value) -> Result<String> {
         ));
     }
     let found = client.models().get_model(GetModelRequest { name: format!("models/{name}") }).await;
-    let Model { usable, hint, .. } = found
-        .map_err(|status| Failure::usage(format!("model {name}: {}", status.message())))?
-        .into_inner();
+    let Model { usable, hint, .. } =
+        found.map_err(|status| Failure::usage(format!("model {name}: {}", status.message())))?.into_inner();
     if usable { Ok(name) } else { Err(Failure::usage(format!("model {name} cannot be used: {hint}"))) }
 }
 

@@ -27,7 +27,10 @@ pub async fn run(global: &Global, command: Runs) -> Result<()> {
                 state: 0,
             };
             let runs = client.runs().list_runs(request).await?.into_inner().runs;
-            output.rows(&["run", "skill", "state", "caller", "started", "ended"], runs.iter().map(row).collect());
+            output.rows(
+                &["run", "skill", "state", "caller", "started", "ended"],
+                runs.iter().map(row).collect(),
+            );
             Ok(())
         }
         Runs::Get { run } => {
@@ -51,7 +54,9 @@ async fn watch(output: Output, client: &Client, name: String) -> Result<()> {
         let (what, detail) = describe(&event);
         if output.is_json() {
             let cursor = event.cursor.unwrap_or_default();
-            output.json(&json!({"sequence": cursor.sequence, "sub": cursor.sub, "event": what, "detail": detail}));
+            output.json(
+                &json!({"sequence": cursor.sequence, "sub": cursor.sub, "event": what, "detail": detail}),
+            );
         } else {
             let cursor = event.cursor.unwrap_or_default();
             output.note(&format!("{:>4}.{:<3} {what:20} {}", cursor.sequence, cursor.sub, plain(&detail)));
@@ -68,7 +73,9 @@ async fn watch(output: Output, client: &Client, name: String) -> Result<()> {
 fn describe(event: &RunEvent) -> (&'static str, Value) {
     match &event.event {
         Some(Event::RunOpened(e)) => ("run opened", json!(e.skill)),
-        Some(Event::ComponentStarted(e)) => ("component started", json!(format!("{} {}", e.r#type, e.component))),
+        Some(Event::ComponentStarted(e)) => {
+            ("component started", json!(format!("{} {}", e.r#type, e.component)))
+        }
         Some(Event::ComponentFinished(e)) if e.error.is_empty() => {
             ("component finished", json!(format!("{} {}", e.r#type, e.component)))
         }

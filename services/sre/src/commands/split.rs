@@ -26,7 +26,8 @@ use crate::cli::progress::Progress;
 use crate::settings;
 
 /// The processes of a split suite: what `sre serve` is told in each.
-const PROCESSES: [&str; 8] = ["security", "agent", "memory", "llm", "io", "compute", "observability", "gateway"];
+const PROCESSES: [&str; 8] =
+    ["security", "agent", "memory", "llm", "io", "compute", "observability", "gateway"];
 
 /// How often a role that does not answer yet is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
@@ -53,7 +54,11 @@ impl Process {
         let flags = settings::flags(global, config);
         let log = config.data_dir.join("logs").join(format!("{name}.log"));
         let command = Box::new(move || {
-            let log = File::options().create(true).append(true).open(&log).with_context(|| log.display().to_string())?;
+            let log = File::options()
+                .create(true)
+                .append(true)
+                .open(&log)
+                .with_context(|| log.display().to_string())?;
             let mut command = std::process::Command::new(std::env::current_exe()?);
             command.args(&flags).args(["serve", name]).stdin(std::process::Stdio::null());
             command.stdout(log.try_clone()?).stderr(log);
@@ -102,7 +107,8 @@ impl Split {
         }
         // Certificates first, so that no two processes make them.
         Identities::new(&config.clone().shared()).prepare(&Role::ALL)?;
-        let processes = PROCESSES.iter().map(|name| Process::start(name, global, config)).collect::<Result<_>>()?;
+        let processes =
+            PROCESSES.iter().map(|name| Process::start(name, global, config)).collect::<Result<_>>()?;
         let mut split = Self { processes, restart, drain: config.deadlines.drain() };
         if let Err(error) = split.wait_ready(config, progress).await {
             for process in &split.processes {
@@ -160,7 +166,10 @@ impl Split {
                     process.start_again()?;
                 } else if !*told {
                     *told = true;
-                    output.note(&format!("{0} ended ({status}); `sre serve {0}` starts it again", process.name));
+                    output.note(&format!(
+                        "{0} ended ({status}); `sre serve {0}` starts it again",
+                        process.name
+                    ));
                 }
             }
         }
@@ -175,7 +184,8 @@ impl Split {
         for group in [gateway, others] {
             group.iter().for_each(Process::terminate);
             for process in group {
-                let ended = tokio::time::timeout(self.drain + Duration::from_secs(15), process.child.wait()).await;
+                let ended =
+                    tokio::time::timeout(self.drain + Duration::from_secs(15), process.child.wait()).await;
                 if ended.is_err() {
                     output.note(&format!("{} did not stop in time and is killed", process.name));
                     let _ = process.child.kill().await;

@@ -97,7 +97,13 @@ async fn introduce(
 }
 
 /// Runs a skill and gives the answer as the reference does.
-pub async fn run_skill(client: &Client, agent: &str, skill: &str, input: Value, session: &str) -> Result<Value> {
+pub async fn run_skill(
+    client: &Client,
+    agent: &str,
+    skill: &str,
+    input: Value,
+    session: &str,
+) -> Result<Value> {
     let request = RunSkillRequest {
         agent: agent.to_owned(),
         call: Some(Call::Skill(SkillCall { skill: skill.to_owned(), input_json: input.to_string().into() })),
@@ -108,7 +114,8 @@ pub async fn run_skill(client: &Client, agent: &str, skill: &str, input: Value, 
         Ok(response) => answer(&response.into_inner()),
         Err(status) => {
             // A skill that is not there is the user's to put right; the agent's skills are.
-            let known = status.get_details_error_info().is_some_and(|i| i.metadata.contains_key("legacy_json"));
+            let known =
+                status.get_details_error_info().is_some_and(|i| i.metadata.contains_key("legacy_json"));
             let error = anyhow::Error::new(status);
             Err(if known { error.context(format!("skill {skill} of {}", last(agent))) } else { error })
         }
@@ -125,7 +132,10 @@ pub fn agent_files(path: &Path) -> Result<Vec<PathBuf>> {
         if path.exists() {
             return Ok(vec![path.to_owned()]);
         }
-        return Err(Failure::usage(format!("{} does not exist: name a .smyth file or a folder", path.display())));
+        return Err(Failure::usage(format!(
+            "{} does not exist: name a .smyth file or a folder",
+            path.display()
+        )));
     }
     let mut files: Vec<PathBuf> = std::fs::read_dir(path)
         .with_context(|| path.display().to_string())?

@@ -38,7 +38,8 @@ pub struct Difference {
 pub fn with_recorded(vector: &Vector, actual: &Value) -> Result<(), Difference> {
     match &vector.normalized {
         Some(normalized) => Comparison::default().run(normalized, actual),
-        None => Comparison { ignored: &vector.volatile_paths, ..Comparison::default() }.run(&vector.result, actual),
+        None => Comparison { ignored: &vector.volatile_paths, ..Comparison::default() }
+            .run(&vector.result, actual),
     }
 }
 
@@ -69,7 +70,10 @@ impl Comparison<'_> {
                 if e.len() != a.len() {
                     return Err(differs(path, expected, actual));
                 }
-                e.iter().zip(a).enumerate().try_for_each(|(i, (e, a))| self.value(&format!("{path}/{i}"), e, a))
+                e.iter()
+                    .zip(a)
+                    .enumerate()
+                    .try_for_each(|(i, (e, a))| self.value(&format!("{path}/{i}"), e, a))
             }
             (Value::Number(e), Value::Number(a)) if e.as_f64() == a.as_f64() => Ok(()),
             (Value::String(e), _) if e == "<MS>" => match actual.as_f64() {
@@ -113,7 +117,9 @@ impl Comparison<'_> {
             self.value(&here, value, found_value)?;
         }
         match actual.iter().find(|(k, _)| !used.contains(k)) {
-            Some((key, value)) => Err(Difference { path: format!("{path}/{key}"), text: format!("{value}, expected nothing") }),
+            Some((key, value)) => {
+                Err(Difference { path: format!("{path}/{key}"), text: format!("{value}, expected nothing") })
+            }
             None => Ok(()),
         }
     }
@@ -133,7 +139,8 @@ impl Comparison<'_> {
             return rest.strip_prefix(bound.as_str()).is_some_and(|rest| self.text(after, rest));
         }
         // The shortest run of id characters after which the rest fits.
-        let id = |c: char| c.is_ascii_alphanumeric() || "-_:.+ TZ/,".contains(c) && name == "<DATE>" || c == '-';
+        let id =
+            |c: char| c.is_ascii_alphanumeric() || "-_:.+ TZ/,".contains(c) && name == "<DATE>" || c == '-';
         let longest = rest.find(|c: char| !id(c)).unwrap_or(rest.len());
         for end in (1..=longest).rev() {
             if self.text(after, &rest[end..]) {

@@ -63,7 +63,11 @@ pub async fn run(options: &Options, mut progress: impl FnMut(&str)) -> Result<Re
     }
     let unknown = differences.keys().filter(|id| options.only.is_none() && !report.has(id));
     for id in unknown.cloned().collect::<Vec<_>>() {
-        report.add("differences", id, Outcome::Different("no such vector: take it out of the differences".to_owned()));
+        report.add(
+            "differences",
+            id,
+            Outcome::Different("no such vector: take it out of the differences".to_owned()),
+        );
     }
     Ok(report)
 }
@@ -119,7 +123,9 @@ fn judge(vector: &Vector, actual: &Value, differences: &HashMap<String, Delibera
     let recorded = with_recorded(vector, actual);
     match (differences.get(&vector.id), recorded) {
         (None, Ok(())) => Outcome::Same,
-        (None, Err(difference)) => Outcome::Different(format!("{} is {}", at(&difference.path), difference.text)),
+        (None, Err(difference)) => {
+            Outcome::Different(format!("{} is {}", at(&difference.path), difference.text))
+        }
         (Some(deliberate), Ok(())) => Outcome::Different(format!(
             "equals the reference's answer, but {} orders another: take the difference out, or mend the defect",
             deliberate.by
@@ -147,7 +153,8 @@ mod tests {
 
     fn vector(result: Value) -> Vector {
         let request = json!({"method": "POST", "path": "/api/x"});
-        serde_json::from_value(json!({"id": "a#1", "agent": "a", "request": request, "result": result})).unwrap()
+        serde_json::from_value(json!({"id": "a#1", "agent": "a", "request": request, "result": result}))
+            .unwrap()
     }
 
     #[test]

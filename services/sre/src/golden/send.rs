@@ -40,7 +40,9 @@ pub(super) async fn send(client: &Client, agent: &str, request: &Request) -> Res
             let legacy = status.get_details_error_info().and_then(|i| i.metadata.get("legacy_json").cloned());
             match legacy {
                 Some(text) => serde_json::from_str(&text)?,
-                None => return Ok(json!({"code": format!("{:?}", status.code()), "message": status.message()})),
+                None => {
+                    return Ok(json!({"code": format!("{:?}", status.code()), "message": status.message()}));
+                }
             }
         }
     };

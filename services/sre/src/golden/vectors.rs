@@ -72,7 +72,8 @@ impl Vector {
     pub fn fixture_port(&self) -> Result<Option<u16>> {
         let Some(fixture) = &self.requires else { return Ok(None) };
         let port = fixture.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-        port.map(Some).with_context(|| format!("vector {}: `requires` is {fixture:?}, expected name:port", self.id))
+        port.map(Some)
+            .with_context(|| format!("vector {}: `requires` is {fixture:?}, expected name:port", self.id))
     }
 }
 

@@ -44,10 +44,13 @@ impl World {
         config.http.enabled = false;
         config.telemetry.level = "error".to_owned();
         config.egress.allow = ports.keys().map(|port| format!("127.0.0.1:{port}")).collect();
-        if let Some(models) = options.fixtures.as_deref().map(|f| f.join("models.json")).filter(|f| f.exists()) {
+        if let Some(models) =
+            options.fixtures.as_deref().map(|f| f.join("models.json")).filter(|f| f.exists())
+        {
             config.models.path = Some(models);
         }
-        let running = suite::start_all(config.clone()).await.with_context(|| format!("the suite for {file}"))?;
+        let running =
+            suite::start_all(config.clone()).await.with_context(|| format!("the suite for {file}"))?;
         let client = Client::with_config(&Global::embedded(folder.path()), config)?;
         if let Some(fixtures) = &options.fixtures {
             commands::import_state(&client, fixtures, &mut Imported::default()).await?;
@@ -93,11 +96,15 @@ fn unbuilt(file: &Path) -> Result<HashMap<String, BTreeSet<String>>> {
     let document = commands::read_document(file)?;
     let document = document.get("data").filter(|_| document.get("components").is_none()).unwrap_or(&document);
     let list = |name: &str| document.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
-    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let types: HashMap<String, String> = list("components").iter().map(|c| (text(c, "id"), text(c, "name"))).collect();
+    let text =
+        |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let types: HashMap<String, String> =
+        list("components").iter().map(|c| (text(c, "id"), text(c, "name"))).collect();
     let edges: Vec<(String, String)> =
         list("connections").iter().map(|c| (text(c, "sourceId"), text(c, "targetId"))).collect();
-    let missing = |name: &String| sre_components::REFERENCE_TYPES.contains(&name.as_str()) && !sre_components::registry().built(name);
+    let missing = |name: &String| {
+        sre_components::REFERENCE_TYPES.contains(&name.as_str()) && !sre_components::registry().built(name)
+    };
     let mut found = HashMap::new();
     for endpoint in list("components") {
         let name = endpoint.get("data").map(|data| text(data, "endpoint")).unwrap_or_default();
@@ -107,7 +114,9 @@ fn unbuilt(file: &Path) -> Result<HashMap<String, BTreeSet<String>>> {
         let (mut reached, mut next) = (BTreeSet::new(), vec![text(&endpoint, "id")]);
         while let Some(id) = next.pop() {
             if reached.insert(id.clone()) {
-                next.extend(edges.iter().filter(|(source, _)| *source == id).map(|(_, target)| target.clone()));
+                next.extend(
+                    edges.iter().filter(|(source, _)| *source == id).map(|(_, target)| target.clone()),
+                );
             }
         }
         let types = reached.iter().filter_map(|id| types.get(id)).filter(|name| missing(name)).cloned();

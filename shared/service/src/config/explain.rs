@@ -46,8 +46,15 @@ impl Origins {
         self.0.insert(key.to_owned(), origin);
     }
 
-    /// The origin of a key, or of the closest table above that was set as a whole.
+    /// The origin of a key: its own, that of the closest table above that was set as a whole, or that of
+    /// something within it.
     pub(super) fn of(&self, key: &str) -> Origin {
+        let within = |known: &&String| known.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'));
+        if !self.0.contains_key(key)
+            && let Some(inner) = self.0.keys().find(within)
+        {
+            return self.0[inner].clone();
+        }
         let mut key = key;
         loop {
             if let Some(origin) = self.0.get(key) {

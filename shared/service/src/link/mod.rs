@@ -129,7 +129,8 @@ impl Inner {
         let current = CallContext::current();
         let inherited = current.as_ref().and_then(|call| call.deadline);
         let given = [own, inherited].into_iter().flatten().min();
-        let deadline = given.or_else(|| (!streams).then(|| now + self.process.config.unary_deadline(request.uri().path())));
+        let deadline = given
+            .or_else(|| (!streams).then(|| now + self.process.config.unary_deadline(request.uri().path())));
         let headers = request.headers_mut();
         if !headers.contains_key(TRACEPARENT) {
             let trace = crate::telemetry::propagation::outgoing(current);
