@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use prost::Message as _;
-use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, MessageDescriptor, MethodDescriptor, Value};
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, FieldDescriptor, MessageDescriptor, MethodDescriptor, Value,
+};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -25,10 +27,7 @@ fn main() -> Result<()> {
     let pool = compiler.descriptor_pool();
     let out = PathBuf::from(env::var("OUT_DIR")?);
 
-    tonic_prost_build::configure()
-        .bytes(".")
-        .compile_well_known_types(false)
-        .compile_fds(with_comments)?;
+    tonic_prost_build::configure().bytes(".").compile_well_known_types(false).compile_fds(with_comments)?;
 
     let methods = methods(&pool)?;
     fs::write(out.join("methods.rs"), table(&methods)?)?;
@@ -74,7 +73,9 @@ fn methods(pool: &DescriptorPool) -> Result<Vec<Method>> {
             let name = descriptor.full_name().to_owned();
             let options = descriptor.options();
             if !options.has_extension(&extension) {
-                return Err(format!("method {name} has no (sre.options.v1.policy): state who may call it").into());
+                return Err(
+                    format!("method {name} has no (sre.options.v1.policy): state who may call it").into()
+                );
             }
             let policy = options.get_extension(&extension);
             let policy = policy.as_message().ok_or("policy is not a message")?;
@@ -122,8 +123,12 @@ fn rule(policy: &DynamicMessage, method: &MethodDescriptor) -> Result<Rule> {
         let system = policy.get_field_by_name("system").ok_or("no system")?;
         let system = system.as_message().ok_or("system is not a message")?;
         let services = system.get_field_by_name("services").ok_or("no services")?;
-        let services: Vec<String> =
-            services.as_list().unwrap_or_default().iter().filter_map(|v| v.as_str().map(str::to_owned)).collect();
+        let services: Vec<String> = services
+            .as_list()
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|v| v.as_str().map(str::to_owned))
+            .collect();
         if services.is_empty() {
             return Err("`system` lists no service".into());
         }
@@ -223,12 +228,17 @@ fn field_expression(input: &MessageDescriptor, path: &str) -> Result<String> {
         return Ok(format!("self.{path}"));
     };
     let outer = find(input, first)?;
-    let inner = outer.kind().as_message().cloned().ok_or("`resource` goes into a field that is no message")?;
+    let inner =
+        outer.kind().as_message().cloned().ok_or("`resource` goes into a field that is no message")?;
     find(&inner, second)?;
     match outer.containing_oneof() {
         Some(oneof) => {
             let module = snake(input.name());
-            let kind = format!("{}::{module}::{}", rust_type(input).rsplit_once("::").map_or("", |p| p.0), camel(oneof.name()));
+            let kind = format!(
+                "{}::{module}::{}",
+                rust_type(input).rsplit_once("::").map_or("", |p| p.0),
+                camel(oneof.name())
+            );
             Ok(format!(
                 "match &self.{} {{ Some({kind}::{}(v)) => v.{second}.as_str(), _ => \"\" }}",
                 oneof.name(),
@@ -268,7 +278,10 @@ fn strip_comments(bytes: &[u8]) -> Result<prost_types::FileDescriptorSet> {
 }
 
 /// What reflection shows: public methods alone.
-fn public_only(mut set: prost_types::FileDescriptorSet, methods: &[Method]) -> prost_types::FileDescriptorSet {
+fn public_only(
+    mut set: prost_types::FileDescriptorSet,
+    methods: &[Method],
+) -> prost_types::FileDescriptorSet {
     for file in &mut set.file {
         let package = file.package().to_owned();
         if !package.starts_with("sre.") {

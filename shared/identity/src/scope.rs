@@ -170,7 +170,11 @@ fn in_team(candidate: &Candidate, role: Option<TeamRole>, rest: &[&str]) -> Leve
         ["audit", ..] if !is_admin => Levels::EMPTY,
         [] | ["secrets" | "members" | "settings" | "revocations" | "apiKeys", ..] if !is_admin => read(),
         ["agents"]
-        | ["nkv" | "files" | "cache" | "secrets" | "members" | "settings" | "audit" | "revocations" | "apiKeys", ..]
+        | [
+            "nkv" | "files" | "cache" | "secrets" | "members" | "settings" | "audit" | "revocations"
+            | "apiKeys",
+            ..,
+        ]
         | [] => owner(),
         _ => Levels::EMPTY,
     }

@@ -1,10 +1,18 @@
 //! Generated types and clients of every contract, the method table and the descriptor sets; nothing else.
 
-#![allow(missing_docs, clippy::large_enum_variant, clippy::doc_lazy_continuation, clippy::useless_format, reason = "generated code")]
+#![allow(
+    missing_docs,
+    clippy::large_enum_variant,
+    clippy::doc_lazy_continuation,
+    clippy::useless_format,
+    reason = "generated code"
+)]
 
 mod methods;
 
-pub use methods::{AccessLevel, AuditMode, Guarded, METHODS, MethodPolicy, Rule, Visibility, method, method_of};
+pub use methods::{
+    AccessLevel, AuditMode, Guarded, METHODS, MethodPolicy, Rule, Visibility, method, method_of,
+};
 
 pub mod error;
 pub mod ids;

@@ -29,7 +29,8 @@ fn every_row_is_found_by_its_path() {
 fn reflection_shows_no_internal_method() {
     for row in METHODS {
         let needle = row.method.as_bytes();
-        let public = contains(sre_proto::PUBLIC_DESCRIPTOR_SET, row.service.rsplit('.').next().unwrap().as_bytes());
+        let public =
+            contains(sre_proto::PUBLIC_DESCRIPTOR_SET, row.service.rsplit('.').next().unwrap().as_bytes());
         if row.visibility == Visibility::Internal && row.service == "sre.memory.v1.RuntimeContext" {
             assert!(!public, "{} is internal as a whole", row.service);
         }

@@ -64,6 +64,9 @@ mod tests {
         assert_eq!(agent_of(&Bytes::from_static(b"abc")), Err(Unreadable::Frame));
         assert_eq!(agent_of(&Bytes::from_static(&[1, 0, 0, 0, 0])), Err(Unreadable::Compressed));
         assert_eq!(agent_of(&Bytes::from_static(&[0, 0, 0, 0, 9, 1])), Err(Unreadable::Frame));
-        assert!(matches!(agent_of(&Bytes::from_static(&[0, 0, 0, 0, 2, 0xff, 0xff])), Err(Unreadable::Message(_))));
+        assert!(matches!(
+            agent_of(&Bytes::from_static(&[0, 0, 0, 0, 2, 0xff, 0xff])),
+            Err(Unreadable::Message(_))
+        ));
     }
 }

@@ -73,15 +73,24 @@ fn bearer(headers: &HeaderMap) -> Result<String, Refusal> {
 fn agent(host: &Host, headers: &HeaderMap) -> Result<String, Refusal> {
     if let Some(id) = headers.get("x-agent-id") {
         let id = id.to_str().unwrap_or_default();
-        if !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)) {
+        if !id.is_empty()
+            && id.len() <= 64
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+        {
             return Ok(id.to_owned());
         }
-        return Err(Refusal::new(StatusCode::BAD_REQUEST, "X-AGENT-ID is not an agent id: letters, digits, - and _"));
+        return Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "X-AGENT-ID is not an agent id: letters, digits, - and _",
+        ));
     }
     let name = headers.get(HOST).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let name = name.rsplit_once(':').map_or(name, |(name, _)| name);
     host.config().gateway.hosts.get(name).cloned().ok_or_else(|| {
-        Refusal::new(StatusCode::BAD_REQUEST, "which agent: send X-AGENT-ID, or map this host name in [gateway.hosts]")
+        Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "which agent: send X-AGENT-ID, or map this host name in [gateway.hosts]",
+        )
     })
 }
 

@@ -122,7 +122,9 @@ async fn read_agent(request: Request<Body>, limit: usize) -> Result<(Request<Bod
         status(
             Code::ResourceExhausted,
             Reason::TooLarge,
-            format!("the request is larger than {limit} bytes, or its stream broke: send large content as files"),
+            format!(
+                "the request is larger than {limit} bytes, or its stream broke: send large content as files"
+            ),
         )
     })?;
     let body: Bytes = collected.to_bytes();

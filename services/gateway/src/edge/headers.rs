@@ -8,7 +8,8 @@ const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-c
 /// Removes what a client could use to speak in somebody's name behind the edge: our own metadata, what
 /// proxies say about certificates, and credentials that were meant for the edge.
 pub fn strip(headers: &mut HeaderMap) {
-    let ours: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with("sre-")).cloned().collect();
+    let ours: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().starts_with("sre-")).cloned().collect();
     for name in ours {
         headers.remove(name);
     }

@@ -14,6 +14,7 @@ use tower::ServiceExt as _;
 /// Starts the role `edge`: one gRPC address for every PUBLIC method of the suite, and the HTTP door.
 pub async fn start(host: Host) -> anyhow::Result<Routes> {
     host.serve_http(doors::router(host.clone())).await?;
-    let forward = forward::Forward::new(host).map_request(|request: axum::extract::Request| request.map(Body::new));
+    let forward =
+        forward::Forward::new(host).map_request(|request: axum::extract::Request| request.map(Body::new));
     Ok(Routes::from(axum::Router::new().fallback_service(forward)))
 }

@@ -69,6 +69,14 @@ impl Engine {
             )
         })
     }
+
+    /// The lease that follows one which the journal says is over.
+    pub async fn lease_after(&self, ended: &Lease) -> Result<Lease, Status> {
+        self.sessions.suspect();
+        // Where the keeper does not come to the same view in time, the next attempt is refused like this one.
+        let _ = tokio::time::timeout(SESSION_PATIENCE, ended.lost().cancelled()).await;
+        self.lease().await
+    }
 }
 
 impl Deref for Engine {

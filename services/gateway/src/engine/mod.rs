@@ -80,7 +80,8 @@ fn build(host: &Host) -> anyhow::Result<Engine> {
     for lane in lanes {
         host.spawn("appends", lane);
     }
-    let (summaries, writer) = Summaries::new(Arc::new(journal.clone()), host.config().journal.summary_rate_cap);
+    let (summaries, writer) =
+        Summaries::new(Arc::new(journal.clone()), host.config().journal.summary_rate_cap);
     host.spawn("summaries", writer);
     let (sessions, keeper) = Sessions::new(Arc::new(journal.clone()), host.shutdown());
     host.spawn_to_end("session", keeper);

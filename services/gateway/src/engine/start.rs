@@ -239,7 +239,7 @@ async fn journalled(engine: &Engine, mut ready: Ready) -> Result<Answered, Statu
 /// Makes a run durable and sees to it that somebody works on it. The row may be that of an earlier call with
 /// the same request id.
 async fn open(engine: &Engine, ready: &mut Ready) -> Result<RunRecord, Status> {
-    let lease = engine.lease().await?;
+    let mut lease = engine.lease().await?;
     let grant = ready.authority.grant(ready.time).await?;
     let run_id = sre_proto::ids::new_id();
     let marker = launch::new_marker();
@@ -275,16 +275,22 @@ async fn open(engine: &Engine, ready: &mut Ready) -> Result<RunRecord, Status> {
     };
     let slot = engine.admission.slot();
     let first = record(RecordKind::Opened, None, &opened);
-    let answer = engine
-        .journal
-        .open(OpenRunRequest {
-            run: Some(row),
-            session: slot.as_ref().map(|_| lease.id().to_string()).unwrap_or_default(),
-            records: vec![engine.journal.apart(&run_id, first.clone()).await?],
-            request_id: ready.request_id.clone(),
-            input_digest: input_digest(ready),
-        })
-        .await?;
+    let mut request = OpenRunRequest {
+        run: Some(row),
+        session: slot.as_ref().map(|_| lease.id().to_string()).unwrap_or_default(),
+        records: vec![engine.journal.apart(&run_id, first.clone()).await?],
+        request_id: ready.request_id.clone(),
+        input_digest: input_digest(ready),
+    };
+    let answer = match engine.journal.open(request.clone()).await {
+        // The journal was away for longer than the session lives; nothing was written.
+        Err(status) if sre_proto::error::reason(&status) == Some(Reason::Fenced) => {
+            lease = engine.lease_after(&lease).await?;
+            request.session = slot.as_ref().map(|_| lease.id().to_string()).unwrap_or_default();
+            engine.journal.open(request).await?
+        }
+        answer => answer?,
+    };
     let run = answer.run.ok_or_else(|| internal("memory opened a run without naming it", &run_id))?;
     match slot {
         _ if answer.attached => {}

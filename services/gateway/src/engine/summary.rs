@@ -65,7 +65,9 @@ impl Summaries {
         let mut teams = self.teams.lock();
         if teams.len() > MOST_TEAMS {
             // Full buckets need not be remembered.
-            teams.retain(|_, bucket| bucket.left + now.duration_since(bucket.since).as_secs_f64() * rate < burst);
+            teams.retain(|_, bucket| {
+                bucket.left + now.duration_since(bucket.since).as_secs_f64() * rate < burst
+            });
         }
         if !teams.contains_key(team) {
             teams.insert(team.to_owned(), Bucket { left: burst, since: now });

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -12,6 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use rand::Rng;
 use rustls::pki_types::ServerName;
+use sre_identity::SvidSource;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
@@ -20,10 +21,19 @@ use tonic::body::Body;
 use crate::config::Deadlines;
 use crate::task;
 
+/// The part of a certificate's remaining time that a connection is used for; calls in flight need the rest.
+const VALIDITY_USED: f64 = 0.8;
 const FIRST_BACK_OFF: Duration = Duration::from_millis(10);
 const LAST_BACK_OFF: Duration = Duration::from_millis(250);
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+
+/// How connections are opened: under this identity, whatever certificate it has at that time.
+#[derive(Clone)]
+pub(super) struct Tls {
+    pub(super) connector: TlsConnector,
+    pub(super) identity: Arc<SvidSource>,
+}
 
 /// A place for a connection to an address.
 pub(super) struct Slot {
@@ -111,7 +121,7 @@ impl Slot {
     /// Opens a connection unless there is one. Callers at the same time share the attempt.
     pub(super) async fn connect(
         self: &Arc<Self>,
-        tls: &TlsConnector,
+        tls: &Tls,
         deadlines: &Deadlines,
     ) -> Result<Lease, String> {
         let _turn = self.connecting.lock().await;
@@ -121,6 +131,7 @@ impl Slot {
         if self.retry_at().is_some() {
             return Err(self.last_error());
         }
+        let certificate_ends = tls.identity.svid().not_after();
         let opened = tokio::time::timeout(deadlines.connect(), self.handshake(tls, deadlines)).await;
         let opened = opened.unwrap_or_else(|_| Err("connecting took too long".to_owned()));
         let mut state = self.state.lock();
@@ -130,7 +141,10 @@ impl Slot {
                 state.failures = 0;
                 state.retry_at = None;
                 let age = deadlines.connection_age();
-                let replace_at = Instant::now() + age + age.mul_f64(rand::rng().random_range(0.0..0.1));
+                let age = age + age.mul_f64(rand::rng().random_range(0.0..0.1));
+                // The other side refuses calls once the certificate that opened the connection has ended.
+                let valid = certificate_ends.duration_since(SystemTime::now()).unwrap_or_default();
+                let replace_at = Instant::now() + age.min(valid.mul_f64(VALIDITY_USED));
                 let generation = state.generation;
                 state.open = Some(Open { sender: sender.clone(), generation, replace_at });
                 Ok(Lease { sender, generation, slot: Arc::clone(self) })
@@ -147,14 +161,14 @@ impl Slot {
 
     async fn handshake(
         &self,
-        tls: &TlsConnector,
+        tls: &Tls,
         deadlines: &Deadlines,
     ) -> Result<SendRequest<Body>, String> {
         let tcp = TcpStream::connect(self.address).await.map_err(|error| error.to_string())?;
         tcp.set_nodelay(true).map_err(|error| error.to_string())?;
         // Identity is the SPIFFE id; the name in the handshake means nothing and is not sent.
         let name = ServerName::IpAddress(self.address.ip().into());
-        let stream = tls.connect(name, tcp).await.map_err(|error| format!("tls: {error}"))?;
+        let stream = tls.connector.connect(name, tcp).await.map_err(|error| format!("tls: {error}"))?;
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())

@@ -6,10 +6,9 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rand::seq::index;
 use tokio::time::Instant;
-use tokio_rustls::TlsConnector;
 
 use super::address;
-use super::connection::{Lease, Slot};
+use super::connection::{Lease, Slot, Tls};
 use crate::config::Deadlines;
 use crate::process::Process;
 use crate::role::Role;
@@ -41,7 +40,7 @@ impl Pool {
     pub(super) async fn lease(
         self: &Arc<Self>,
         process: &Arc<Process>,
-        tls: &TlsConnector,
+        tls: &Tls,
         give_up: Instant,
     ) -> Result<Lease, (String, String)> {
         self.refresh_when_stale(process);
@@ -65,7 +64,7 @@ impl Pool {
     }
 
     /// Two open connections at random, the less loaded one. A closed one that comes up is opened beside.
-    fn pick(self: &Arc<Self>, process: &Arc<Process>, tls: &TlsConnector) -> Option<Lease> {
+    fn pick(self: &Arc<Self>, process: &Arc<Process>, tls: &Tls) -> Option<Lease> {
         let slots = self.slots.load();
         if slots.len() == 1 {
             return slots[0].open();
@@ -84,7 +83,7 @@ impl Pool {
         Some(lease)
     }
 
-    fn open_beside(self: &Arc<Self>, slot: &Arc<Slot>, process: &Arc<Process>, tls: &TlsConnector) {
+    fn open_beside(self: &Arc<Self>, slot: &Arc<Slot>, process: &Arc<Process>, tls: &Tls) {
         if slot.retry_at().is_some() || slot.is_connecting() {
             return;
         }
@@ -98,7 +97,7 @@ impl Pool {
     async fn open_any(
         self: &Arc<Self>,
         process: &Arc<Process>,
-        tls: &TlsConnector,
+        tls: &Tls,
         deadlines: &Deadlines,
     ) -> Result<Lease, Instant> {
         let before = Instant::now();

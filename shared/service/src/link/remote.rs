@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use tonic::Status;
 use tonic::body::Body;
 
-use super::connection::{InFlight, SendError};
+use super::connection::{InFlight, SendError, Tls};
 use super::pool::Pool;
 use crate::process::Process;
 use crate::role::Role;
@@ -26,7 +26,7 @@ pub(super) struct Remote {
     role: Role,
     process: Arc<Process>,
     identity: Arc<SvidSource>,
-    tls: OnceLock<TlsConnector>,
+    tls: OnceLock<Tls>,
     pool: Arc<Pool>,
 }
 
@@ -84,13 +84,14 @@ impl Remote {
         response.map(|incoming| Body::new(RemoteBody { incoming, role, address, _mark: mark }))
     }
 
-    fn tls(&self) -> Result<TlsConnector, Status> {
+    fn tls(&self) -> Result<Tls, Status> {
         if let Some(tls) = self.tls.get() {
             return Ok(tls.clone());
         }
         let config = sre_identity::tls::client_config(&self.identity, self.role.name())
             .map_err(|error| errors::internal(&error.to_string()))?;
-        Ok(self.tls.get_or_init(|| TlsConnector::from(config)).clone())
+        let tls = Tls { connector: TlsConnector::from(config), identity: Arc::clone(&self.identity) };
+        Ok(self.tls.get_or_init(|| tls).clone())
     }
 
     /// HTTP/2 wants scheme and authority; the authority is the role, whatever the address.

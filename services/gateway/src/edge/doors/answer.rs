@@ -36,8 +36,10 @@ pub fn of(response: RunSkillResponse) -> Result<Response, Refusal> {
     let status = u16::try_from(response.http_status).ok().and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.unwrap_or(StatusCode::OK);
     Ok(match serde_json::from_slice::<String>(&response.legacy_json) {
-        Ok(text) => (status, [NOSNIFF, (CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))], text)
-            .into_response(),
+        Ok(text) => {
+            (status, [NOSNIFF, (CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))], text)
+                .into_response()
+        }
         Err(_) => json_response(status, response.legacy_json),
     })
 }
@@ -46,7 +48,8 @@ pub fn of(response: RunSkillResponse) -> Result<Response, Refusal> {
 pub fn of_status(status: &tonic::Status) -> Result<Response, ()> {
     let info = status.get_details_error_info().ok_or(())?;
     let body = info.metadata.get("legacy_json").ok_or(())?.clone();
-    let code = info.metadata.get("http_status").and_then(|code| code.parse().ok()).unwrap_or(StatusCode::NOT_FOUND);
+    let code =
+        info.metadata.get("http_status").and_then(|code| code.parse().ok()).unwrap_or(StatusCode::NOT_FOUND);
     Ok(json_response(code, body.into()))
 }
 

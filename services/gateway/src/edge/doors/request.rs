@@ -48,7 +48,8 @@ fn pairs(form: &[u8]) -> Map<String, Value> {
 }
 
 async fn body(request: Request, limit: usize) -> Result<(Map<String, Value>, Vec<UploadedFile>), Refusal> {
-    let kind = request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let kind =
+        request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     if kind.starts_with("multipart/form-data") {
         return multipart(request, limit).await;
     }
@@ -66,13 +67,20 @@ fn object(bytes: &Bytes) -> Result<Map<String, Value>, Refusal> {
     }
     match serde_json::from_slice(bytes) {
         Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(Refusal::new(StatusCode::BAD_REQUEST, "the body is JSON but not an object: send {\"input\": ...}")),
+        Ok(_) => Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "the body is JSON but not an object: send {\"input\": ...}",
+        )),
         Err(e) => Err(Refusal::new(StatusCode::BAD_REQUEST, format!("the body is not JSON: {e}"))),
     }
 }
 
-async fn multipart(request: Request, limit: usize) -> Result<(Map<String, Value>, Vec<UploadedFile>), Refusal> {
-    let broken = |e: &dyn std::fmt::Display| Refusal::new(StatusCode::BAD_REQUEST, format!("the form is broken: {e}"));
+async fn multipart(
+    request: Request,
+    limit: usize,
+) -> Result<(Map<String, Value>, Vec<UploadedFile>), Refusal> {
+    let broken =
+        |e: &dyn std::fmt::Display| Refusal::new(StatusCode::BAD_REQUEST, format!("the form is broken: {e}"));
     let mut form = Multipart::from_request(request, &()).await.map_err(|e| broken(&e))?;
     let (mut fields, mut files, mut left) = (Map::new(), Vec::new(), limit);
     while let Some(mut field) = form.next_field().await.map_err(|e| broken(&e))? {
@@ -88,7 +96,9 @@ async fn multipart(request: Request, limit: usize) -> Result<(Map<String, Value>
             Some(_) if files.len() == MAX_FILES => {
                 return Err(Refusal::new(StatusCode::BAD_REQUEST, format!("more than {MAX_FILES} files")));
             }
-            Some(file_name) => files.push(UploadedFile { field: name, name: file_name, mimetype, data: data.into() }),
+            Some(file_name) => {
+                files.push(UploadedFile { field: name, name: file_name, mimetype, data: data.into() })
+            }
             None => {
                 fields.insert(name, Value::String(String::from_utf8_lossy(&data).into_owned()));
             }
@@ -98,7 +108,10 @@ async fn multipart(request: Request, limit: usize) -> Result<(Map<String, Value>
 }
 
 fn too_large(limit: usize) -> Refusal {
-    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {limit} bytes, or its stream broke"))
+    Refusal::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        format!("the body is larger than {limit} bytes, or its stream broke"),
+    )
 }
 
 #[cfg(test)]
@@ -122,15 +135,20 @@ mod tests {
         let files = "--b\r\ncontent-disposition: form-data; name=\"f\"; filename=\"a.txt\"\r\ncontent-type: text/plain\r\n\r\nhi\r\n--b\r\ncontent-disposition: form-data; name=\"x\"\r\n\r\n1\r\n--b--\r\n";
         let multipart = raw(post("multipart/form-data; boundary=b", files), 1000).await.unwrap();
         assert_eq!(multipart.body_json, r#"{"x":"1"}"#);
-        assert_eq!((multipart.files[0].name.as_str(), multipart.files[0].data.as_ref()), ("a.txt", b"hi".as_ref()));
+        assert_eq!(
+            (multipart.files[0].name.as_str(), multipart.files[0].data.as_ref()),
+            ("a.txt", b"hi".as_ref())
+        );
         assert_eq!(raw(post("", ""), 10).await.unwrap().body_json, "{}");
     }
 
     #[tokio::test]
     async fn other_bodies_are_refused() {
-        for (kind, body, limit) in
-            [("application/json", "[1]", 100), ("application/json", "{", 100), ("application/json", "{\"x\":12345}", 5)]
-        {
+        for (kind, body, limit) in [
+            ("application/json", "[1]", 100),
+            ("application/json", "{", 100),
+            ("application/json", "{\"x\":12345}", 5),
+        ] {
             assert!(raw(post(kind, body), limit).await.is_err(), "{body}");
         }
         assert!(raw(post("multipart/form-data; boundary=b", "--b"), 100).await.is_err());

@@ -12,6 +12,8 @@ use crate::settings;
 
 /// What servers written for the reference's client may rely on.
 const DEFAULT_ACCEPT: &str = "application/json, text/plain, */*";
+/// The header of draft-ietf-httpapi-idempotency-key-header, as payment services read it.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 pub(super) fn build(
@@ -27,6 +29,10 @@ pub(super) fn build(
     let rendered = settings::render_json(text, values.inputs, values.secrets);
     if !rendered.trim().is_empty() {
         configured(&rendered, &mut headers)?;
+    }
+    if !method.is_safe() && !headers.contains_key(IDEMPOTENCY_KEY) {
+        // A crash may repeat the request: by this its server can tell.
+        insert(&mut headers, IDEMPOTENCY_KEY, &call.context.idempotency_key())?;
     }
     let configured = match settings::text(call, "contentType").as_str() {
         // The body's own type stands for these two.
