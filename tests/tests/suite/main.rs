@@ -12,7 +12,7 @@
 mod harness;
 
 mod architecture;
-mod dependencies;
+mod canary;
 mod end_to_end;
 mod faults;
 mod matrix;

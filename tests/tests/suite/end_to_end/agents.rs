@@ -20,7 +20,13 @@ fn edition(word: &str) -> Value {
         json!({ "WORD": word }),
         &[
             endpoint("say", "POST", &[("to", "Text")]),
-            component("echo", "GenAILLM", json!({ "model": "Echo", "prompt": "{{WORD}} {{to}}" }), &["to"], &["Reply"]),
+            component(
+                "echo",
+                "GenAILLM",
+                json!({ "model": "Echo", "prompt": "{{WORD}} {{to}}" }),
+                &["to"],
+                &["Reply"],
+            ),
             output("answer", &["said"]),
         ],
         &["say.to > echo.to", "echo.Reply > answer.said"],

@@ -7,7 +7,7 @@ use sre_proto::observability::v1::ListEntriesRequest;
 use sre_proto::observability::v1::log_client::LogClient;
 
 use crate::harness::agents::{api_call, component, document, endpoint, output};
-use crate::harness::clients::json;
+use crate::harness::clients::{json, run_request};
 use crate::harness::http_server::HttpServer;
 use crate::harness::{CANARY, Mode, Options, Suite, in_both_modes, process};
 
@@ -38,7 +38,13 @@ fn secretive(server: &HttpServer) -> Value {
                 &["Data"],
                 &["Signature"],
             ),
-            component("say", "GenAILLM", json!({ "model": "Echo", "prompt": "{{text}} {{TOKEN}}" }), &["text"], &["Reply"]),
+            component(
+                "say",
+                "GenAILLM",
+                json!({ "model": "Echo", "prompt": "{{text}} {{TOKEN}}" }),
+                &["text"],
+                &["Reply"],
+            ),
             output("answer", &["echoed", "signature", "said"]),
         ],
         &[
@@ -63,7 +69,9 @@ async fn canary(mode: Mode) {
     dev.put_canary().await;
     dev.put(AGENT, &secretive(&server)).await.unwrap();
 
-    let answer = dev.answer(AGENT, "use", &json!({ "text": "hello" })).await.unwrap();
+    let mut request = run_request(AGENT, "use", &json!({ "text": "hello" }));
+    request.request_id = "once".into();
+    let answer = json(&dev.runs().run_skill(request.clone()).await.unwrap().into_inner().legacy_json);
     the_server_saw_it(&server, 1);
     // The caller gets the answer as it is.
     assert!(answer.to_string().contains(CANARY), "the echoed secret is the caller's: {answer}");
@@ -85,9 +93,13 @@ async fn canary(mode: Mode) {
         }
     }
     assert!(finished >= 5, "{events:?}");
-    // A repeated answer is that of the run.
-    let again = dev.get_run(&run.name).await.unwrap();
-    assert!(json(&again.legacy_json).to_string().contains(CANARY), "a repeated answer is unchanged");
+    // For others who may see the run, its answer holds the reference.
+    let seen = dev.get_run(&run.name).await.unwrap();
+    assert_clean(&seen.legacy_json);
+    // Repeated for the caller it is unchanged, and nothing is called again.
+    let again = dev.runs().run_skill(request).await.unwrap().into_inner();
+    assert_eq!(json(&again.legacy_json), answer, "a repeated answer is unchanged");
+    the_server_saw_it(&server, 2);
 
     let mut log = LogClient::new(suite.channel("user/dev", "edge"));
     let list = ListEntriesRequest { parent: AGENT.into(), ..ListEntriesRequest::default() };

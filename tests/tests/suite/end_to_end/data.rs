@@ -23,7 +23,8 @@ async fn data(mode: Mode) {
     let digest = format!("b3:{}", blake3::hash(&content).to_hex());
 
     let header = WriteFileHeader { name: name.into(), digest: digest.clone(), ..WriteFileHeader::default() };
-    let pieces: Vec<Bytes> = (0..FILE_BYTES).step_by(PIECE_BYTES).map(|at| content.slice(at..at + PIECE_BYTES)).collect();
+    let pieces: Vec<Bytes> =
+        (0..FILE_BYTES).step_by(PIECE_BYTES).map(|at| content.slice(at..at + PIECE_BYTES)).collect();
     let parts = std::iter::once(Part::Header(header)).chain(pieces.into_iter().map(Part::Data));
     let messages: Vec<WriteFileRequest> = parts.map(|part| WriteFileRequest { part: Some(part) }).collect();
     let file = dev.storage().write_file(tokio_stream::iter(messages)).await.unwrap().into_inner();
@@ -45,7 +46,8 @@ async fn data(mode: Mode) {
     assert!(described);
     assert_eq!((received, format!("b3:{}", hasher.finalize().to_hex())), (FILE_BYTES, digest));
 
-    let list = ListFilesRequest { parent: "teams/default/users/dev/files".into(), ..ListFilesRequest::default() };
+    let list =
+        ListFilesRequest { parent: "teams/default/users/dev/files".into(), ..ListFilesRequest::default() };
     let files = dev.storage().list_files(list.clone()).await.unwrap().into_inner().files;
     assert_eq!(files.len(), 1);
     let delete = DeleteFileRequest { name: name.into(), if_match: String::new() };

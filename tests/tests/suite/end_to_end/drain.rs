@@ -44,6 +44,9 @@ async fn drain(mode: Mode) {
     let over = |outcome: &&crate::harness::load::Outcome| {
         outcome.what == "sleep" && outcome.begun < told && outcome.begun + outcome.took > told
     };
-    assert!(outcomes.iter().filter(over).count() >= 4, "no call was in flight when the suite was told to stop");
+    assert!(
+        outcomes.iter().filter(over).count() >= 4,
+        "no call was in flight when the suite was told to stop"
+    );
     suite.stop().await;
 }

@@ -27,7 +27,13 @@ fn uploader() -> Value {
         json!({}),
         &[
             endpoint("upload", "POST", &[("file", "Binary"), ("note", "Text")]),
-            component("hash", "FHash", json!({ "algorithm": "md5", "encoding": "hex" }), &["Data"], &["Hash"]),
+            component(
+                "hash",
+                "FHash",
+                json!({ "algorithm": "md5", "encoding": "hex" }),
+                &["Data"],
+                &["Hash"],
+            ),
             output("answer", &["note", "md5"]),
         ],
         &["upload.note > answer.note", "upload.note > hash.Data", "hash.Hash > answer.md5"],
@@ -46,13 +52,18 @@ async fn http_door(mode: Mode) {
     let key = suite.dev_key();
     let body = json!({ "text": "hello" }).to_string();
     let post = |agent: &str| {
-        let request = http.post(url("/api/hash")).header("content-type", "application/json").body(body.clone());
+        let request =
+            http.post(url("/api/hash")).header("content-type", "application/json").body(body.clone());
         if agent.is_empty() { request } else { request.header("x-agent-id", agent) }
     };
     let status = async |request: reqwest::RequestBuilder| request.send().await.unwrap().status();
 
     assert_eq!(status(post("hasher")).await, StatusCode::UNAUTHORIZED, "no bearer");
-    assert_eq!(status(post("hasher").bearer_auth("sre_wrong")).await, StatusCode::UNAUTHORIZED, "a wrong bearer");
+    assert_eq!(
+        status(post("hasher").bearer_auth("sre_wrong")).await,
+        StatusCode::UNAUTHORIZED,
+        "a wrong bearer"
+    );
     assert_eq!(status(post("").bearer_auth(&key)).await, StatusCode::BAD_REQUEST, "no agent");
     assert_eq!(status(post("nobody").bearer_auth(&key)).await, StatusCode::NOT_FOUND, "an absent agent");
 
@@ -71,7 +82,11 @@ async fn http_door(mode: Mode) {
 
     // Somebody else's agent does not exist for one who may not run it.
     let stranger = strangers_key(&suite).await;
-    assert_eq!(status(post("hasher").bearer_auth(&stranger)).await, StatusCode::NOT_FOUND, "another team's agent");
+    assert_eq!(
+        status(post("hasher").bearer_auth(&stranger)).await,
+        StatusCode::NOT_FOUND,
+        "another team's agent"
+    );
 
     let form = "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\ncontent-type: text/plain\r\n\r\nhello\r\n\
                 --b\r\ncontent-disposition: form-data; name=\"note\"\r\n\r\nhello\r\n--b--\r\n";
@@ -96,7 +111,9 @@ async fn text(request: reqwest::RequestBuilder) -> String {
 
 /// The API key of an admin of another team.
 async fn strangers_key(suite: &Suite) -> String {
-    use sre_proto::security::v1::{ApiKey, CreateApiKeyRequest, CreateTeamRequest, Member, SetMemberRequest, TeamRole};
+    use sre_proto::security::v1::{
+        ApiKey, CreateApiKeyRequest, CreateTeamRequest, Member, SetMemberRequest, TeamRole,
+    };
     use sre_proto::types::v1::{Candidate, Role};
     let dev = suite.client("user/dev");
     dev.account().create_team(CreateTeamRequest { team_id: "other".into(), team: None }).await.unwrap();

@@ -32,7 +32,8 @@ async fn api_keys(mode: Mode) {
     assert_eq!(status().await, 200);
     dev.keys().revoke_api_key(RevokeApiKeyRequest { name }).await.unwrap();
     let revoked = Instant::now();
-    eventually("the key is refused", Duration::from_secs(30), async || (status().await == 401).then_some(())).await;
+    eventually("the key is refused", Duration::from_secs(30), async || (status().await == 401).then_some(()))
+        .await;
     assert!(revoked.elapsed() < Duration::from_secs(30));
     suite.stop().await;
 }

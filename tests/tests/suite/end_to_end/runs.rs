@@ -3,7 +3,8 @@
 use serde_json::json;
 use sre_proto::gateway::v1::run_event::Event;
 use sre_proto::gateway::v1::{
-    CancelRunRequest, DeleteRunRequest, EventCursor, GetRunRequest, ListRunsRequest, RunState, WatchRunRequest,
+    CancelRunRequest, DeleteRunRequest, EventCursor, GetRunRequest, ListRunsRequest, RunState,
+    WatchRunRequest,
 };
 use tonic::Code;
 
@@ -86,7 +87,10 @@ async fn cancelled(suite: &Suite) {
     assert_eq!(answer.state(), RunState::Cancelled, "{answer:?}");
     let events = dev.watch(&run.name).await.unwrap();
     let last = events.last().and_then(|event| event.event.clone());
-    assert!(matches!(last, Some(Event::RunEnded(ended)) if ended.state() == RunState::Cancelled), "{events:?}");
+    assert!(
+        matches!(last, Some(Event::RunEnded(ended)) if ended.state() == RunState::Cancelled),
+        "{events:?}"
+    );
 }
 
 /// A repeated call attaches to the first; what it does happens once.

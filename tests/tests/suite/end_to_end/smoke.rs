@@ -47,12 +47,25 @@ fn vectors(id: &str) -> Vec<(&'static str, Value, Check)> {
             json!({ "items": ["a", "b", "c"] }),
             Box::new(|answer| {
                 let text = answer.to_string();
-                assert_eq!(text.matches("Signature").count().max(answer["signatures"].as_array().map_or(0, Vec::len)), 3);
+                assert_eq!(
+                    text.matches("Signature")
+                        .count()
+                        .max(answer["signatures"].as_array().map_or(0, Vec::len)),
+                    3
+                );
             }),
         )],
         "eligibility" => vec![
-            ("check", json!({ "adult": true, "invited": true }), Box::new(|a| assert!(a["eligible"] != Value::Null, "{a}"))),
-            ("check", json!({ "adult": false, "member": true }), Box::new(|a| assert!(a["refused"] != Value::Null, "{a}"))),
+            (
+                "check",
+                json!({ "adult": true, "invited": true }),
+                Box::new(|a| assert!(a["eligible"] != Value::Null, "{a}")),
+            ),
+            (
+                "check",
+                json!({ "adult": false, "member": true }),
+                Box::new(|a| assert!(a["refused"] != Value::Null, "{a}")),
+            ),
         ],
         "background" => vec![(
             "work",

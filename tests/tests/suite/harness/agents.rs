@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 pub fn document(id: &str, variables: Value, components: &[Value], connections: &[&str]) -> Value {
     let connection = |text: &&str| {
         let (from, to) = text.split_once(" > ").unwrap();
-        let ((source, output), (target, input)) = (from.split_once('.').unwrap(), to.split_once('.').unwrap());
+        let ((source, output), (target, input)) =
+            (from.split_once('.').unwrap(), to.split_once('.').unwrap());
         json!({ "sourceId": source, "sourceIndex": output, "targetId": target, "targetIndex": input })
     };
     let connections: Vec<Value> = connections.iter().map(connection).collect();
@@ -24,12 +25,13 @@ pub fn endpoint(skill: &str, method: &str, inputs: &[(&str, &str)]) -> Value {
         let source = if method == "GET" { "query" } else { "body" };
         json!({ "name": name, "expression": format!("{source}.{name}") })
     });
-    let outputs: Vec<Value> =
-        ["headers", "body", "query"].iter().map(|name| json!({ "name": name, "default": true })).chain(fields).collect();
-    let inputs: Vec<Value> = inputs
+    let outputs: Vec<Value> = ["headers", "body", "query"]
         .iter()
-        .map(|(name, kind)| json!({ "name": name, "type": kind, "optional": false }))
+        .map(|name| json!({ "name": name, "default": true }))
+        .chain(fields)
         .collect();
+    let inputs: Vec<Value> =
+        inputs.iter().map(|(name, kind)| json!({ "name": name, "type": kind, "optional": false })).collect();
     json!({
         "id": skill, "name": "APIEndpoint", "displayName": skill, "title": skill,
         "data": { "endpoint": skill, "method": method, "description": skill, "ai_exposed": true },
@@ -69,7 +71,13 @@ pub fn hasher(id: &str) -> Value {
         json!({}),
         &[
             endpoint("hash", "POST", &[("text", "Text")]),
-            component("sha", "FHash", json!({ "algorithm": "sha256", "encoding": "hex" }), &["Data"], &["Hash"]),
+            component(
+                "sha",
+                "FHash",
+                json!({ "algorithm": "sha256", "encoding": "hex" }),
+                &["Data"],
+                &["Hash"],
+            ),
             output("answer", &["sha256"]),
         ],
         &["hash.text > sha.Data", "sha.Hash > answer.sha256"],

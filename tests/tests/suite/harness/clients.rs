@@ -6,8 +6,8 @@ use sre_proto::agent::v1::agent_data_client::AgentDataClient;
 use sre_proto::agent::v1::{Agent, DeployVersionRequest, UpdateAgentRequest};
 use sre_proto::gateway::v1::runs_client::RunsClient;
 use sre_proto::gateway::v1::{
-    GetRunRequest, Run, RunEvent, RunSkillRequest, RunSkillResponse, SkillCall, StartRunRequest, WatchRunRequest,
-    run_skill_request, start_run_request,
+    GetRunRequest, Run, RunEvent, RunSkillRequest, RunSkillResponse, SkillCall, StartRunRequest,
+    WatchRunRequest, run_skill_request, start_run_request,
 };
 use sre_proto::io::v1::nkv_client::NkvClient;
 use sre_proto::io::v1::storage_client::StorageClient;
@@ -138,5 +138,6 @@ fn skill_call(skill: &str, input: &Value) -> SkillCall {
 
 /// Bytes that are JSON.
 pub fn json(bytes: &[u8]) -> Value {
-    serde_json::from_slice(bytes).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(bytes)))
+    serde_json::from_slice(bytes)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(bytes)))
 }

@@ -7,14 +7,13 @@ use axum::Json;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 
 /// A request that came.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    pub method: String,
     pub path: String,
     pub headers: HeaderMap,
     pub body: String,
@@ -66,17 +65,12 @@ impl HttpServer {
 
 async fn answer(
     State(log): State<Log>,
-    method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> (StatusCode, Json<Value>) {
-    let seen = Seen {
-        method: method.to_string(),
-        path: uri.path().to_owned(),
-        headers,
-        body: String::from_utf8_lossy(&body).into_owned(),
-    };
+    let seen =
+        Seen { path: uri.path().to_owned(), headers, body: String::from_utf8_lossy(&body).into_owned() };
     let shown: Map<String, Value> =
         seen.headers.keys().map(|name| (name.to_string(), json!(seen.header(name.as_str())))).collect();
     let status = if seen.path == "/fail" { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };

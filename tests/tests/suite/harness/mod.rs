@@ -48,7 +48,6 @@ impl Mode {
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     settings: Vec<String>,
-    allowed_errors: Vec<&'static str>,
     keep_folder: bool,
 }
 
@@ -56,12 +55,6 @@ impl Options {
     /// Sets a key of the configuration.
     pub fn set(mut self, key: &str, value: impl std::fmt::Display) -> Self {
         self.settings.push(format!("{key}={value}"));
-        self
-    }
-
-    /// A line of level ERROR with this text is expected.
-    pub fn allow_error(mut self, text: &'static str) -> Self {
-        self.allowed_errors.push(text);
         self
     }
 
@@ -131,14 +124,12 @@ impl Suite {
         &self.folder
     }
 
-    /// How it was started.
-    pub fn mode(&self) -> Mode {
-        self.mode
-    }
-
     /// The address of a role or door, for example `edge`, `http`, `admin`.
     pub fn address(&self, name: &str) -> String {
-        self.endpoints.get(name).unwrap_or_else(|| panic!("no address of {name} in {:?}", self.endpoints)).clone()
+        self.endpoints
+            .get(name)
+            .unwrap_or_else(|| panic!("no address of {name} in {:?}", self.endpoints))
+            .clone()
     }
 
     /// All addresses.
@@ -200,7 +191,7 @@ impl Suite {
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
         assert!(status.success(), "the suite ended with {status}:\n{}", logs::tail(&self.folder));
-        logs::assert_no_errors(&self.folder, &self.options.allowed_errors);
+        logs::assert_no_errors(&self.folder);
     }
 }
 

@@ -47,17 +47,10 @@ pub fn spawn(mut command: Command, log: &Path) -> Child {
     command.spawn().unwrap()
 }
 
-/// Runs a command to its end and gives what it printed. Panics where it fails.
-pub fn output(mut command: Command) -> String {
-    let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{command:?}: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr));
-    text
-}
-
 /// Sends a signal to one process. A process that has ended gets none.
 pub fn signal(pid: u32, name: &str) {
-    let sent = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).stderr(Stdio::null()).status();
+    let sent =
+        Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).stderr(Stdio::null()).status();
     assert!(sent.is_ok(), "cannot run kill");
 }
 

@@ -95,7 +95,8 @@ where
     if let Some(token) = token {
         request.metadata_mut().insert("sre-delegation", MetadataValue::try_from(token).unwrap());
     }
-    let mut answer = grpc.streaming(request, PathAndQuery::from_static(policy.path), BytesCodec).await?.into_inner();
+    let mut answer =
+        grpc.streaming(request, PathAndQuery::from_static(policy.path), BytesCodec).await?.into_inner();
     let mut received = Vec::new();
     while received.len() < MAX_MESSAGES {
         let next = answer.message();

@@ -19,7 +19,8 @@ pub fn refused(world: &World, way: Way, row: &MethodPolicy, case: &Case) -> Vec<
         (Way::Direct, Rule::System { services }) => of_system(services),
         (Way::Edge, Rule::System { services }) => {
             // What is internal is not forwarded, not even for those who may call it.
-            let listed = services.iter().map(|name| ("a listed service, through the edge", format!("service/{name}")));
+            let listed =
+                services.iter().map(|name| ("a listed service, through the edge", format!("service/{name}")));
             let clients = [("the owner", OWNER.to_owned()), ("an agent", "agent/worker".to_owned())];
             listed.chain(clients).map(|(label, who)| (label.to_owned(), Who::is(who))).collect()
         }
@@ -48,7 +49,8 @@ pub fn refused(world: &World, way: Way, row: &MethodPolicy, case: &Case) -> Vec<
             if !case.open {
                 // The edge takes no tokens: whoever brings one is still themselves.
                 let stolen = world.token(&subject(case), "service/edge", row, |_| {});
-                callers.push(("another team with a stolen token".to_owned(), Who::presents(OUTSIDER, stolen)));
+                callers
+                    .push(("another team with a stolen token".to_owned(), Who::presents(OUTSIDER, stolen)));
             }
             callers
         }
@@ -70,7 +72,8 @@ fn of_system(services: &[&str]) -> Vec<(String, Who)> {
     let mut callers = named("a client", &[OWNER, "agent/worker"]);
     callers.extend(named("a service that is none", &[UNLISTED]));
     let unlisted = Role::ALL.into_iter().filter(|role| !services.contains(&role.name()));
-    callers.extend(unlisted.map(|role| ("an unlisted service".to_owned(), Who::is(format!("service/{role}")))));
+    callers
+        .extend(unlisted.map(|role| ("an unlisted service".to_owned(), Who::is(format!("service/{role}")))));
     callers
 }
 
@@ -78,7 +81,9 @@ fn of_system(services: &[&str]) -> Vec<(String, Who)> {
 fn tokens(world: &World, row: &MethodPolicy, case: &Case, level: AccessLevel) -> Vec<(String, Who)> {
     let presenter = presenter(row);
     let subject = &subject(case);
-    let mine = |change: &dyn Fn(&mut sre_identity::Claims)| world.token(subject, presenter, row, |claims| change(claims));
+    let mine = |change: &dyn Fn(&mut sre_identity::Claims)| {
+        world.token(subject, presenter, row, |claims| change(claims))
+    };
     let other_role = if serving(row) == Role::Io { "memory" } else { "io" };
     let other_level = match level {
         AccessLevel::Read => AccessLevel::Write,
@@ -90,19 +95,31 @@ fn tokens(world: &World, row: &MethodPolicy, case: &Case, level: AccessLevel) ->
         ("a forged token", forged(&good, &mine(&|claims| claims.txn.clear()))),
         ("a damaged token", format!("{good}x")),
         ("no token at all", "bearer".to_owned()),
-        ("an expired token", mine(&|claims| {
-            claims.iat -= 300;
-            claims.exp -= 300;
-        })),
+        (
+            "an expired token",
+            mine(&|claims| {
+                claims.iat -= 300;
+                claims.exp -= 300;
+            }),
+        ),
         ("a token for another service", mine(&|claims| claims.aud = vec![other_role.to_owned()])),
         ("a token of another presenter", world.token(subject, "service/compute", row, |_| {})),
-        ("a token of another issuer", mine(&|claims| claims.iss = "spiffe://sre.local/service/agent".to_owned())),
-        ("a token of another scope", mine(&|claims| {
-            claims.scope = vec![format!("{}:{}", row.service, level_word(other_level))];
-        })),
-        ("a token for another service's methods", mine(&|claims| {
-            claims.scope = vec!["sre.nothing.v1.Nothing:owner".to_owned()];
-        })),
+        (
+            "a token of another issuer",
+            mine(&|claims| claims.iss = "spiffe://sre.local/service/agent".to_owned()),
+        ),
+        (
+            "a token of another scope",
+            mine(&|claims| {
+                claims.scope = vec![format!("{}:{}", row.service, level_word(other_level))];
+            }),
+        ),
+        (
+            "a token for another service's methods",
+            mine(&|claims| {
+                claims.scope = vec!["sre.nothing.v1.Nothing:owner".to_owned()];
+            }),
+        ),
     ];
     let mut callers: Vec<(String, Who)> =
         wrong.into_iter().map(|(label, token)| (label.to_owned(), Who::presents(presenter, token))).collect();

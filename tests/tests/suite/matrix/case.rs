@@ -163,7 +163,10 @@ impl Case {
     /// What must be so afterwards, found out by further calls.
     pub fn then(
         self,
-        check: impl for<'a> Fn(&'a World, &'a [Bytes]) -> BoxFuture<'a, anyhow::Result<()>> + Send + Sync + 'static,
+        check: impl for<'a> Fn(&'a World, &'a [Bytes]) -> BoxFuture<'a, anyhow::Result<()>>
+        + Send
+        + Sync
+        + 'static,
     ) -> Self {
         self.checked(Box::new(check))
     }

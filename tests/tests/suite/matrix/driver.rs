@@ -121,14 +121,19 @@ async fn absent_like_forbidden(
     };
     let forbidden = answer(world.call(&who, door(way, row), row, &case.messages).await)?;
     let absent = answer(world.call(&who, door(way, row), row, &case.absent).await)?;
-    ensure!(forbidden == absent, "an absent resource is told from a forbidden one: {absent:?}, {forbidden:?}");
+    ensure!(
+        forbidden == absent,
+        "an absent resource is told from a forbidden one: {absent:?}, {forbidden:?}"
+    );
     Ok(())
 }
 
 fn answer(result: Result<Vec<Bytes>, Status>) -> anyhow::Result<(Code, String, Bytes)> {
     match result {
         Ok(_) => bail!("another team was served"),
-        Err(status) => Ok((status.code(), status.message().to_owned(), Bytes::copy_from_slice(status.details()))),
+        Err(status) => {
+            Ok((status.code(), status.message().to_owned(), Bytes::copy_from_slice(status.details())))
+        }
     }
 }
 

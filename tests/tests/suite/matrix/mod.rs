@@ -61,7 +61,9 @@ async fn inside_one_process() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_certificate_and_a_foreign_one_fail_in_the_handshake() {
-    let Target::Binary { suite, .. } = binary("handshake").await else { unreachable!("a binary was asked for") };
+    let Target::Binary { suite, .. } = binary("handshake").await else {
+        unreachable!("a binary was asked for")
+    };
     for role in Role::ALL {
         handshake::refused(&suite, role).await;
     }

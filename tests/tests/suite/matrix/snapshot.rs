@@ -8,7 +8,8 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 
 /// Tables that calls write to which change nothing: what was asked, by whom, and which tokens were minted.
-const NOT_COMPARED: [&str; 5] = ["audit_outbox", "audit_chain", "audit_record", "audit_checkpoint", "credential"];
+const NOT_COMPARED: [&str; 5] =
+    ["audit_outbox", "audit_chain", "audit_record", "audit_checkpoint", "credential"];
 /// Columns that time alone changes.
 const VOLATILE: [&str; 1] = ["until_ms"];
 /// Folders and files that are no state of the suite.
@@ -116,7 +117,9 @@ fn shown(value: ValueRef<'_>) -> String {
         ValueRef::Integer(number) => number.to_string(),
         ValueRef::Real(number) => number.to_string(),
         ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
-        ValueRef::Blob(bytes) if bytes.len() <= 32 => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        ValueRef::Blob(bytes) if bytes.len() <= 32 => {
+            bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        }
         ValueRef::Blob(bytes) => blake3::hash(bytes).to_hex()[..16].to_owned(),
     }
 }

@@ -59,7 +59,8 @@ impl Target {
             Role::Observability => builder.role(role, sre_observability::start),
         });
         let admins = vec!["user/dev".to_owned(), "user/root".to_owned()];
-        let suite = builder.config(|config| config.security.deployment_admins = admins).build().await.unwrap();
+        let suite =
+            builder.config(|config| config.security.deployment_admins = admins).build().await.unwrap();
         // The security service issues certificates by the authority of this folder.
         suite.authority().save(&suite.data_dir().join("certs")).unwrap();
         Self::InProcess { suite: Box::new(suite), links: Mutex::default() }
@@ -88,7 +89,12 @@ impl Target {
                 raw::call(channel, row, messages, token).await
             }
             Self::InProcess { suite, links } => {
-                let link = links.lock().unwrap().entry(key).or_insert_with(|| suite.link_as(&who.principal, to)).clone();
+                let link = links
+                    .lock()
+                    .unwrap()
+                    .entry(key)
+                    .or_insert_with(|| suite.link_as(&who.principal, to))
+                    .clone();
                 raw::call(link, row, messages, token).await
             }
         }

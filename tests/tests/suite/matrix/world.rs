@@ -60,7 +60,9 @@ impl World {
     /// The request of a row on a resource of its own.
     pub async fn case(&self, row: &MethodPolicy) -> anyhow::Result<Case> {
         let found = Box::pin(rows::case(self, row)).await?;
-        found.ok_or_else(|| anyhow::anyhow!("the matrix has no request for this row: write one in matrix/rows"))
+        found.ok_or_else(|| {
+            anyhow::anyhow!("the matrix has no request for this row: write one in matrix/rows")
+        })
     }
 
     /// An id that nothing has yet.
@@ -80,7 +82,11 @@ impl World {
     }
 
     /// Asks as somebody: public methods through the edge, others at their role.
-    pub async fn ask<R: Guarded + Message, A: Message + Default>(&self, who: &str, request: R) -> anyhow::Result<A> {
+    pub async fn ask<R: Guarded + Message, A: Message + Default>(
+        &self,
+        who: &str,
+        request: R,
+    ) -> anyhow::Result<A> {
         let row = method_of::<R>();
         let to = match (row.visibility, row.rule) {
             (Visibility::Public, Rule::Access { .. }) => Role::Edge,
@@ -131,9 +137,10 @@ impl World {
         })
         .await?;
         // The agent reads its own definition when it runs.
-        for (aspect, others) in
-            [(AclAspect::Definition, vec![(format!("agent/{id}"), Level::Read)]), (AclAspect::Skills, Vec::new())]
-        {
+        for (aspect, others) in [
+            (AclAspect::Definition, vec![(format!("agent/{id}"), Level::Read)]),
+            (AclAspect::Skills, Vec::new()),
+        ] {
             let acl = Some(acl(&others));
             self.dev(SetAgentAclRequest { name: agent_name(id), aspect: aspect.into(), acl }).await?;
         }
@@ -141,7 +148,13 @@ impl World {
     }
 
     /// A token that is right in all but what the caller changes, signed with the suite's own key.
-    pub fn token(&self, subject: &str, presenter: &str, row: &MethodPolicy, change: impl Fn(&mut Claims)) -> String {
+    pub fn token(
+        &self,
+        subject: &str,
+        presenter: &str,
+        row: &MethodPolicy,
+        change: impl Fn(&mut Claims),
+    ) -> String {
         let domain = TrustDomain::new("sre.local").unwrap();
         let level = match row.rule {
             Rule::Access { level, .. } => level_word(level),
@@ -174,7 +187,8 @@ impl World {
     /// The key that signs the suite's tokens now: the test owns the folder.
     fn signer(&self) -> Signer {
         let folder = self.target.data_dir();
-        let kek = key_file::load_or_create(&folder.join("keys/vault.key"), &folder.join("vault.enc")).unwrap();
+        let kek =
+            key_file::load_or_create(&folder.join("keys/vault.key"), &folder.join("vault.enc")).unwrap();
         let store = rusqlite::Connection::open(self.store("security.db")).unwrap();
         signing_keys::signing(&store, &kek).unwrap().unwrap().signer
     }
@@ -254,7 +268,8 @@ pub fn candidate(principal: &str) -> Candidate {
 pub fn acl(others: &[(String, Level)]) -> Acl {
     let standard =
         [(OWNER, Level::Owner), (READER, Level::Read), (WRITER, Level::Write), (HOLDER, Level::Owner)];
-    let entry = |who: &str, level: Level| AclEntry { candidate: Some(candidate(who)), levels: vec![level.into()] };
+    let entry =
+        |who: &str, level: Level| AclEntry { candidate: Some(candidate(who)), levels: vec![level.into()] };
     let entries = standard
         .iter()
         .map(|(who, level)| entry(who, *level))

@@ -58,7 +58,10 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
                 .absent(&request("teams/nowhere"))
                 .by_team(TeamRight::Member)
                 .answers(|list: ListMembersResponse| {
-                    ensure!(list.members.iter().any(|member| member.candidate == Some(candidate(MEMBER))), "{list:?}");
+                    ensure!(
+                        list.members.iter().any(|member| member.candidate == Some(candidate(MEMBER))),
+                        "{list:?}"
+                    );
                     Ok(())
                 })
         }
@@ -72,7 +75,10 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
                     home: false,
                 }),
             };
-            Case::of(&request("teams/default")).absent(&request("teams/nowhere")).by_team(TeamRight::Admin).stores()
+            Case::of(&request("teams/default"))
+                .absent(&request("teams/nowhere"))
+                .by_team(TeamRight::Admin)
+                .stores()
         }
         "RemoveMember" => {
             let who = format!("user/{}", world.fresh("leaver"));
@@ -81,7 +87,10 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
                 parent: parent.into(),
                 candidate: Some(candidate(&who)),
             };
-            Case::of(&request("teams/default")).absent(&request("teams/nowhere")).by_team(TeamRight::Admin).stores()
+            Case::of(&request("teams/default"))
+                .absent(&request("teams/nowhere"))
+                .by_team(TeamRight::Admin)
+                .stores()
         }
         "GetSetting" => {
             let name = setting(world).await?;

@@ -76,8 +76,10 @@ pub async fn data(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
                 })
         }
         "ListVersions" => {
-            let request =
-                |parent: &str| ListVersionsRequest { parent: parent.into(), ..ListVersionsRequest::default() };
+            let request = |parent: &str| ListVersionsRequest {
+                parent: parent.into(),
+                ..ListVersionsRequest::default()
+            };
             Case::of(&request(&name)).absent(&request(NOWHERE)).by_list(AccessLevel::Read).answers(
                 |list: ListVersionsResponse| {
                     ensure!(list.versions.len() == 1, "{list:?}");
@@ -90,7 +92,8 @@ pub async fn data(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
             Case::of(&request(&name)).absent(&request(NOWHERE)).by_list(AccessLevel::Write).stores()
         }
         "GetOpenApi" => {
-            let request = |name: &str| GetOpenApiRequest { name: name.into(), ..GetOpenApiRequest::default() };
+            let request =
+                |name: &str| GetOpenApiRequest { name: name.into(), ..GetOpenApiRequest::default() };
             Case::of(&request(&name)).absent(&request(NOWHERE)).by_list(AccessLevel::Read).answers(
                 |answer: GetOpenApiResponse| {
                     let document: serde_json::Value = serde_json::from_slice(&answer.document_json)?;
@@ -102,10 +105,12 @@ pub async fn data(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
         "GetAgentAcl" => {
             let aspect = AclAspect::Definition.into();
             let request = |name: &str| GetAgentAclRequest { name: name.into(), aspect };
-            Case::of(&request(&name)).absent(&request(NOWHERE)).by_list(AccessLevel::Owner).answers(|list: Acl| {
-                ensure!(list.entries.len() == 5, "{list:?}");
-                Ok(())
-            })
+            Case::of(&request(&name)).absent(&request(NOWHERE)).by_list(AccessLevel::Owner).answers(
+                |list: Acl| {
+                    ensure!(list.entries.len() == 5, "{list:?}");
+                    Ok(())
+                },
+            )
         }
         "SetAgentAcl" => {
             let aspect = AclAspect::Skills.into();
@@ -116,15 +121,18 @@ pub async fn data(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
         "ResolveVersion" => {
             let request = |name: &str| ResolveVersionRequest { name: name.into(), version: String::new() };
             let case = Case::of(&request(&agent_name(WORKER))).absent(&request(NOWHERE));
-            internal(world, case, ResolveVersionRequest::default()).answers(|answer: ResolveVersionResponse| {
-                ensure!(answer.digest.starts_with("b3:"), "{answer:?}");
-                Ok(())
-            })
+            internal(world, case, ResolveVersionRequest::default()).answers(
+                |answer: ResolveVersionResponse| {
+                    ensure!(answer.digest.starts_with("b3:"), "{answer:?}");
+                    Ok(())
+                },
+            )
         }
         "GetVersion" => {
             let get = GetAgentRequest { name: agent_name(WORKER), version: String::new() };
             let worker: Agent = world.ask("user/dev", get).await?;
-            let request = |name: &str| GetVersionRequest { name: name.into(), version: worker.version.clone() };
+            let request =
+                |name: &str| GetVersionRequest { name: name.into(), version: worker.version.clone() };
             let case = Case::of(&request(&agent_name(WORKER))).absent(&request(NOWHERE));
             internal(world, case, GetVersionRequest::default()).answers(|version: AgentVersion| {
                 ensure!(!version.document_json.is_empty(), "{version:?}");
@@ -161,9 +169,8 @@ fn create(world: &World, parent: &str) -> Case {
 /// For the agent itself, by the engine that runs it.
 fn internal<R: sre_proto::Guarded>(world: &World, mut case: Case, _: R) -> Case {
     let row = method_of::<R>();
-    let acting = |subject: &str| {
-        Who::presents("service/engine", world.token(subject, "service/engine", row, |_| {}))
-    };
+    let acting =
+        |subject: &str| Who::presents("service/engine", world.token(subject, "service/engine", row, |_| {}));
     case.owner = acting("agent/worker");
     case.exact = acting(READER);
     case
@@ -171,12 +178,12 @@ fn internal<R: sre_proto::Guarded>(world: &World, mut case: Case, _: R) -> Case 
 
 pub fn components(method: &str) -> Option<Case> {
     match method {
-        "ListComponents" => {
-            Some(Case::of(&ListComponentsRequest::default()).open().answers(|list: ListComponentsResponse| {
+        "ListComponents" => Some(Case::of(&ListComponentsRequest::default()).open().answers(
+            |list: ListComponentsResponse| {
                 ensure!(list.components.len() >= 20, "{} types", list.components.len());
                 Ok(())
-            }))
-        }
+            },
+        )),
         "GetComponent" => {
             let request = GetComponentRequest { name: "components/APICall".into() };
             Some(Case::of(&request).open().answers(|component: Component| {

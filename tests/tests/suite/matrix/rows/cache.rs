@@ -31,41 +31,65 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
             )
         }
         "SetEntry" => {
-            let request =
-                |name: &str| SetEntryRequest { name: name.into(), value: "new".into(), ..SetEntryRequest::default() };
-            Case::of(&request(&name)).absent(&request(&absent)).by_list(AccessLevel::Write).entry(&name).stores()
+            let request = |name: &str| SetEntryRequest {
+                name: name.into(),
+                value: "new".into(),
+                ..SetEntryRequest::default()
+            };
+            Case::of(&request(&name))
+                .absent(&request(&absent))
+                .by_list(AccessLevel::Write)
+                .entry(&name)
+                .stores()
         }
         "DeleteEntry" => {
             let request = |name: &str| DeleteEntryRequest { name: name.into() };
-            Case::of(&request(&name)).absent(&request(&absent)).by_list(AccessLevel::Write).entry(&name).stores()
+            Case::of(&request(&name))
+                .absent(&request(&absent))
+                .by_list(AccessLevel::Write)
+                .entry(&name)
+                .stores()
         }
         "TouchEntry" => {
             let request = |name: &str| TouchEntryRequest { name: name.into(), time_to_live: seconds(3000) };
-            Case::of(&request(&name)).absent(&request(&absent)).by_list(AccessLevel::Write).entry(&name).stores()
+            Case::of(&request(&name))
+                .absent(&request(&absent))
+                .by_list(AccessLevel::Write)
+                .entry(&name)
+                .stores()
         }
         "IncrementEntry" => {
             let name = format!("{name}-number");
             let one = |name: &str| IncrementEntryRequest { name: name.into(), delta: 1, time_to_live: None };
             world.dev(one(&name)).await?;
             world.dev(SetEntryAclRequest { name: name.clone(), acl: Some(acl(&[])) }).await?;
-            Case::of(&one(&name)).absent(&one(&absent)).by_list(AccessLevel::Write).entry(&name).stores().answers(
-                |answer: IncrementEntryResponse| {
+            Case::of(&one(&name))
+                .absent(&one(&absent))
+                .by_list(AccessLevel::Write)
+                .entry(&name)
+                .stores()
+                .answers(|answer: IncrementEntryResponse| {
                     ensure!(answer.value == 2, "{answer:?}");
+                    Ok(())
+                })
+        }
+        "GetEntryAcl" => {
+            let request = |name: &str| GetEntryAclRequest { name: name.into() };
+            Case::of(&request(&name)).absent(&request(&absent)).by_list(AccessLevel::Owner).answers(
+                |list: Acl| {
+                    ensure!(list.entries.len() == 4, "{list:?}");
                     Ok(())
                 },
             )
         }
-        "GetEntryAcl" => {
-            let request = |name: &str| GetEntryAclRequest { name: name.into() };
-            Case::of(&request(&name)).absent(&request(&absent)).by_list(AccessLevel::Owner).answers(|list: Acl| {
-                ensure!(list.entries.len() == 4, "{list:?}");
-                Ok(())
-            })
-        }
         "SetEntryAcl" => {
             let list = Some(acl(&[(MEMBER.to_owned(), Level::Read)]));
             let request = |name: &str| SetEntryAclRequest { name: name.into(), acl: list.clone() };
-            Case::of(&request(&name)).absent(&request(&absent)).by_list(AccessLevel::Owner).entry(&name).stores()
+            Case::of(&request(&name))
+                .absent(&request(&absent))
+                .by_list(AccessLevel::Owner)
+                .entry(&name)
+                .stores()
         }
         _ => return Ok(None),
     }))

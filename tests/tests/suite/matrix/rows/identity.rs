@@ -38,7 +38,10 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
                 parent: parent.into(),
                 revocation: Some(Revocation { target: Some(target.clone()), time: None }),
             };
-            Case::of(&request("teams/default")).absent(&request("teams/nowhere")).by_team(TeamRight::Admin).stores()
+            Case::of(&request("teams/default"))
+                .absent(&request("teams/nowhere"))
+                .by_team(TeamRight::Admin)
+                .stores()
         }
         "RotateKey" => Case::of(&RotateKeyRequest {}).exact(ROOT).weaker(&[ADMIN, MEMBER]).stores(),
         "GetTrustBundle" => Case::of(&GetTrustBundleRequest {}).services("edge", "observability").answers(

@@ -57,10 +57,12 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
         "WriteSummaries" => {
             let now = Some(std::time::SystemTime::now().into());
             let run = RunRecord { state: RunState::Done.into(), create_time: now, end_time: now, ..record() };
-            Case::of(&WriteSummariesRequest { runs: vec![run] }).stores().answers(|answer: WriteSummariesResponse| {
-                ensure!(answer.written == 1, "{answer:?}");
-                Ok(())
-            })
+            Case::of(&WriteSummariesRequest { runs: vec![run] }).stores().answers(
+                |answer: WriteSummariesResponse| {
+                    ensure!(answer.written == 1, "{answer:?}");
+                    Ok(())
+                },
+            )
         }
         "Load" => {
             let request = LoadRequest { run_id: owned(world).await?.run_id, ..LoadRequest::default() };
@@ -123,7 +125,8 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
         }
         "ListRuns" => {
             let owned = owned(world).await?;
-            let request = ListRunsRequest { team: owned.team, agent: owned.agent, ..ListRunsRequest::default() };
+            let request =
+                ListRunsRequest { team: owned.team, agent: owned.agent, ..ListRunsRequest::default() };
             Case::of(&request).answers(move |list: ListRunsResponse| {
                 ensure!(list.runs.iter().any(|run| run.run_id == owned.run_id), "{list:?}");
                 Ok(())
@@ -185,7 +188,8 @@ fn record() -> RunRecord {
 }
 
 fn open(session: &str) -> OpenRunRequest {
-    let opened = JournalRecord { kind: RecordKind::Opened.into(), body: "opaque".into(), ..JournalRecord::default() };
+    let opened =
+        JournalRecord { kind: RecordKind::Opened.into(), body: "opaque".into(), ..JournalRecord::default() };
     OpenRunRequest {
         run: Some(record()),
         session: session.into(),

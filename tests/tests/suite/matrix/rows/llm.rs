@@ -7,7 +7,8 @@ use super::super::case::Case;
 
 pub fn inference(method: &str) -> Option<Case> {
     let said = ChatMessage { role: ChatRole::User.into(), text: "hello".into(), ..ChatMessage::default() };
-    let request = GenerateRequest { model: "Echo".into(), messages: vec![said], ..GenerateRequest::default() };
+    let request =
+        GenerateRequest { model: "Echo".into(), messages: vec![said], ..GenerateRequest::default() };
     match method {
         "Generate" => Some(Case::of(&request).open().answers(|answer: GenerateResponse| {
             ensure!(answer.text.contains("hello"), "{answer:?}");
@@ -28,10 +29,12 @@ pub fn inference(method: &str) -> Option<Case> {
 
 pub fn models(method: &str) -> Option<Case> {
     match method {
-        "ListModels" => Some(Case::of(&ListModelsRequest::default()).open().answers(|list: ListModelsResponse| {
-            ensure!(list.models.iter().any(|model| model.name == "models/Echo"), "{list:?}");
-            Ok(())
-        })),
+        "ListModels" => {
+            Some(Case::of(&ListModelsRequest::default()).open().answers(|list: ListModelsResponse| {
+                ensure!(list.models.iter().any(|model| model.name == "models/Echo"), "{list:?}");
+                Ok(())
+            }))
+        }
         "GetModel" => {
             Some(Case::of(&GetModelRequest { name: "models/Echo".into() }).open().answers(|model: Model| {
                 ensure!(model.usable, "{model:?}");

@@ -18,10 +18,12 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
     let case = match method {
         "GetValue" => {
             let request = |name: &str| GetValueRequest { name: name.into() };
-            Case::of(&request(&name)).absent(&request(absent)).by_list(AccessLevel::Read).answers(|value: KeyValue| {
-                ensure!(value.value == "1", "{value:?}");
-                Ok(())
-            })
+            Case::of(&request(&name)).absent(&request(absent)).by_list(AccessLevel::Read).answers(
+                |value: KeyValue| {
+                    ensure!(value.value == "1", "{value:?}");
+                    Ok(())
+                },
+            )
         }
         "SetValue" => {
             Case::of(&set(&name, "2")).absent(&set(absent, "2")).by_list(AccessLevel::Write).stores()
@@ -31,7 +33,8 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
             Case::of(&request(&name)).absent(&request(absent)).by_list(AccessLevel::Write).stores()
         }
         "ListValues" => {
-            let request = |parent: &str| ListValuesRequest { parent: parent.into(), ..ListValuesRequest::default() };
+            let request =
+                |parent: &str| ListValuesRequest { parent: parent.into(), ..ListValuesRequest::default() };
             Case::of(&request(&namespace)).absent(&request(no_namespace)).by_list(AccessLevel::Read).answers(
                 |list: ListValuesResponse| {
                     ensure!(list.values.len() == 1, "{list:?}");

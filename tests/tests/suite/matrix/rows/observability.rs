@@ -21,7 +21,8 @@ pub async fn log(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
         "WriteEntries" => Case::of(&write).services("engine", "engine").stores(),
         "ListEntries" => {
             let _: WriteEntriesResponse = world.ask("service/engine", write).await?;
-            let request = |parent: &str| ListEntriesRequest { parent: parent.into(), ..ListEntriesRequest::default() };
+            let request =
+                |parent: &str| ListEntriesRequest { parent: parent.into(), ..ListEntriesRequest::default() };
             Case::of(&request(&agent_name(WORKER)))
                 .absent(&request("teams/default/agents/nobody"))
                 .exact(format!("agent/{WORKER}"))

@@ -36,7 +36,10 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
                 |world, answers| {
                     Box::pin(async move {
                         let answer: RunSkillResponse = first(answers)?;
-                        ensure!(answer.legacy_json.windows(64).any(|part| part == DIGEST.as_bytes()), "{answer:?}");
+                        ensure!(
+                            answer.legacy_json.windows(64).any(|part| part == DIGEST.as_bytes()),
+                            "{answer:?}"
+                        );
                         ended(world, &answer.run).await.map(drop)
                     })
                 },
@@ -63,20 +66,25 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
             let run = start(world, &agent, "hash").await?;
             ended(world, &run).await?;
             let request = |name: &str| GetRunRequest { name: name.into() };
-            Case::of(&request(&run)).absent(&request(&absent_run(&agent))).exact(itself).answers(|run: Run| {
-                ensure!(run.state() == RunState::Done && !run.legacy_json.is_empty(), "{run:?}");
-                Ok(())
-            })
+            Case::of(&request(&run)).absent(&request(&absent_run(&agent))).exact(itself).answers(
+                |run: Run| {
+                    ensure!(run.state() == RunState::Done && !run.legacy_json.is_empty(), "{run:?}");
+                    Ok(())
+                },
+            )
         }
         "ListRuns" => {
             let run = start(world, &agent, "hash").await?;
             ended(world, &run).await?;
-            let request = |parent: &str| ListRunsRequest { parent: parent.into(), ..ListRunsRequest::default() };
+            let request =
+                |parent: &str| ListRunsRequest { parent: parent.into(), ..ListRunsRequest::default() };
             // The team's admins own what its agents have.
-            Case::of(&request(&agent)).absent(&request(NOWHERE)).exact(ADMIN).answers(move |list: ListRunsResponse| {
-                ensure!(list.runs.iter().any(|listed| listed.name == run), "{run} is not listed");
-                Ok(())
-            })
+            Case::of(&request(&agent)).absent(&request(NOWHERE)).exact(ADMIN).answers(
+                move |list: ListRunsResponse| {
+                    ensure!(list.runs.iter().any(|listed| listed.name == run), "{run} is not listed");
+                    Ok(())
+                },
+            )
         }
         "CancelRun" => {
             let run = start(world, &agent, "sleep").await?;
@@ -145,9 +153,12 @@ async fn ended(world: &World, name: &str) -> anyhow::Result<Run> {
     for _ in 0..200 {
         // Started by somebody else it is still its agent's, whose team `user/dev` administers; its list alone counts.
         let agent = name.split('/').nth(3).unwrap_or_default();
-        let run: anyhow::Result<Run> = world.ask(&format!("agent/{agent}"), GetRunRequest { name: name.into() }).await;
+        let run: anyhow::Result<Run> =
+            world.ask(&format!("agent/{agent}"), GetRunRequest { name: name.into() }).await;
         match run {
-            Ok(run) if matches!(run.state(), RunState::Done | RunState::Failed | RunState::Cancelled) => return Ok(run),
+            Ok(run) if matches!(run.state(), RunState::Done | RunState::Failed | RunState::Cancelled) => {
+                return Ok(run);
+            }
             _ => tokio::time::sleep(Duration::from_millis(25)).await,
         }
     }

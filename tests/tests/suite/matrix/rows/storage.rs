@@ -24,7 +24,8 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
             let bytes = |messages: Vec<WriteFileRequest>| -> Vec<Bytes> {
                 messages.iter().map(|message| message.encode_to_vec().into()).collect()
             };
-            let mut case = Case::stream(bytes(written(&name, "other text"))).by_list(AccessLevel::Write).stores();
+            let mut case =
+                Case::stream(bytes(written(&name, "other text"))).by_list(AccessLevel::Write).stores();
             case.absent = bytes(written(&absent, "other text"));
             case
         }
@@ -47,13 +48,16 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
         }
         "GetFile" => {
             let request = |name: &str| GetFileRequest { name: name.into() };
-            Case::of(&request(&name)).absent(&request(&absent)).by_list(AccessLevel::Read).answers(|file: File| {
-                ensure!(file.size_bytes == 9, "{file:?}");
-                Ok(())
-            })
+            Case::of(&request(&name)).absent(&request(&absent)).by_list(AccessLevel::Read).answers(
+                |file: File| {
+                    ensure!(file.size_bytes == 9, "{file:?}");
+                    Ok(())
+                },
+            )
         }
         "ListFiles" => {
-            let request = |parent: &str| ListFilesRequest { parent: parent.into(), ..ListFilesRequest::default() };
+            let request =
+                |parent: &str| ListFilesRequest { parent: parent.into(), ..ListFilesRequest::default() };
             let none = format!("{}/files", agent_name("nobody"));
             Case::of(&request(&folder))
                 .absent(&request(&none))
@@ -70,10 +74,12 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
         }
         "GetFileAcl" => {
             let request = |name: &str| GetFileAclRequest { name: name.into() };
-            Case::of(&request(&name)).absent(&request(&absent)).by_list(AccessLevel::Owner).answers(|list: Acl| {
-                ensure!(list.entries.len() == 5, "{list:?}");
-                Ok(())
-            })
+            Case::of(&request(&name)).absent(&request(&absent)).by_list(AccessLevel::Owner).answers(
+                |list: Acl| {
+                    ensure!(list.entries.len() == 5, "{list:?}");
+                    Ok(())
+                },
+            )
         }
         "SetFileAcl" => {
             let list = Some(acl(&[(MEMBER.to_owned(), Level::Read)]));
@@ -85,7 +91,8 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
 }
 
 fn written(name: &str, text: &'static str) -> Vec<WriteFileRequest> {
-    let header = WriteFileHeader { name: name.into(), mimetype: "text/plain".into(), ..WriteFileHeader::default() };
+    let header =
+        WriteFileHeader { name: name.into(), mimetype: "text/plain".into(), ..WriteFileHeader::default() };
     [Part::Header(header), Part::Data(text.into())]
         .into_iter()
         .map(|part| WriteFileRequest { part: Some(part) })

@@ -52,12 +52,10 @@ pub async fn secrets(world: &World, method: &str) -> anyhow::Result<Option<Case>
                     Ok(())
                 })
         }
-        "PutSecret" => {
-            Case::of(&put(&name, "second value"))
-                .absent(&put("teams/nowhere/secrets/k", "second value"))
-                .by_team(TeamRight::Admin)
-                .stores()
-        }
+        "PutSecret" => Case::of(&put(&name, "second value"))
+            .absent(&put("teams/nowhere/secrets/k", "second value"))
+            .by_team(TeamRight::Admin)
+            .stores(),
         "DeleteSecret" => {
             let request = |name: &str| DeleteSecretRequest { name: name.into() };
             Case::of(&request(&name)).absent(&request(absent)).by_team(TeamRight::Admin).stores()
@@ -72,7 +70,8 @@ fn put(name: &str, value: &'static str) -> PutSecretRequest {
 }
 
 pub async fn api_keys(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
-    let create = |parent: &str| CreateApiKeyRequest { parent: parent.into(), api_key: Some(ApiKey::default()) };
+    let create =
+        |parent: &str| CreateApiKeyRequest { parent: parent.into(), api_key: Some(ApiKey::default()) };
     let made: CreateApiKeyResponse = world.ask(OWNER, create("teams/default")).await?;
     let name = made.api_key.unwrap_or_default().name;
     Ok(Some(match method {
@@ -135,7 +134,8 @@ pub async fn audit(world: &World, method: &str) -> anyhow::Result<Option<Case>> 
             })
         }
         "ListRecords" => {
-            let request = |parent: &str| ListRecordsRequest { parent: parent.into(), ..ListRecordsRequest::default() };
+            let request =
+                |parent: &str| ListRecordsRequest { parent: parent.into(), ..ListRecordsRequest::default() };
             Case::of(&request("teams/default"))
                 .absent(&request("teams/nowhere"))
                 .by_team(TeamRight::Admin)
