@@ -18,7 +18,10 @@ struct Echo;
 
 #[tonic::async_trait]
 impl Code for Echo {
-    async fn execute_code(&self, request: Request<ExecuteCodeRequest>) -> Result<Response<ExecuteCodeResponse>, Status> {
+    async fn execute_code(
+        &self,
+        request: Request<ExecuteCodeRequest>,
+    ) -> Result<Response<ExecuteCodeResponse>, Status> {
         Ok(Response::new(ExecuteCodeResponse { result_json: request.into_inner().arguments_json }))
     }
 }
@@ -40,7 +43,8 @@ pub fn serve(certs: &str) {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         println!("{}", listener.local_addr().unwrap());
-        let server = Server::builder().tls_config(tls).unwrap().tcp_nodelay(true).add_service(CodeServer::new(Echo));
+        let server =
+            Server::builder().tls_config(tls).unwrap().tcp_nodelay(true).add_service(CodeServer::new(Echo));
         server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
     });
 }
@@ -89,7 +93,9 @@ impl Drop for Running {
 }
 
 /// One call of the echo.
-pub fn caller(channel: &Channel) -> impl Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Clone + Send + 'static {
+pub fn caller(
+    channel: &Channel,
+) -> impl Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Clone + Send + 'static {
     let client = CodeClient::new(channel.clone());
     move || {
         let mut client = client.clone();

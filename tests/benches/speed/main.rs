@@ -3,7 +3,13 @@
 //! The load generator, the suite and the bare echo share the machine's cores. The echo is a plain tonic server
 //! over mTLS in a process of its own, driven by the same generator, so that ratios hold where digits do not.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a tool for developers")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a tool for developers"
+)]
 
 mod echo;
 mod load;
@@ -35,7 +41,9 @@ async fn run() {
         let echo = echo::Running::start(&suite.certs());
         let echo_channel = echo.connect(&suite.certs()).await;
         let channel = suite.connect().await;
-        println!("| concurrency | echo /s | echo p50 | echo p99 | skill /s | skill p50 | skill p99 | throughput ratio | added p50 |");
+        println!(
+            "| concurrency | echo /s | echo p50 | echo p99 | skill /s | skill p50 | skill p99 | throughput ratio | added p50 |"
+        );
         println!("|---|---|---|---|---|---|---|---|---|");
         for concurrency in [1, 16, 64] {
             // In turn, twice, so that a slow moment of the machine hits both.

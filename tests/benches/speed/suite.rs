@@ -49,7 +49,8 @@ impl Running {
         let suite = Self { child, data };
         suite.wait_ready().await;
         let agent = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/trivial.smyth");
-        let put = command(suite.data.path()).args(["agents", "put", agent]).stdout(Stdio::null()).status().unwrap();
+        let put =
+            command(suite.data.path()).args(["agents", "put", agent]).stdout(Stdio::null()).status().unwrap();
         assert!(put.success(), "the trivial agent is refused");
         suite
     }
@@ -122,8 +123,11 @@ fn healthy(data: &Path) -> bool {
 
 fn edge(data: &Path) -> Option<SocketAddr> {
     let text = std::fs::read_to_string(data.join("run/endpoints.toml")).ok()?;
-    let addresses: BTreeMap<String, String> =
-        text.lines().filter_map(|l| l.split_once(" = ")).map(|(k, v)| (k.into(), v.trim_matches('"').into())).collect();
+    let addresses: BTreeMap<String, String> = text
+        .lines()
+        .filter_map(|l| l.split_once(" = "))
+        .map(|(k, v)| (k.into(), v.trim_matches('"').into()))
+        .collect();
     addresses.get("edge")?.parse().ok()
 }
 
@@ -152,19 +156,28 @@ pub async fn start_and_memory() {
     }
     times.sort();
     sizes.sort_by(f64::total_cmp);
-    println!("- start to ready: {} ms (all: {:?})", times[2].as_millis(), times.iter().map(Duration::as_millis).collect::<Vec<_>>());
+    println!(
+        "- start to ready: {} ms (all: {:?})",
+        times[2].as_millis(),
+        times.iter().map(Duration::as_millis).collect::<Vec<_>>()
+    );
     println!("- resident idle: {:.0} MB (all: {:.0?})", sizes[2], sizes);
 }
 
 /// One run of the trivial skill.
-pub fn caller(channel: &Channel) -> impl Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Clone + Send + 'static {
+pub fn caller(
+    channel: &Channel,
+) -> impl Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Clone + Send + 'static {
     let client = RunsClient::new(channel.clone());
     move || {
         let mut client = client.clone();
         Box::pin(async move {
             let request = RunSkillRequest {
                 agent: "teams/-/agents/trivial".to_owned(),
-                call: Some(Call::Skill(SkillCall { skill: "echo".to_owned(), input_json: "{\"x\":\"v\"}".into() })),
+                call: Some(Call::Skill(SkillCall {
+                    skill: "echo".to_owned(),
+                    input_json: "{\"x\":\"v\"}".into(),
+                })),
                 ..RunSkillRequest::default()
             };
             let answer = client.run_skill(request).await.unwrap().into_inner();
