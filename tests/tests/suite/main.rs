@@ -17,3 +17,4 @@ mod end_to_end;
 mod faults;
 mod matrix;
 mod takeover;
+mod takeover_during_effect;
