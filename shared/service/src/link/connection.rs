@@ -119,11 +119,7 @@ impl Slot {
     }
 
     /// Opens a connection unless there is one. Callers at the same time share the attempt.
-    pub(super) async fn connect(
-        self: &Arc<Self>,
-        tls: &Tls,
-        deadlines: &Deadlines,
-    ) -> Result<Lease, String> {
+    pub(super) async fn connect(self: &Arc<Self>, tls: &Tls, deadlines: &Deadlines) -> Result<Lease, String> {
         let _turn = self.connecting.lock().await;
         if let Some(lease) = self.open() {
             return Ok(lease);
@@ -159,11 +155,7 @@ impl Slot {
         }
     }
 
-    async fn handshake(
-        &self,
-        tls: &Tls,
-        deadlines: &Deadlines,
-    ) -> Result<SendRequest<Body>, String> {
+    async fn handshake(&self, tls: &Tls, deadlines: &Deadlines) -> Result<SendRequest<Body>, String> {
         let tcp = TcpStream::connect(self.address).await.map_err(|error| error.to_string())?;
         tcp.set_nodelay(true).map_err(|error| error.to_string())?;
         // Identity is the SPIFFE id; the name in the handshake means nothing and is not sent.

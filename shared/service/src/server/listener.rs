@@ -21,6 +21,8 @@ use crate::task;
 
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// How long a connection may take to write what is left and close.
+const CLOSING: Duration = Duration::from_secs(1);
 /// After an accept error (no file handles left), before the next attempt.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -67,8 +69,16 @@ impl RoleListener {
         }))
     }
 
-    /// Accepts until the process drains.
+    /// Accepts until the process drains, and returns when its connections are closed: an answer has left only
+    /// when the connection wrote it.
     pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener) {
+        self.accept_until_drain(listener).await;
+        // Each ends within its grace after shutdown, so this waits for no longer than that.
+        self.process.shutdown.cancelled().await;
+        self.connections.idle(CLOSING * 2).await;
+    }
+
+    async fn accept_until_drain(self: &Arc<Self>, listener: TcpListener) {
         let draining = self.process.draining.clone();
         loop {
             let accepted = tokio::select! {
@@ -85,7 +95,7 @@ impl RoleListener {
             };
             // Beyond the limit a connection is closed at once, which costs less than a handshake.
             let Some(pass) = self.connections.enter() else { continue };
-            let this = Arc::clone(&self);
+            let this = Arc::clone(self);
             drop(task::spawn("connection", async move {
                 this.connection(tcp).await;
                 drop(pass);
@@ -135,7 +145,10 @@ impl RoleListener {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 _ = connection.as_mut() => {}
-                () = self.process.shutdown.cancelled() => {}
+                () = self.process.shutdown.cancelled() => {
+                    // Calls have ended; the last bytes of their answers may still be on the way out.
+                    drop(tokio::time::timeout(CLOSING, connection.as_mut()).await);
+                }
             }
         }
     }
