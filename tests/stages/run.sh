@@ -18,9 +18,9 @@ stage() {
 }
 minutes() { printf '%d:%02d min' $(($1 / 60)) $(($1 % 60)); }
 
+# The same selection of packages in both: another one would build dependencies again with other features.
 stage "build"        cargo build --locked --workspace --all-targets
-stage "unit tests"   cargo test --locked --workspace --exclude sre-tests
-stage "suite tests"  cargo test --locked -p sre-tests
+stage "tests"        cargo test --locked --workspace
 stage "conformance"  tests/stages/conformance.sh
 stage "clients"      tests/clients/run.sh
 stage "canary"       tests/stages/canary.sh
