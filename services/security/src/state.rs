@@ -308,7 +308,7 @@ mod tests {
         }
         let set = state.ring().published(0).unwrap();
         assert_eq!(set.revocations.len(), 20);
-        assert_eq!(set.version, state.read(|conn| revocations::version(conn)).await.unwrap());
+        assert_eq!(set.version, state.read(revocations::version).await.unwrap());
     }
 
     #[tokio::test]

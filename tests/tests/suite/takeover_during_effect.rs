@@ -67,7 +67,13 @@ fn interrupted(server: &HttpServer, holding: &Holding) -> Value {
         &[
             endpoint("go", "POST", &[("text", "Text")]),
             api_call("first", &server.url("/first"), json!({}), body.clone(), &["text"]),
-            api_call("held", &format!("http://{}/held", holding.address), json!({}), body, &["text", "after"]),
+            api_call(
+                "held",
+                &format!("http://{}/held", holding.address),
+                json!({}),
+                body,
+                &["text", "after"],
+            ),
             output("answer", &["first", "held"]),
         ],
         &[
@@ -115,14 +121,18 @@ async fn an_interrupted_effect_is_repeated_under_its_key() {
 
     // Who watches from the beginning sees each component once, and what was started again.
     for id in ["first", "held"] {
-        let finished = |event: &Event| matches!(event, Event::ComponentFinished(done) if done.component == id);
-        let times = events.iter().filter_map(|event| event.event.as_ref()).filter(|event| finished(event)).count();
+        let finished =
+            |event: &Event| matches!(event, Event::ComponentFinished(done) if done.component == id);
+        let times =
+            events.iter().filter_map(|event| event.event.as_ref()).filter(|event| finished(event)).count();
         assert_eq!(times, 1, "{id}: {events:?}");
     }
     let restarted: Vec<&str> = events
         .iter()
         .filter_map(|event| match event.event.as_ref() {
-            Some(Event::ActivationRestarted(restarted)) => Some(restarted.components.iter().map(String::as_str)),
+            Some(Event::ActivationRestarted(restarted)) => {
+                Some(restarted.components.iter().map(String::as_str))
+            }
             _ => None,
         })
         .flatten()

@@ -126,7 +126,8 @@ impl Watcher {
             tokio::select! {
                 biased;
                 _ = check.tick() => self.engine.host.authorizer().revalidate(&self.caller).await?,
-                heard = hear(&mut self.transient) => match heard {
+                // A run begins with its first record, whatever its owner tells meanwhile.
+                heard = hear(&mut self.transient), if self.sequence > 0 => match heard {
                     Some(transient) => self.tell(transient).await?,
                     None => self.transient = None,
                 },

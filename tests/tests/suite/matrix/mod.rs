@@ -23,6 +23,8 @@ use crate::harness::{Mode, Options, Suite};
 async fn binary(name: &str) -> Target {
     let options = Options::default()
         .listen_everywhere()
+        // What time changes would be taken for a caller's doing.
+        .set("journal.sweep_interval_ms", 3_600_000)
         .set("security.deployment_admins", r#"["user/dev", "user/root"]"#);
     Target::binary(Suite::start(name, Mode::AllInOne, options).await)
 }

@@ -59,8 +59,11 @@ impl Target {
             Role::Observability => builder.role(role, sre_observability::start),
         });
         let admins = vec!["user/dev".to_owned(), "user/root".to_owned()];
-        let suite =
-            builder.config(|config| config.security.deployment_admins = admins).build().await.unwrap();
+        let builder = builder.config(|config| {
+            config.security.deployment_admins = admins;
+            config.journal.sweep_interval_ms = 3_600_000;
+        });
+        let suite = builder.build().await.unwrap();
         // The security service issues certificates by the authority of this folder.
         suite.authority().save(&suite.data_dir().join("certs")).unwrap();
         Self::InProcess { suite: Box::new(suite), links: Mutex::default() }
