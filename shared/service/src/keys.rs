@@ -14,6 +14,9 @@ const AT_LEAST: Duration = Duration::from_millis(50);
 /// After a failure the next attempt comes sooner than the interval: a role that starts needs its first set.
 const AFTER_FAILURE: Duration = Duration::from_millis(250);
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a start waits for the first set, and how often it looks.
+const FIRST: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Runs until the process ends. Until the first set arrived tokens cannot be verified; calls without tokens
 /// can be served.
@@ -43,6 +46,17 @@ pub(crate) async fn refresh(security: Link, verifier: TokenVerifier, interval: D
             () = verifier.refresh_wanted() => sleep(AT_LEAST).await,
         }
     }
+}
+
+/// Waits for the first set, so that a role that starts again refuses nobody for want of it. Not for long: it may
+/// be the token service that is away, and calls without tokens can be served.
+pub(crate) async fn first(verifier: &TokenVerifier) {
+    let arrived = async {
+        while verifier.known_version() == 0 {
+            sleep(LOOK).await;
+        }
+    };
+    drop(tokio::time::timeout(FIRST, arrived).await);
 }
 
 async fn once(security: &Link, verifier: &TokenVerifier) -> Result<(), String> {

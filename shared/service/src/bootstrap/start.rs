@@ -157,6 +157,7 @@ async fn serve(process: Arc<Process>, starting: Starting) -> anyhow::Result<(Arc
     );
     process.switchboard.connect(role, Arc::clone(&server) as _);
     if let Some(listener) = listener {
+        keys::first(&verifier).await;
         process.addresses.lock().insert(role.name().to_owned(), listener.local_addr()?);
         let accepting = RoleListener::new(role, &process, host.identity(), Arc::clone(&server))?;
         process.tasks.spawn_to_end("accept", accepting.accept(listener));
