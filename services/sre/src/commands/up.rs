@@ -1,6 +1,7 @@
 //! `sre up`: the whole suite, until it is told to stop.
 
 use std::path::{Path, PathBuf};
+use std::task::Poll;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -29,16 +30,11 @@ pub async fn run(global: &Global, arguments: Up) -> Result<()> {
         let mut split = commands::split::Split::start(global, &config, arguments.restart, &progress).await?;
         let shown = introduce(output, global, &config, &arguments, &progress).await;
         drop(progress);
-        let ready = match shown {
-            Ok(()) => ReadyFile::write(&config.data_dir),
-            Err(error) => {
-                split.stop(output).await;
-                return Err(error);
-            }
-        }?;
-        output.note("ready; Ctrl-C stops");
-        let ended = split.watch(output).await;
-        drop(ready);
+        if let Err(error) = shown {
+            split.stop(output).await;
+            return Err(error);
+        }
+        let ended = until_told(output, &config, split.watch(output)).await;
         split.stop(output).await;
         return ended;
     }
@@ -53,15 +49,25 @@ pub async fn run(global: &Global, arguments: Up) -> Result<()> {
 }
 
 async fn stay(output: Output, config: &Config, running: Running) -> Result<()> {
-    let ready = ReadyFile::write(&config.data_dir)?;
-    output.note("ready; Ctrl-C stops");
-    running.wait_for_signal().await?;
-    drop(ready);
+    until_told(output, config, running.wait_for_signal()).await?;
     output.note("draining");
     if !running.shutdown().await {
         return Err(Failure::failed("work in flight was cut: the drain deadline is over"));
     }
     Ok(())
+}
+
+/// Says that the suite is ready and waits until it is told to stop. Waiting begins first: whoever is told may
+/// answer with a signal at once.
+async fn until_told(output: Output, config: &Config, told: impl Future<Output = Result<()>>) -> Result<()> {
+    let mut told = std::pin::pin!(told);
+    let first = futures::poll!(&mut told);
+    let _ready = ReadyFile::write(&config.data_dir)?;
+    output.note("ready; Ctrl-C stops");
+    match first {
+        Poll::Ready(ended) => ended,
+        Poll::Pending => told.await,
+    }
 }
 
 /// Loads agents, runs the skill asked for, and shows where everything is.
