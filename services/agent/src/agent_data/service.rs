@@ -399,6 +399,13 @@ impl AgentData for AgentDataService {
     }
 
     /// The layer has let in listed services alone.
+    async fn get_proto(
+        &self,
+        _: Request<proto::GetProtoRequest>,
+    ) -> Result<Response<proto::GetProtoResponse>, Status> {
+        Err(sre_proto::error::not_implemented("GetProto"))
+    }
+
     async fn check_access(
         &self,
         request: Request<proto::CheckAccessRequest>,

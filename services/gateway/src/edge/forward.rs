@@ -21,7 +21,12 @@ use tower::Service;
 use super::{agent_field, headers};
 
 /// The methods that start a run: their token is for the agent they name.
-const RUN_METHODS: [&str; 2] = ["/sre.gateway.v1.Runs/RunSkill", "/sre.gateway.v1.Runs/StartRun"];
+const RUN_METHODS: [&str; 4] = [
+    "/sre.gateway.v1.Runs/RunSkill",
+    "/sre.gateway.v1.Runs/StartRun",
+    "/sre.gateway.v1.Runs/ForkRun",
+    "/sre.gateway.v1.Debugger/StartDebugSession",
+];
 
 /// The service behind the edge's gRPC address.
 #[derive(Clone)]

@@ -181,6 +181,7 @@ impl Context for ActivationContext {
                 component: self.key.component.to_string(),
                 level: level.as_str().to_lowercase(),
                 message,
+                ..ComponentLog::default()
             })
         });
     }

@@ -273,6 +273,7 @@ async fn execute(scope: Arc<RunScope>, activation: Activation, before: Option<(F
             component: key.component.to_string(),
             r#type: component_type.to_string(),
             activation: key.to_string(),
+            ..ComponentStarted::default()
         })
     });
     let context = ActivationContext::new(scope.clone(), key.clone());

@@ -7,9 +7,11 @@
 pub mod acl;
 pub mod admission;
 pub mod answers;
+pub mod approvals;
 pub mod authority;
 pub mod context;
 pub mod core;
+pub mod debugger;
 pub mod drive;
 pub mod ended;
 pub mod events;
@@ -37,12 +39,16 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use sre_components::egress;
+use sre_proto::gateway::v1::approvals_server::ApprovalsServer;
+use sre_proto::gateway::v1::debugger_server::DebuggerServer;
 use sre_proto::gateway::v1::runs_server::RunsServer;
 use sre_service::{Host, Role};
 use tonic::service::Routes;
 
 use admission::Admission;
+use approvals::ApprovalsService;
 use core::{Engine, Parts};
+use debugger::service::DebuggerService;
 use journal::queue::AppendQueue;
 use journal::store::JournalStore;
 use live::Live;
@@ -60,10 +66,14 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
     let engine = build(&host)?;
     host.spawn("claims", Box::pin(takeover::claim_forever(engine.clone())));
     let limit = 8 << 20;
-    let service = RunsServer::new(RunsService::new(engine))
+    let runs = RunsServer::new(RunsService::new(engine.clone()))
         .max_decoding_message_size(limit)
         .max_encoding_message_size(limit);
-    Ok(Routes::new(service).prepare())
+    let approvals = ApprovalsServer::new(ApprovalsService::new(engine.clone()));
+    let debugger = DebuggerServer::new(DebuggerService::new(engine))
+        .max_decoding_message_size(limit)
+        .max_encoding_message_size(limit);
+    Ok(Routes::new(runs).add_service(approvals).add_service(debugger).prepare())
 }
 
 fn build(host: &Host) -> anyhow::Result<Engine> {

@@ -75,6 +75,7 @@ pub async fn list(
             state: stored_state(request.state()).into(),
             page_size: request.page_size,
             page_token: request.page_token,
+            ..StoredListRequest::default()
         })
         .await?;
     Ok(gateway::ListRunsResponse {
@@ -165,6 +166,7 @@ fn kind(kind: RunKind) -> gateway::RunKind {
         RunKind::Skill => gateway::RunKind::Skill,
         RunKind::Job => gateway::RunKind::Job,
         RunKind::Turn => gateway::RunKind::Turn,
+        RunKind::Debug => gateway::RunKind::Debug,
     }
 }
 

@@ -4,7 +4,8 @@ use sre_identity::Caller;
 use sre_proto::error::not_implemented;
 use sre_proto::gateway::v1::runs_server::Runs;
 use sre_proto::gateway::v1::{
-    CancelRunRequest, DeleteRunRequest, GetRunRequest, ListRunsRequest, ListRunsResponse, PauseRunRequest,
+    CancelRunRequest, DeleteRunRequest, ExportRunRequest, ExportRunResponse, ForkRunRequest, GetRunRequest,
+    ListRunsRequest, ListRunsResponse, ListStepsRequest, ListStepsResponse, PauseRunRequest,
     ResumeRunRequest, Run, RunSkillRequest, RunSkillResponse, StartRunRequest, WatchRunRequest,
 };
 use tonic::{Request, Response, Status};
@@ -110,6 +111,32 @@ impl Runs for RunsService {
         let (run, _granted) = runs::authorised(&self.engine, caller, &request, &request.name).await?;
         self.engine.journal.delete(&run.run_id).await?;
         Ok(Response::new(()))
+    }
+
+    async fn list_steps(
+        &self,
+        request: Request<ListStepsRequest>,
+    ) -> Result<Response<ListStepsResponse>, Status> {
+        let (_, extensions, request) = request.into_parts();
+        let caller = Caller::of(&extensions)?;
+        let (_, _granted) = runs::authorised(&self.engine, caller, &request, &request.name).await?;
+        Err(not_implemented("ListSteps"))
+    }
+
+    async fn fork_run(&self, _: Request<ForkRunRequest>) -> Result<Response<Run>, Status> {
+        Err(not_implemented("ForkRun"))
+    }
+
+    type ExportRunStream = futures::stream::BoxStream<'static, Result<ExportRunResponse, Status>>;
+
+    async fn export_run(
+        &self,
+        request: Request<ExportRunRequest>,
+    ) -> Result<Response<Self::ExportRunStream>, Status> {
+        let (_, extensions, request) = request.into_parts();
+        let caller = Caller::of(&extensions)?;
+        let (_, _granted) = runs::authorised(&self.engine, caller, &request, &request.name).await?;
+        Err(not_implemented("ExportRun"))
     }
 
     type WatchRunStream = watch::Events;

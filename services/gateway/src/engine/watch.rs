@@ -230,7 +230,7 @@ fn event_of(record: &JournalRecord, redactor: &Redactor) -> Result<Option<Event>
     Ok(match record.kind() {
         RecordKind::Opened => {
             let opened = Opened::decode(record.body.clone()).map_err(|error| unreadable(&error))?;
-            Some(Event::RunOpened(RunOpened { skill: opened.skill }))
+            Some(Event::RunOpened(RunOpened { skill: opened.skill, ..RunOpened::default() }))
         }
         RecordKind::Finished => {
             let finished = Finished::decode(record.body.clone()).map_err(|error| unreadable(&error))?;
@@ -267,6 +267,7 @@ fn finished_event(
         activation: record.step.clone(),
         output_json: output.map(|output| output.to_json_text().into()).unwrap_or_default(),
         error: error.map(|error| error.to_text()).unwrap_or_default(),
+        ..ComponentFinished::default()
     })))
 }
 

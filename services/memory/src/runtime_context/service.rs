@@ -211,6 +211,25 @@ impl Rpc for RuntimeContextService {
         Ok(Response::new(run.into()))
     }
 
+    async fn take_run(&self, _: Request<pb::TakeRunRequest>) -> Answer<pb::ClaimedRun> {
+        Err(sre_proto::error::not_implemented("TakeRun"))
+    }
+
+    async fn list_run_approvals(
+        &self,
+        _: Request<pb::ListRunApprovalsRequest>,
+    ) -> Answer<pb::ListRunApprovalsResponse> {
+        Err(sre_proto::error::not_implemented("ListRunApprovals"))
+    }
+
+    async fn get_run_approval(&self, _: Request<pb::GetRunApprovalRequest>) -> Answer<pb::RunApproval> {
+        Err(sre_proto::error::not_implemented("GetRunApproval"))
+    }
+
+    async fn decide_run_approval(&self, _: Request<pb::DecideRunApprovalRequest>) -> Answer<pb::RunApproval> {
+        Err(sre_proto::error::not_implemented("DecideRunApproval"))
+    }
+
     async fn list_runs(&self, request: Request<pb::ListRunsRequest>) -> Answer<pb::ListRunsResponse> {
         let request = request.into_inner();
         let state = Some(request.state()).filter(|state| *state != pb::RunState::Unspecified);

@@ -85,6 +85,8 @@ fn describe(event: &RunEvent) -> (&'static str, Value) {
         Some(Event::Content(e)) => ("content", json!(e.text)),
         Some(Event::Log(e)) => ("log", json!(format!("{} {}: {}", e.component, e.level, e.message))),
         Some(Event::ActivationRestarted(e)) => ("restarted", json!(e.components.join(", "))),
+        Some(Event::RunStateChanged(e)) => ("state", json!(state(e.state))),
+        Some(Event::ApprovalRequested(e)) => ("approval", json!(format!("{}: {}", e.approval, e.title))),
         Some(Event::RunEnded(e)) => ("run ended", parse(&e.legacy_json)),
         None => ("unknown", Value::Null),
     }

@@ -106,6 +106,7 @@ impl RunJournal {
             close_state: close_state.into(),
             outcome,
             consumed_signals: std::mem::take(&mut self.consumed),
+            ..AppendRequest::default()
         };
         let (store, queue, before) = (self.store.clone(), self.queue.clone(), self.last.clone());
         let write: BoxFuture<'static, _> = Box::pin(async move {

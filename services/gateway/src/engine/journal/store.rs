@@ -61,7 +61,11 @@ impl JournalStore {
 
     /// A run.
     pub async fn run(&self, run_id: &str) -> Result<RunRecord, Status> {
-        Ok(self.client().get_run(GetRunRequest { run_id: run_id.to_owned() }).await?.into_inner())
+        Ok(self
+            .client()
+            .get_run(GetRunRequest { run_id: run_id.to_owned(), ..GetRunRequest::default() })
+            .await?
+            .into_inner())
     }
 
     /// A run, or none.
@@ -103,6 +107,7 @@ impl JournalStore {
             epoch,
             until: Some(until.into()),
             records: Vec::new(),
+            ..ParkRequest::default()
         };
         self.client().park(request).await?;
         Ok(())

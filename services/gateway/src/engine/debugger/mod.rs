@@ -1,0 +1,3 @@
+//! Debug sessions.
+
+pub mod service;
