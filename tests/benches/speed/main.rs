@@ -11,10 +11,16 @@
     reason = "a tool for developers"
 )]
 
+mod agents;
+mod durable;
 mod echo;
+mod journal;
 mod load;
 mod memory;
+mod parked;
+mod peer;
 mod suite;
+mod trivial;
 
 use std::time::Duration;
 
@@ -26,51 +32,36 @@ fn seconds() -> Duration {
 fn main() {
     let mut arguments = std::env::args().skip(1);
     // `cargo bench` passes --bench.
-    if let Some("echo") = arguments.next().as_deref() {
-        return echo::serve(&arguments.next().expect("the certificate folder"));
+    match arguments.next().as_deref() {
+        Some("echo") => return echo::serve(&arguments.next().expect("the certificate folder")),
+        Some("peer") => return peer::serve(),
+        _ => {}
     }
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(run());
 }
 
+/// The chapters in their order; `BENCH_ONLY=durable,parked` runs some of them.
 async fn run() {
-    println!("## Start and memory (`sre up`, release, median of 5)\n");
-    suite::start_and_memory().await;
-    for mode in [suite::Mode::AllInOne, suite::Mode::Split] {
-        println!("\n## Trivial skill over mTLS gRPC, {}, beside a bare tonic mTLS echo\n", mode.title());
-        let suite = suite::Running::start(mode).await;
-        let echo = echo::Running::start(&suite.certs());
-        let echo_channel = echo.connect(&suite.certs()).await;
-        let channel = suite.connect().await;
-        println!(
-            "| concurrency | echo /s | echo p50 | echo p99 | skill /s | skill p50 | skill p99 | throughput ratio | added p50 |"
-        );
-        println!("|---|---|---|---|---|---|---|---|---|");
-        for concurrency in [1, 16, 64] {
-            // In turn, twice, so that a slow moment of the machine hits both.
-            let mut pairs = Vec::new();
-            for _ in 0..3 {
-                let bare = load::run(concurrency, seconds(), echo::caller(&echo_channel)).await;
-                let skill = load::run(concurrency, seconds(), suite::caller(&channel)).await;
-                pairs.push((bare, skill));
-            }
-            pairs.sort_by(|a, b| (a.1.rate / a.0.rate).total_cmp(&(b.1.rate / b.0.rate)));
-            let (bare, skill) = &pairs[1];
-            println!(
-                "| {concurrency} | {:.0} | {} | {} | {:.0} | {} | {} | {:.2} | {} |",
-                bare.rate,
-                micros(bare.p50),
-                micros(bare.p99),
-                skill.rate,
-                micros(skill.p50),
-                micros(skill.p99),
-                skill.rate / bare.rate,
-                micros(skill.p50.saturating_sub(bare.p50)),
-            );
-        }
-        memory::show(&suite.processes());
+    let only = std::env::var("BENCH_ONLY").unwrap_or_default();
+    let wanted = |chapter: &str| only.is_empty() || only.split(',').any(|name| name.trim() == chapter);
+    if wanted("start") {
+        suite::start_and_memory().await;
+    }
+    if wanted("trivial") {
+        trivial::measure().await;
+    }
+    if wanted("durable") {
+        durable::measure().await;
+    }
+    if wanted("journal") {
+        journal::measure().await;
+    }
+    if wanted("parked") {
+        parked::measure().await;
     }
 }
 
+/// A time for tables.
 fn micros(time: Duration) -> String {
     format!("{} µs", time.as_micros())
 }

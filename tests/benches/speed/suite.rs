@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use sre_proto::gateway::v1::run_skill_request::Call;
 use sre_proto::gateway::v1::runs_client::RunsClient;
-use sre_proto::gateway::v1::{RunSkillRequest, SkillCall};
+use sre_proto::gateway::v1::{
+    GetRunRequest, RunSkillRequest, RunState, SkillCall, StartRunRequest, start_run_request,
+};
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
@@ -44,15 +46,34 @@ pub struct Running {
 impl Running {
     /// Starts a suite on a fresh folder and waits until a skill answers.
     pub async fn start(mode: Mode) -> Self {
+        Self::start_with(mode, &[]).await
+    }
+
+    /// The same with settings in its environment.
+    pub async fn start_with(mode: Mode, settings: &[(String, String)]) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let child = spawn(mode, data.path());
+        let child = spawn(mode, data.path(), settings);
         let suite = Self { child, data };
         suite.wait_ready().await;
-        let agent = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/trivial.smyth");
-        let put =
-            command(suite.data.path()).args(["agents", "put", agent]).stdout(Stdio::null()).status().unwrap();
-        assert!(put.success(), "the trivial agent is refused");
+        suite.put(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/bench/trivial.smyth")));
         suite
+    }
+
+    /// Puts an agent.
+    pub fn put(&self, agent: &Path) {
+        let mut put = command(self.data.path());
+        let status = put.args(["agents", "put"]).arg(agent).stdout(Stdio::null()).status().unwrap();
+        assert!(status.success(), "{} is refused", agent.display());
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// The process that was started.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     async fn wait_ready(&self) {
@@ -107,9 +128,9 @@ fn command(data: &Path) -> Command {
     command
 }
 
-fn spawn(mode: Mode, data: &Path) -> Child {
+fn spawn(mode: Mode, data: &Path, settings: &[(String, String)]) -> Child {
     let mut command = command(data);
-    command.arg("up").stdout(Stdio::null());
+    command.arg("up").envs(settings.iter().cloned()).stdout(Stdio::null());
     if mode == Mode::Split {
         command.arg("--split");
     }
@@ -133,6 +154,7 @@ fn edge(data: &Path) -> Option<SocketAddr> {
 
 /// Start to ready, and memory at rest.
 pub async fn start_and_memory() {
+    println!("## Start and memory (`sre up`, release, median of 5)\n");
     let (mut times, mut sizes) = (Vec::new(), Vec::new());
     for _ in 0..5 {
         let data = tempfile::tempdir().unwrap();
@@ -140,7 +162,7 @@ pub async fn start_and_memory() {
         for counted in [false, true] {
             let _ = std::fs::remove_file(data.path().join("run/ready"));
             let started = Instant::now();
-            let child = spawn(Mode::AllInOne, data.path());
+            let child = spawn(Mode::AllInOne, data.path(), &[]);
             let running = Running { child, data: tempfile::tempdir().unwrap() };
             while !data.path().join("run/ready").exists() {
                 assert!(started.elapsed() < Duration::from_secs(60), "not ready after a minute");
@@ -165,23 +187,60 @@ pub async fn start_and_memory() {
 }
 
 /// One run of the trivial skill.
-pub fn caller(
+pub fn caller(channel: &Channel) -> impl Fn() -> Calling + Clone + Send + 'static {
+    skill(channel, "trivial", "echo", r#"{"x":"v"}"#, r#"{"x":"v"}"#)
+}
+
+/// A call under way.
+pub type Calling = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// One run of a skill, its answer checked.
+pub fn skill(
     channel: &Channel,
-) -> impl Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Clone + Send + 'static {
+    agent: &'static str,
+    skill: &'static str,
+    input: &'static str,
+    answer: &'static str,
+) -> impl Fn() -> Calling + Clone + Send + 'static {
     let client = RunsClient::new(channel.clone());
     move || {
         let mut client = client.clone();
         Box::pin(async move {
             let request = RunSkillRequest {
-                agent: "teams/-/agents/trivial".to_owned(),
-                call: Some(Call::Skill(SkillCall {
-                    skill: "echo".to_owned(),
-                    input_json: "{\"x\":\"v\"}".into(),
-                })),
+                agent: format!("teams/-/agents/{agent}"),
+                call: Some(Call::Skill(SkillCall { skill: skill.to_owned(), input_json: input.into() })),
                 ..RunSkillRequest::default()
             };
-            let answer = client.run_skill(request).await.unwrap().into_inner();
-            assert_eq!(answer.legacy_json, "{\"x\":\"v\"}");
+            let answered = client.run_skill(request).await.unwrap().into_inner();
+            assert_eq!(answered.legacy_json, answer);
         })
+    }
+}
+
+/// Starts a run; gives its name.
+pub async fn start(client: &mut RunsClient<Channel>, agent: &str, skill: &str, input: &str) -> String {
+    let request = StartRunRequest {
+        agent: format!("teams/-/agents/{agent}"),
+        call: Some(start_run_request::Call::Skill(SkillCall {
+            skill: skill.to_owned(),
+            input_json: input.to_owned().into(),
+        })),
+        ..StartRunRequest::default()
+    };
+    client.start_run(request).await.unwrap().into_inner().name
+}
+
+/// Starts a run and waits for its end.
+pub async fn start_and_wait(client: &mut RunsClient<Channel>, agent: &str, skill: &str, input: &str) {
+    let name = start(client, agent, skill, input).await;
+    let end = Instant::now() + Duration::from_secs(300);
+    loop {
+        let run = client.get_run(GetRunRequest { name: name.clone() }).await.unwrap().into_inner();
+        match run.state() {
+            RunState::Done => return,
+            RunState::Failed | RunState::Cancelled => panic!("{name} ended as {:?}", run.state()),
+            _ => assert!(Instant::now() < end, "{name} is {:?} after five minutes", run.state()),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
