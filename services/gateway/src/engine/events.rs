@@ -55,7 +55,7 @@ mod tests {
         let events = RunEvents::default();
         events.emit(|| unreachable!("nobody watches"));
         let mut watcher = events.subscribe();
-        events.emit(|| Event::RunOpened(RunOpened { skill: "s".into() }));
+        events.emit(|| Event::RunOpened(RunOpened { skill: "s".into(), ..RunOpened::default() }));
         let heard = watcher.recv().await.unwrap();
         assert!(matches!(heard.event, Event::RunOpened(opened) if opened.skill == "s"));
         drop(events);

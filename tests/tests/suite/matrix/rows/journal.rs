@@ -102,7 +102,7 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
                 session: owned.session,
                 epoch: owned.epoch,
                 until: Some(hour.into()),
-                records: Vec::new(),
+                ..ParkRequest::default()
             };
             Case::of(&request).stores().answers(|answer: ParkResponse| {
                 ensure!(answer.parked, "{answer:?}");
@@ -118,10 +118,12 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
         }
         "GetRun" => {
             let run_id = owned(world).await?.run_id;
-            Case::of(&GetRunRequest { run_id: run_id.clone() }).answers(move |run: RunRecord| {
-                ensure!(run.run_id == run_id, "{run:?}");
-                Ok(())
-            })
+            Case::of(&GetRunRequest { run_id: run_id.clone(), ..GetRunRequest::default() }).answers(
+                move |run: RunRecord| {
+                    ensure!(run.run_id == run_id, "{run:?}");
+                    Ok(())
+                },
+            )
         }
         "ListRuns" => {
             let owned = owned(world).await?;
