@@ -18,7 +18,13 @@ stage() {
 }
 minutes() { printf '%d:%02d min' $(($1 / 60)) $(($1 % 60)); }
 
+# One cluster for all stages: tests make schemas of their own in it, and find it by SRE_TEST_POSTGRES.
+source tests/stages/postgres.sh
+cluster=$(mktemp -d)
+trap 'pg_stop "$cluster" 2>/dev/null || true; rm -rf "$cluster"' EXIT
+
 # The same selection of packages in both: another one would build dependencies again with other features.
+stage "postgres"     pg_start "$cluster"
 stage "build"        cargo build --locked --workspace --all-targets
 stage "tests"        cargo test --locked --workspace
 stage "conformance"  tests/stages/conformance.sh
