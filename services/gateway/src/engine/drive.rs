@@ -5,6 +5,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -12,7 +13,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use prost::Message as _;
 use sre_components::Call;
 use sre_engine::run::Settled;
-use sre_engine::{Activation, ActivationKey, ActivationKind, Effect, Outcome, Run, Status, Value};
+use sre_engine::{Activation, ActivationKey, ActivationKind, Effect, Map, Node, Outcome, Run, Status, Value};
 use sre_proto::error::Reason;
 use sre_proto::gateway::v1::ComponentStarted;
 use sre_proto::gateway::v1::run_event::Event;
@@ -57,6 +58,8 @@ pub enum Stopped {
 struct Landed {
     key: ActivationKey,
     component_type: Arc<str>,
+    /// When it left the engine.
+    started: SystemTime,
     what: What,
 }
 
@@ -205,7 +208,7 @@ impl Drive {
 
     /// Takes in how something ended.
     fn land(&mut self, landed: Landed) -> Result<Result<(), ValueError>, Stopped> {
-        let Landed { key, component_type, what } = landed;
+        let Landed { key, component_type, started, what } = landed;
         let redactor = self.journal.is_some().then(|| self.scope.redactor());
         let stored = match (&what, redactor) {
             (What::Finished(outcome), Some(redactor)) => {
@@ -226,7 +229,10 @@ impl Drive {
         }
         if let (Some(stored), Some(journal)) = (stored, &mut self.journal) {
             match stored {
-                Ok(finished) => journal.push(record(RecordKind::Finished, Some(&key), &finished)),
+                Ok(finished) => {
+                    let finished = Finished { started_ms: since_1970(started), ..finished };
+                    journal.push(record(RecordKind::Finished, Some(&key), &finished));
+                }
                 Err(error) => return Ok(Err(error)),
             }
         }
@@ -256,24 +262,43 @@ async fn written(writing: &mut Option<Flushed>) -> Option<Result<(), AppendError
     }
 }
 
+fn since_1970(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map(super::launch::milliseconds).unwrap_or_default()
+}
+
+/// What a component runs with, for watchers: its declared inputs, not the variables under them.
+fn shown_input(scope: &RunScope, node: &Node, input: &Map) -> bytes::Bytes {
+    let declared = node.inputs.iter().filter_map(|port| {
+        let value = input.get(&port.name)?;
+        Some((port.name.clone(), value.clone()))
+    });
+    let redactor = scope.redactor();
+    redactor.presentable(&redactor.redact(&Value::object(declared.collect()))).to_json_text().into()
+}
+
 async fn execute(scope: Arc<RunScope>, activation: Activation, before: Option<(Flushed, Lease)>) -> Landed {
     let Activation { key, node, input, kind, .. } = activation;
     let component_type = node.type_name.clone();
-    let landed = |what| Landed { key: key.clone(), component_type: component_type.clone(), what };
+    let mut started = SystemTime::now();
+    let landed =
+        |started, what| Landed { key: key.clone(), component_type: component_type.clone(), started, what };
     if let Some((written, lease)) = before {
         if let Err(error) = written.await {
-            return landed(What::Stopped(error.into()));
+            return landed(started, What::Stopped(error.into()));
         }
         if lease.held().await.is_err() {
-            return landed(What::Stopped(Stopped::SessionOver));
+            return landed(started, What::Stopped(Stopped::SessionOver));
         }
+        started = SystemTime::now();
     }
     scope.events.emit(|| {
         Event::ComponentStarted(ComponentStarted {
             component: key.component.to_string(),
             r#type: component_type.to_string(),
             activation: key.to_string(),
-            ..ComponentStarted::default()
+            name: node.display_name.to_string(),
+            title: node.title.to_string(),
+            input_json: shown_input(&scope, &node, &input),
         })
     });
     let context = ActivationContext::new(scope.clone(), key.clone());
@@ -297,17 +322,18 @@ async fn execute(scope: Arc<RunScope>, activation: Activation, before: Option<(F
         }
     };
     match AssertUnwindSafe(work).catch_unwind().await {
-        Ok(what) => landed(what),
+        Ok(what) => landed(started, what),
         Err(_) => {
             tracing::error!(run = scope.id, component = %key.component, %component_type, "a component panicked");
             let outcome =
                 Outcome::error(format!("{component_type} failed inside; the engine's log says where"));
-            landed(match kind {
+            let what = match kind {
                 ActivationKind::Execute => What::Finished(outcome),
                 ActivationKind::Resolve(needs) => What::Resolved(
                     needs.iter().map(|_| Err("an input could not be resolved".to_owned())).collect(),
                 ),
-            })
+            };
+            landed(started, what)
         }
     }
 }

@@ -70,6 +70,7 @@ pub async fn start(
         job_id: job_id.clone(),
         root: parent.subject.root.to_string(),
         time_ms: launch::milliseconds(TIME),
+        ..Opened::default()
     };
     let run = RunRecord {
         run_id: run_id.clone(),

@@ -30,6 +30,7 @@ pub mod scope;
 pub mod service;
 pub mod session;
 pub mod start;
+pub mod steps;
 pub mod summary;
 pub mod takeover;
 pub mod watch;

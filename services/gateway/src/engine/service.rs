@@ -14,7 +14,7 @@ use super::answers::ValueView;
 use super::core::Engine;
 use super::requests::Wanted;
 use super::start::{self, Asked};
-use super::{runs, watch};
+use super::{runs, steps, watch};
 
 /// The service.
 pub struct RunsService {
@@ -119,8 +119,8 @@ impl Runs for RunsService {
     ) -> Result<Response<ListStepsResponse>, Status> {
         let (_, extensions, request) = request.into_parts();
         let caller = Caller::of(&extensions)?;
-        let (_, _granted) = runs::authorised(&self.engine, caller, &request, &request.name).await?;
-        Err(not_implemented("ListSteps"))
+        let (run, _) = runs::authorised(&self.engine, caller, &request, &request.name).await?;
+        Ok(Response::new(steps::list(&self.engine, &run, &request).await?))
     }
 
     async fn fork_run(&self, _: Request<ForkRunRequest>) -> Result<Response<Run>, Status> {

@@ -83,6 +83,18 @@ pub struct Opened {
     /// How long it may take in all, in milliseconds.
     #[prost(uint64, tag = "13")]
     pub time_ms: u64,
+    /// Of a fork: the run it was forked from.
+    #[prost(string, tag = "20")]
+    pub origin: String,
+    /// Of a fork: the component or activation it was forked at.
+    #[prost(string, tag = "21")]
+    pub fork_at: String,
+    /// Of a fork: the inputs that are set there, as an object.
+    #[prost(message, optional, tag = "22")]
+    pub overrides: Option<StoredValue>,
+    /// Of a debug session: its id as people see it.
+    #[prost(string, tag = "23")]
+    pub debug_session: String,
 }
 
 /// What a run's row says beside its records, for readers that do not fold it.
@@ -193,6 +205,12 @@ pub struct Finished {
     /// Set where the engine settled it by itself: an event for watchers, nothing to fold.
     #[prost(bool, tag = "4")]
     pub settled: bool,
+    /// When it was started, in milliseconds since 1970; 0 where it did not leave the engine.
+    #[prost(uint64, tag = "20")]
+    pub started_ms: u64,
+    /// Of a record that a fork copied: the key that its effect carried in the run it comes from.
+    #[prost(string, tag = "21")]
+    pub effect_key: String,
 }
 
 /// Inputs that were fetched, looked up, read or stored.

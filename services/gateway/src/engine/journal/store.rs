@@ -11,9 +11,9 @@ use sre_proto::memory::v1::runtime_context_client::RuntimeContextClient;
 use sre_proto::memory::v1::{
     AppendBatchRequest, AppendOutcome, AppendRequest, AttachRequest, AttachResponse, ClaimRequest,
     ClaimedRun, CloseSessionRequest, DeleteRunRequest, GetBlobRequest, GetRunRequest, JournalRecord,
-    ListRunsRequest, ListRunsResponse, LoadRequest, OpenRunRequest, OpenRunResponse, OpenSessionRequest,
-    ParkRequest, PutBlobRequest, RenewSessionRequest, RunRecord, Session, SignalRequest, SignalResponse,
-    TailRequest, TailResponse, WriteSummariesRequest, WriteSummariesResponse,
+    ListRunsRequest, ListRunsResponse, LoadRequest, LoadResponse, OpenRunRequest, OpenRunResponse,
+    OpenSessionRequest, ParkRequest, PutBlobRequest, RenewSessionRequest, RunRecord, Session, SignalRequest,
+    SignalResponse, TailRequest, TailResponse, WriteSummariesRequest, WriteSummariesResponse,
 };
 use sre_proto::types::v1::BlobRef;
 use sre_service::Link;
@@ -124,6 +124,17 @@ impl JournalStore {
             }
         }
         Ok(records)
+    }
+
+    /// The records of a run after a sequence, page by page, their large content still apart.
+    pub async fn pages(
+        &self,
+        run_id: &str,
+        after: i64,
+    ) -> Result<BoxStream<'static, Result<LoadResponse, Status>>, Status> {
+        let request =
+            LoadRequest { run_id: run_id.to_owned(), after_sequence: after, from_checkpoint: false };
+        Ok(self.client().load(request).await?.into_inner().boxed())
     }
 
     /// Follows a run's records until it ended.
