@@ -78,6 +78,8 @@ const FROM_CALLERS: &[Proof] = &[Proof::ApiKey, Proof::OidcToken, Proof::Peer];
 const FROM_RUNS: &[Proof] = &[Proof::Token, Proof::ResumeGrant];
 const SUBSYSTEMS: &[&str] = &["agent", "memory", "llm", "io", "security", "compute"];
 const RUN: &str = "sre.gateway.v1.Runs:read";
+/// A debug session is a run too. That its caller may write the definition is asked by the engine.
+const DEBUG: &str = "sre.gateway.v1.Debugger:write";
 const USE_KEY: &str = "sre.security.v1.Vault:read";
 const READ_FILES: &str = "sre.io.v1.Storage:read";
 const INFER: &str = "sre.llm.v1.Inference:read";
@@ -91,7 +93,7 @@ pub static TABLE: &[Row] = &[
         purpose: Purpose::Run,
         proofs: FROM_CALLERS,
         audience: Audience::Roles(&["engine"]),
-        scopes: Scopes::Listed(&[RUN]),
+        scopes: Scopes::Listed(&[RUN, DEBUG]),
     },
     Row {
         presenter: "edge",

@@ -40,6 +40,7 @@ fn the_edge_starts_runs_and_forwards() {
     use Purpose::{Forward, Run};
     for proof in FROM_CALLERS {
         ask("service/edge", Run, *proof, None, &["engine"], &[RUN]).unwrap();
+        ask("service/edge", Run, *proof, None, &["engine"], &[DEBUG]).unwrap();
         ask("service/edge", Forward, *proof, None, &["io"], &["sre.io.v1.Storage:write"]).unwrap();
     }
     ask("service/edge", Forward, Proof::Peer, None, &["engine"], &["sre.gateway.v1.Runs:owner"]).unwrap();
@@ -52,6 +53,8 @@ fn a_broken_edge_gets_nothing_else() {
     use Purpose::{Forward, NextHop, Run, SubAgent};
     for (purpose, audience, scope) in [
         (Run, "engine", "sre.gateway.v1.Runs:write"),
+        (Run, "engine", "sre.gateway.v1.Debugger:owner"),
+        (Run, "security", DEBUG),
         (Run, "engine", "sre.security.v1.Vault:read"),
         (Run, "security", "sre.security.v1.Vault:read"),
         (Run, "security", RUN),

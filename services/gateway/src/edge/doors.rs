@@ -18,6 +18,8 @@ use tonic::Code;
 use super::forward::run_key;
 use answer::Refusal;
 
+const RUN: &str = "sre.gateway.v1.Runs:read";
+
 /// The routes of the door.
 pub fn router(host: Host) -> Router {
     Router::new()
@@ -32,7 +34,7 @@ async fn run(State(host): State<Host>, request: axum::extract::Request) -> Resul
     let agent = agent(&host, request.headers())?;
     let limit = host.config().http.max_body_bytes;
     let raw = request::raw(request, limit).await?;
-    let key = run_key(Proof::ApiKey(bearer), format!("teams/-/agents/{agent}"));
+    let key = run_key(Proof::ApiKey(bearer), format!("teams/-/agents/{agent}"), RUN.to_owned());
     let token = host.tokens().exchange(key.clone()).await.map_err(|status| refuse(&status, &agent))?;
     let mut client = RunsClient::new(host.link(Role::Engine).with_token(&token));
     let session_id = raw.headers.get("x-session-id").cloned().unwrap_or_default();

@@ -59,9 +59,9 @@ impl Forward {
         let (request, key) = if RUN_METHODS.contains(&policy.path) {
             let limit = self.host.config().limits.max_message_bytes;
             let (request, agent) = read_agent(request, limit).await?;
-            (request, run_key(proof, agent))
+            (request, run_key(proof, agent, scope_of(policy, level)))
         } else {
-            let key = forward_key(proof, target, policy, level);
+            let key = forward_key(proof, target, scope_of(policy, level));
             (request, key)
         };
         let token = self.host.tokens().exchange(key.clone()).await?;
@@ -79,31 +79,36 @@ impl Forward {
 }
 
 /// What the edge asks for to run an agent in somebody's name.
-pub fn run_key(proof: Proof, agent: String) -> ExchangeKey {
+pub fn run_key(proof: Proof, agent: String, scope: String) -> ExchangeKey {
     ExchangeKey {
         proof,
         purpose: Purpose::Run,
         agent: Some(agent),
         audience: vec![Role::Engine.name().to_owned()],
-        scopes: vec!["sre.gateway.v1.Runs:read".to_owned()],
+        scopes: vec![scope],
         resume_grant: None,
     }
 }
 
-fn forward_key(proof: Proof, target: Role, policy: &MethodPolicy, level: AccessLevel) -> ExchangeKey {
-    let level = match level {
-        AccessLevel::Read => "read",
-        AccessLevel::Write => "write",
-        AccessLevel::Owner => "owner",
-    };
+/// What the edge asks for to hand a call on in its caller's name.
+pub fn forward_key(proof: Proof, target: Role, scope: String) -> ExchangeKey {
     ExchangeKey {
         proof,
         purpose: Purpose::Forward,
         agent: None,
         audience: vec![target.name().to_owned()],
-        scopes: vec![format!("{}:{level}", policy.service)],
+        scopes: vec![scope],
         resume_grant: None,
     }
+}
+
+fn scope_of(policy: &MethodPolicy, level: AccessLevel) -> String {
+    let level = match level {
+        AccessLevel::Read => "read",
+        AccessLevel::Write => "write",
+        AccessLevel::Owner => "owner",
+    };
+    format!("{}:{level}", policy.service)
 }
 
 fn is_unauthenticated(response: &Response<Body>) -> bool {
