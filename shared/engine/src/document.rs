@@ -92,8 +92,11 @@ pub fn parse(json: &Json, issues: &mut Vec<Issue>) -> Option<Document> {
         behavior => behavior,
     };
     if object.get("teamId").is_some_and(|team| team.as_str().is_none_or(|team| !team.is_empty())) {
-        issues
-            .push(Issue::warning("is ignored: an agent belongs to the team of who puts it").field("teamId"));
+        issues.push(
+            Issue::warning("is ignored: an agent belongs to the team of who puts it")
+                .field("teamId")
+                .hint("leave it out"),
+        );
     }
     Some(Document {
         id: agent_id(object, issues),
@@ -166,7 +169,11 @@ fn agent_id(object: &JsonMap<String, Json>, issues: &mut Vec<Issue>) -> Option<S
 fn variables(json: Option<&Json>, issues: &mut Vec<Issue>) -> Vec<(Arc<str>, Arc<str>)> {
     let Some(json) = json.filter(|json| !json.is_null()) else { return Vec::new() };
     let Some(object) = json.as_object() else {
-        issues.push(Issue::error("must be an object of texts").field("variables"));
+        issues.push(
+            Issue::error("must be an object of texts")
+                .field("variables")
+                .hint("name each variable, with a text"),
+        );
         return Vec::new();
     };
     object.iter().map(|(name, value)| (name.as_str().into(), Value::from(value).to_text().into())).collect()
@@ -182,7 +189,7 @@ fn records<T>(
     read: ReadRecord<T>,
 ) -> Vec<T> {
     let Some(items) = object.get(key).and_then(Json::as_array) else {
-        issues.push(Issue::error("must be a list").field(key));
+        issues.push(Issue::error("must be a list").field(key).hint("an agent without any has []"));
         return Vec::new();
     };
     let mut out = Vec::with_capacity(items.len());
@@ -190,7 +197,8 @@ fn records<T>(
         let place = format!("{key}[{index}]");
         match item.as_object() {
             Some(record) => out.extend(read(record, &place, issues)),
-            None => issues.push(Issue::error("must be an object").field(place)),
+            None => issues
+                .push(Issue::error("must be an object").field(place).hint("remove it, or write a record")),
         }
     }
     out
@@ -219,7 +227,12 @@ fn component(
         Some(Json::Object(data)) => map_from_json(data.clone()),
         None | Some(Json::Null) => Map::new(),
         Some(_) => {
-            issues.push(Issue::error("must be an object of settings").at(&id).field("data"));
+            issues.push(
+                Issue::error("must be an object of settings")
+                    .at(&id)
+                    .field("data")
+                    .hint("{} if there are none"),
+            );
             Map::new()
         }
     };
@@ -245,19 +258,23 @@ fn ports<T>(
     read: fn(&JsonMap<String, Json>) -> Option<T>,
 ) -> Vec<T> {
     let Some(json) = json else {
-        issues.push(Issue::warning("is missing, taken as empty").at(id).field(key));
+        issues.push(Issue::warning("is missing, taken as empty").at(id).field(key).hint("write []"));
         return Vec::new();
     };
     let Some(items) = json.as_array() else {
-        issues.push(Issue::error("must be a list").at(id).field(key));
+        issues.push(Issue::error("must be a list").at(id).field(key).hint("[] if there are none"));
         return Vec::new();
     };
     let mut out = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
         match item.as_object().and_then(read) {
             Some(port) => out.push(port),
-            None => issues
-                .push(Issue::error("must be an object with a name").at(id).field(format!("{key}[{index}]"))),
+            None => issues.push(
+                Issue::error("must be an object with a name")
+                    .at(id)
+                    .field(format!("{key}[{index}]"))
+                    .hint("{\"name\": \"..\"}"),
+            ),
         }
     }
     out

@@ -58,7 +58,7 @@ pub use issue::{Issue, Severity};
 pub use key::{ActivationKey, LoopStep};
 pub use node::{InputPort, Node, OutputPort};
 pub use outcome::Outcome;
-pub use plan::{EntryId, Plan, RouteError, Skill, check, compile};
+pub use plan::{EntryId, Environment, Needs, Plan, RouteError, Skill, check, check_in, compile, needs};
 pub use request::{RequestData, UploadedFile};
 pub use run::{
     Aborted, Activation, ActivationKind, Answer, AnswerEntry, Limits, Run, RunError, RunOptions, Starved,

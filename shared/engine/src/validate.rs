@@ -3,7 +3,7 @@
 use regex::Regex;
 
 use crate::node::Node;
-use crate::spec::{ComponentSpec, SettingKind, SettingSpec};
+use crate::spec::{Effect, OnUncertain, SettingKind, SettingSpec};
 use crate::value::{Value, number_from_f64, number_text};
 
 /// Checks a component's settings; the first violation is reported as a whole message:
@@ -16,15 +16,51 @@ pub fn validate(node: &Node) -> Result<(), String> {
 
 /// [`validate`] without the prefix and suffix.
 pub fn detail(node: &Node) -> Result<(), String> {
-    let Some(entry) = node.entry else { return Ok(()) };
-    if entry.spec.validate_settings {
-        settings(entry.spec, node)?;
-    }
-    entry.validate.map_or(Ok(()), |extra| extra(node))
+    violation(node).map_err(|violation| violation.detail)
 }
 
-fn settings(spec: &ComponentSpec, node: &Node) -> Result<(), String> {
-    spec.settings.iter().try_for_each(|setting| check(setting, node.setting(setting.name)))
+/// A setting that is not as its type declares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Key of the setting in the record's `data`; `None` where the record as a whole is meant.
+    pub setting: Option<&'static str>,
+    /// What is wrong.
+    pub detail: String,
+    /// What the setting is for.
+    pub hint: Option<String>,
+}
+
+/// The first violation in a component's settings.
+///
+/// # Errors
+/// [`Violation`] if there is one.
+pub fn violation(node: &Node) -> Result<(), Violation> {
+    let Some(entry) = node.entry else { return Ok(()) };
+    if entry.spec.validate_settings {
+        settings(entry.spec.settings, node)?;
+    }
+    if entry.spec.effect == Effect::Effect {
+        settings(&[OnUncertain::SPEC], node)?;
+    }
+    let whole = |detail| Violation { setting: None, detail, hint: None };
+    entry.validate.map_or(Ok(()), |extra| extra(node).map_err(whole))
+}
+
+fn settings(specs: &[SettingSpec], node: &Node) -> Result<(), Violation> {
+    specs.iter().try_for_each(|setting| {
+        check(setting, node.setting(setting.name)).map_err(|detail| Violation {
+            setting: Some(setting.name),
+            detail,
+            hint: hint(setting),
+        })
+    })
+}
+
+fn hint(setting: &SettingSpec) -> Option<String> {
+    let default = setting.default.map(|default| format!("the default is {default}"));
+    let words = [Some(setting.description.to_owned()).filter(|text| !text.is_empty()), default];
+    let words: Vec<String> = words.into_iter().flatten().collect();
+    (!words.is_empty()).then(|| words.join("; "))
 }
 
 fn check(setting: &SettingSpec, value: Option<&Value>) -> Result<(), String> {
@@ -99,7 +135,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::spec::{Effect, TypeEntry};
+    use crate::spec::{ComponentSpec, TypeEntry};
     use crate::value::map_from_json;
 
     static SPEC: ComponentSpec = ComponentSpec::new("T", "a test type").effect(Effect::Pure).settings(&[
@@ -125,6 +161,25 @@ mod tests {
             template: None,
             entry: Some(TypeEntry::new(&SPEC)),
         })
+    }
+
+    #[test]
+    fn the_policy_of_an_effect_is_one_of_four() {
+        static POSTS: ComponentSpec = ComponentSpec::new("P", "a test type with an effect");
+        let checked = |policy: serde_json::Value, spec: &'static ComponentSpec| {
+            let mut node = node(json!({ "prompt": "x" }));
+            node.settings.insert("onUncertain".into(), Value::from(policy));
+            node.entry = Some(TypeEntry::new(spec));
+            detail(&node)
+        };
+        for policy in ["retry", "lookup", "fail", "ask"] {
+            assert_eq!(checked(json!(policy), &POSTS), Ok(()), "{policy}");
+        }
+        for wrong in [json!("Retry"), json!(""), json!(1), json!(null)] {
+            let expected = "\"On Uncertain\" must be one of [retry, lookup, fail, ask]";
+            assert_eq!(checked(wrong, &POSTS), Err(expected.to_owned()));
+        }
+        assert_eq!(checked(json!("anything"), &SPEC), Ok(()), "what has no effect needs no policy");
     }
 
     #[test]

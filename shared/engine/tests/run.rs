@@ -83,7 +83,7 @@ fn documents_are_refused_with_the_place_and_a_hint() {
     assert_eq!(
         text,
         [
-            "error: connections[0].targetId: there is no component 'AA' (did you mean 'A'?)",
+            "error: component AA: connections[0].targetId: there is no component 'AA' (did you mean 'A'?)",
             "error: component A: connections[1].sourceIndex: there is no output 7 (known: Output, _error)"
         ]
     );
@@ -100,7 +100,7 @@ fn check_warns_of_what_will_not_work() {
         text.iter().any(|t| t.contains("component N: name: component type 'Eb' is not known")),
         "{text:#?}"
     );
-    assert!(text.iter().any(|t| t.contains("component Z: no skill leads to it")), "{text:#?}");
+    assert!(text.iter().any(|t| t.contains("component Z: inputs: no skill leads to it")), "{text:#?}");
     assert!(text.iter().all(|t| t.starts_with("warning")), "{text:#?}");
     assert!(sre_engine::compile(&document, &support::Doubles).is_ok());
 }

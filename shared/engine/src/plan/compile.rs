@@ -70,8 +70,11 @@ impl Draft {
             let known = self.by_id.get(id).copied();
             known.ok_or_else(|| {
                 let near = crate::issue::nearest(id, self.by_id.keys().map(AsRef::as_ref));
-                let issue = Issue::error(format!("there is no component '{id}'")).field(place(field));
-                near.first().map_or(issue.clone(), |near| issue.hint(format!("did you mean '{near}'?")))
+                let hint = near.first().map_or_else(
+                    || "connect it to a component that is there, or remove the connection".to_owned(),
+                    |near| format!("did you mean '{near}'?"),
+                );
+                Issue::error(format!("there is no component '{id}'")).at(id).field(place(field)).hint(hint)
             })
         };
         let source = find(&record.source, "sourceId")?;
@@ -149,7 +152,7 @@ impl Draft {
         seen
     }
 
-    fn entries(&self) -> impl Iterator<Item = (u32, EntryKind)> + '_ {
+    pub fn entries(&self) -> impl Iterator<Item = (u32, EntryKind)> + '_ {
         // Of records with the same id the last one counts.
         let current = |index: u32, node: &Node| self.by_id.get(&node.id) == Some(&index);
         (0u32..).zip(&self.nodes).filter_map(move |(index, node)| match flow(node) {
@@ -210,7 +213,7 @@ impl Draft {
 
     /// By component: inputs that something reachable is connected to and that are not optional. The entry
     /// itself never waits.
-    fn required(&self, links: &[Vec<Link>], reachable: &Bits, entry: u32) -> Vec<Vec<u32>> {
+    pub fn required(&self, links: &[Vec<Link>], reachable: &Bits, entry: u32) -> Vec<Vec<u32>> {
         let mut required = vec![Vec::new(); self.nodes.len()];
         for link in links.iter().flatten().filter(|link| reachable.contains(link.source)) {
             let port = &self.nodes[link.target as usize].inputs[link.input as usize];

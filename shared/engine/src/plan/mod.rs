@@ -8,7 +8,7 @@ mod routes;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub use check::check;
+pub use check::{Environment, Needs, Unknown as UnknownEnvironment, check, check_in, needs};
 pub use compile::compile;
 pub use routes::{RouteError, Skill};
 

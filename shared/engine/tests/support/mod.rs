@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
-use sre_engine::spec::{ComponentSpec, Effect, Flow, TypeEntry, Types};
+use sre_engine::spec::{ComponentSpec, Effect, Flow, SettingSpec, TypeEntry, Types};
 use sre_engine::{
     Activation, ActivationKind, Answer, Map, Outcome, Plan, RequestData, Run, RunOptions, Secrets, Status,
     Value, builtin, compile,
@@ -21,13 +21,17 @@ static NONE: ComponentSpec = ComponentSpec::new("NONE", "returns nothing").effec
 /// Fails when its input is the text `bad`, else echoes `ok-<input>`.
 static PICKY: ComponentSpec = ComponentSpec::new("PICKY", "fails on bad").effect(Effect::Pure).unchecked();
 static IS: ComponentSpec = ComponentSpec::new("IS", "Yes or No").effect(Effect::Pure).unchecked();
+static MODEL: ComponentSpec = ComponentSpec::new("MODEL", "has a model")
+    .effect(Effect::Effect)
+    .settings(&[SettingSpec::text("model", "Model", 200).required()])
+    .unchecked();
 static ASYNC: ComponentSpec = ComponentSpec::new("Async", "starts a job")
     .effect(Effect::Effect)
     .flow(Flow::Async)
     .scopes(&["sre.gateway.v1.Runs"])
     .unchecked();
 
-static DOUBLES: [TypeEntry; 9] = [
+static DOUBLES: [TypeEntry; 10] = [
     TypeEntry::new(&E),
     TypeEntry::new(&FAIL),
     TypeEntry::new(&SOFT),
@@ -36,6 +40,7 @@ static DOUBLES: [TypeEntry; 9] = [
     TypeEntry::new(&NONE),
     TypeEntry::new(&PICKY),
     TypeEntry::new(&IS),
+    TypeEntry::new(&MODEL),
     TypeEntry::new(&ASYNC),
 ];
 
