@@ -148,8 +148,12 @@ mod tests {
     ]);
 
     fn message(settings: serde_json::Value) -> Result<(), String> {
+        validate(&node(settings))
+    }
+
+    fn node(settings: serde_json::Value) -> Node {
         let serde_json::Value::Object(map) = settings else { panic!("an object") };
-        validate(&Node {
+        Node {
             id: "t".into(),
             type_name: "T".into(),
             display_name: "Tee".into(),
@@ -160,7 +164,7 @@ mod tests {
             outputs: vec![],
             template: None,
             entry: Some(TypeEntry::new(&SPEC)),
-        })
+        }
     }
 
     #[test]
