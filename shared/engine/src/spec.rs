@@ -26,6 +26,62 @@ pub enum Effect {
     Effect,
 }
 
+/// What becomes of an effect that was started before its engine died, so that nobody knows whether it happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnUncertain {
+    /// It is started again under the same key.
+    #[default]
+    Retry,
+    /// The component finds out whether it happened; where it cannot, the activation fails.
+    LookUp,
+    /// The activation fails. It is never started twice.
+    Fail,
+    /// People are asked.
+    Ask,
+}
+
+impl OnUncertain {
+    /// The setting of a record that overrides the type's policy.
+    pub const SETTING: &'static str = "onUncertain";
+    /// What the setting may hold.
+    pub const NAMES: &'static [&'static str] = &["retry", "lookup", "fail", "ask"];
+
+    /// The setting, which every type with effects has.
+    pub const SPEC: SettingSpec = SettingSpec::one_of(Self::SETTING, "On Uncertain", Self::NAMES).describe(
+        "what becomes of it if its engine dies while it runs: `retry` under the same key, `lookup`, `fail`, `ask`",
+    );
+
+    /// Reads the setting's text.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "retry" => Some(Self::Retry),
+            "lookup" => Some(Self::LookUp),
+            "fail" => Some(Self::Fail),
+            "ask" => Some(Self::Ask),
+            _ => None,
+        }
+    }
+
+    /// The policy of a component: its record's, or its type's. A record with a policy that nobody knows fails
+    /// its validation before anything starts, so the careful reading of it never shows.
+    pub fn of(node: &Node) -> Self {
+        match node.setting(Self::SETTING) {
+            Some(Value::String(name)) => Self::parse(name).unwrap_or(Self::Fail),
+            Some(_) | None => node.entry.map_or(Self::Retry, |entry| entry.spec.on_uncertain),
+        }
+    }
+}
+
+/// Whether executing a component may take as long as a person or a clock wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Waits {
+    /// No.
+    #[default]
+    Never,
+    /// It may: the run leaves memory meanwhile.
+    Durably,
+}
+
 /// How the engine treats a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
@@ -56,6 +112,10 @@ pub struct ComponentSpec {
     pub description: &'static str,
     /// What executing it does to the world.
     pub effect: Effect,
+    /// What becomes of an effect of which nobody knows whether it happened.
+    pub on_uncertain: OnUncertain,
+    /// Whether it waits for jobs, people or a time.
+    pub waits: Waits,
     /// How the engine treats it.
     pub flow: Flow,
     /// Its settings.
@@ -78,6 +138,8 @@ impl ComponentSpec {
             aliases: &[],
             description,
             effect: Effect::Effect,
+            on_uncertain: OnUncertain::Retry,
+            waits: Waits::Never,
             flow: Flow::Plain,
             settings: &[],
             inputs: &[],
@@ -96,6 +158,18 @@ impl ComponentSpec {
     /// Sets the effect.
     pub const fn effect(mut self, effect: Effect) -> Self {
         self.effect = effect;
+        self
+    }
+
+    /// Sets what becomes of an effect of which nobody knows whether it happened.
+    pub const fn on_uncertain(mut self, policy: OnUncertain) -> Self {
+        self.on_uncertain = policy;
+        self
+    }
+
+    /// It waits for jobs, people or a time.
+    pub const fn waits(mut self) -> Self {
+        self.waits = Waits::Durably;
         self
     }
 

@@ -22,6 +22,12 @@ pub struct Gateway {
     pub run_deadline_ms: u64,
     /// How long a run may take that was only started, unless the caller says, in milliseconds.
     pub run_lifetime_ms: u64,
+    /// A run that only waits for a time leaves memory if that is further away, in milliseconds.
+    pub park_after_ms: u64,
+    /// A run that only waits for jobs or people leaves memory after so many milliseconds.
+    pub park_grace_ms: u64,
+    /// Records after which a run's state is written as a whole, so that recovery need not read all of them.
+    pub checkpoint_records: usize,
 }
 
 impl Default for Gateway {
@@ -33,6 +39,9 @@ impl Default for Gateway {
             max_light_runs: 2_000,
             run_deadline_ms: 300_000,
             run_lifetime_ms: 86_400_000,
+            park_after_ms: 5_000,
+            park_grace_ms: 200,
+            checkpoint_records: 10_000,
         }
     }
 }
@@ -46,5 +55,15 @@ impl Gateway {
     /// How long a run may take that was only started.
     pub fn run_lifetime(&self) -> Duration {
         Duration::from_millis(self.run_lifetime_ms)
+    }
+
+    /// A run that only waits for a time leaves memory if that is further away.
+    pub fn park_after(&self) -> Duration {
+        Duration::from_millis(self.park_after_ms)
+    }
+
+    /// A run that only waits for jobs or people leaves memory after this time.
+    pub fn park_grace(&self) -> Duration {
+        Duration::from_millis(self.park_grace_ms)
     }
 }

@@ -1,5 +1,10 @@
-//! The content of journal records. This is format 1: fields may be added, never changed or removed, and a
-//! store keeps records of every format it ever saw.
+//! The content of journal records. Fields may be added, never changed or removed, and a store keeps records of
+//! every format it ever saw.
+//!
+//! Format 1 knows records that readers may pass over: whoever does not know one executes at most a component
+//! again that it may execute again. A run that could go wrong so is of format 2 from its first record on:
+//! it may wait (a reader of format 1 would begin every wait anew), an uncertain effect of it must not simply be
+//! repeated, or it is a debug session. So older engines still claim what they do right, and nothing else.
 
 use bytes::Bytes;
 use prost::Message;
@@ -9,13 +14,15 @@ use sre_proto::memory::v1::{JournalRecord, RecordKind};
 use super::values::{StoredValue, ValueError};
 use crate::engine::redact::Redactor;
 
-/// The format that this engine writes, and the newest that it reads.
-pub const FORMAT: i32 = 1;
+/// The newest format that this engine reads and writes.
+pub const FORMAT: i32 = 2;
+/// The format of runs that neither wait nor have effects which must not be repeated.
+pub const PLAIN_FORMAT: i32 = 1;
 
 /// A record that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// The bytes are no record of format 1.
+    /// The bytes are no record that this engine knows.
     #[error("a record does not decode: {0}")]
     Decode(#[from] prost::DecodeError),
     /// A value in it cannot be read.
@@ -288,7 +295,7 @@ pub struct TakenOver {
     pub restarted: Vec<String>,
 }
 
-/// A signal was acted upon.
+/// A signal was acted upon: `pause` and `resume`, of which the last one counts, or `approval`.
 #[derive(Clone, PartialEq, Message)]
 pub struct SignalTaken {
     /// Its kind.
@@ -297,6 +304,89 @@ pub struct SignalTaken {
     /// Its content.
     #[prost(bytes = "bytes", tag = "2")]
     pub body: Bytes,
+    /// Its id.
+    #[prost(string, tag = "3")]
+    pub id: String,
+}
+
+/// What a component waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
+#[repr(i32)]
+pub enum WaitKind {
+    /// Not set.
+    Unspecified = 0,
+    /// A time.
+    Sleep = 1,
+    /// The end of jobs, or a time.
+    Jobs = 2,
+    /// A decision, or a time.
+    Approval = 3,
+}
+
+/// The component of the record's step waits. Its first record of a wait counts: whoever goes on with the run
+/// waits until the same moment, not for the same time again.
+#[derive(Clone, PartialEq, Message)]
+pub struct Waiting {
+    /// For what.
+    #[prost(enumeration = "WaitKind", tag = "1")]
+    pub kind: i32,
+    /// Until when at most, in milliseconds since 1970 by the store's clock; 0 where no time ends it.
+    #[prost(uint64, tag = "2")]
+    pub until_ms: u64,
+    /// Of [`WaitKind::Jobs`]: the runs whose end it waits for.
+    #[prost(string, repeated, tag = "3")]
+    pub runs: Vec<String>,
+    /// Of [`WaitKind::Approval`]: the id of what is asked.
+    #[prost(string, tag = "4")]
+    pub approval: String,
+    /// Of [`WaitKind::Approval`]: what is asked, in one line.
+    #[prost(string, tag = "5")]
+    pub title: String,
+    /// How many waits of this kind the same activation began before this one.
+    #[prost(uint32, tag = "6")]
+    pub place: u32,
+}
+
+/// The folded state so far. Checkpoints are a chain: each holds what changed since the one before it.
+#[derive(Clone, PartialEq, Message)]
+pub struct Checkpoint {
+    /// Sequence of the checkpoint before this one; 0 for the first.
+    #[prost(int64, tag = "1")]
+    pub previous: i64,
+    /// The state of the run, as the state machine writes it, without secrets.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub state: Bytes,
+    /// Effects under way: intents without an end.
+    #[prost(message, repeated, tag = "3")]
+    pub intents: Vec<OpenIntent>,
+    /// Waits under way.
+    #[prost(message, repeated, tag = "4")]
+    pub waits: Vec<OpenWait>,
+    /// Whether the run is paused.
+    #[prost(bool, tag = "5")]
+    pub paused: bool,
+}
+
+/// An effect under way at a checkpoint.
+#[derive(Clone, PartialEq, Message)]
+pub struct OpenIntent {
+    /// Its activation.
+    #[prost(string, tag = "1")]
+    pub step: String,
+    /// How often it was started.
+    #[prost(uint32, tag = "2")]
+    pub times: u32,
+}
+
+/// A wait under way at a checkpoint.
+#[derive(Clone, PartialEq, Message)]
+pub struct OpenWait {
+    /// Its activation.
+    #[prost(string, tag = "1")]
+    pub step: String,
+    /// The wait.
+    #[prost(message, optional, tag = "2")]
+    pub waiting: Option<Waiting>,
 }
 
 /// A record, before the store gives it its place.
