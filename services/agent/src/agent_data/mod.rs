@@ -2,10 +2,13 @@
 
 mod access;
 mod cache;
+#[cfg(test)]
+mod conformance_tests;
 pub mod document;
 mod message;
 mod name;
 mod openapi;
+mod proto_file;
 mod registration;
 mod rescue;
 mod service;

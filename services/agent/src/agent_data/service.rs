@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 
 use super::document::{self, Checked, id_warning};
 use super::openapi::{self, Audience};
+use super::proto_file;
 use super::registration::{Created, RegistrationError};
 use super::{
     AgentName, AgentRow, Agents, Aspect, Content, Creation, Known, Record, Which, access, message, parse_team,
@@ -398,14 +399,21 @@ impl AgentData for AgentDataService {
         }))
     }
 
-    /// The layer has let in listed services alone.
     async fn get_proto(
         &self,
-        _: Request<proto::GetProtoRequest>,
+        request: Request<proto::GetProtoRequest>,
     ) -> Result<Response<proto::GetProtoResponse>, Status> {
-        Err(sre_proto::error::not_implemented("GetProto"))
+        let caller = Caller::of(request.extensions())?.clone();
+        let mut request = request.into_inner();
+        let name = self.name(&caller, "name", &mut request.name).await?;
+        let (_granted, agent) = self.decide(&caller, &request, &name, Aspect::Skills).await?;
+        let stored = self.agents.version(&agent.row, Which::Current).await?;
+        let (_, skills) = document::findings(&stored.document, self.types, usize::MAX)?;
+        let file = proto_file::describe(&name.id, &skills, &request.package)?;
+        Ok(Response::new(proto::GetProtoResponse { proto: file.text, path: file.path }))
     }
 
+    /// The layer has let in listed services alone.
     async fn check_access(
         &self,
         request: Request<proto::CheckAccessRequest>,

@@ -233,6 +233,13 @@ async fn h7_writers_change_documents_and_no_lists() {
     fx.share("user/alice", proto::AclAspect::Skills, "user/eve", Level::Read).await.unwrap();
     let get = proto::GetOpenApiRequest { name: NAME.into(), ..proto::GetOpenApiRequest::default() };
     fx.client("user/eve").get_open_api(get).await.unwrap();
+    let get = proto::GetProtoRequest { name: NAME.into(), package: String::new() };
+    let file = fx.client("user/eve").get_proto(get).await.unwrap().into_inner();
+    assert_eq!(file.path, "agents/helper/v1/helper.proto");
+    assert!(file.proto.contains("rpc Greet(GreetRequest) returns (GreetResponse);"), "{}", file.proto);
+    let get = proto::GetProtoRequest { name: NAME.into(), package: "no package".into() };
+    let status = fx.client("user/eve").get_proto(get).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
     refused(fx.get("user/eve", NAME, "").await);
 }
 
