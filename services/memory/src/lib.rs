@@ -49,6 +49,7 @@ fn journal_settings(config: &Config) -> JournalSettings {
         session_ttl: journal.session_ttl(),
         closed_runs: journal.retention(),
         closed_jobs: journal.jobs_retention(),
+        team_running: journal.team_running.max(1),
         sweep_interval: journal.sweep_interval(),
         summaries_per_second: journal.summary_rate_cap,
         summaries_burst: journal.summary_rate_cap.saturating_mul(10),

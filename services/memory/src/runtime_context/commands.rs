@@ -94,34 +94,50 @@ impl Commands {
 
     /// Hands a signal to the owner's stream, if this process holds it.
     pub fn deliver(&self, session: SessionId, run: RunId, signal: Signal) {
-        let line = self.lines.lock().get(&session).cloned();
-        if let Some(line) = line {
-            line.tell(|pending| {
-                if pending.signals.len() < QUEUED_SIGNALS {
-                    pending.signals.push_back((run, signal));
-                } else {
-                    pending.signals.clear();
-                    pending.read_inboxes = true;
-                }
-            });
-        }
+        self.tell(session, |pending| {
+            if pending.signals.len() < QUEUED_SIGNALS {
+                pending.signals.push_back((run, signal));
+            } else {
+                pending.signals.clear();
+                pending.read_inboxes = true;
+            }
+        });
+    }
+
+    /// Says that signals wait for runs of a session, if this process holds its stream.
+    pub fn read_inboxes(&self, session: SessionId) {
+        self.tell(session, |pending| pending.read_inboxes = true);
+    }
+
+    /// Makes every stream look for what it may have missed.
+    pub fn read_all(&self) {
+        self.tell_all(|pending| {
+            pending.read_inboxes = true;
+            pending.hint = true;
+        });
     }
 
     /// Tells every engine that something may be claimable.
     pub fn hint(&self) {
-        let lines: Vec<_> = self.lines.lock().values().cloned().collect();
-        for line in lines {
-            line.tell(|pending| pending.hint = true);
+        self.tell_all(|pending| pending.hint = true);
+    }
+
+    /// Tells an engine that its session is over.
+    pub fn lost(&self, session: SessionId) {
+        self.tell(session, |pending| pending.lost = true);
+    }
+
+    fn tell(&self, session: SessionId, change: impl FnOnce(&mut Pending)) {
+        let line = self.lines.lock().get(&session).cloned();
+        if let Some(line) = line {
+            line.tell(change);
         }
     }
 
-    /// Tells engines that their sessions are over.
-    pub fn lost(&self, sessions: &[SessionId]) {
-        for session in sessions {
-            let line = self.lines.lock().get(session).cloned();
-            if let Some(line) = line {
-                line.tell(|pending| pending.lost = true);
-            }
+    fn tell_all(&self, change: impl Fn(&mut Pending)) {
+        let lines: Vec<_> = self.lines.lock().values().cloned().collect();
+        for line in lines {
+            line.tell(&change);
         }
     }
 }

@@ -5,14 +5,15 @@ use std::time::Duration;
 use prost::Message as _;
 use prost_types::Timestamp;
 use sre_proto::memory::v1 as pb;
-use sre_proto::memory::v1::{RecordKind, RunKind, RunState};
+use sre_proto::memory::v1::{ApprovalState, RecordKind, RunKind, RunState};
 use sre_proto::types::v1::{Acl, BlobRef};
 
+use super::approval::{Decision, Question};
 use super::error::JournalError;
 use super::ids::{IdError, RunId, SessionId};
 use super::model::{
-    Append, Blob, Close, NewRecord, Opening, Owner, Parking, Record, Request, Run, RunHead, Session, Signal,
-    Summary, is_ended,
+    Append, Blob, Close, Hold, NewRecord, Opening, Owner, Parking, Record, Request, Run, RunHead, Session,
+    Signal, Summary, Take, is_ended,
 };
 use super::time::UnixMs;
 
@@ -24,6 +25,13 @@ const BODY_BYTES: usize = 64 * 1024;
 const CONTENT_BYTES: usize = 1024 * 1024;
 /// The longest name, key, label or step.
 const TEXT_CHARS: usize = 1024;
+
+/// Runs whose end may wake one run.
+const AWAITED_RUNS: usize = 1000;
+/// Approvals that one write may ask for.
+const APPROVALS: usize = 100;
+/// Who may decide one approval.
+const APPROVERS: usize = 100;
 
 /// Reads an id.
 pub(super) fn id<T: std::str::FromStr<Err = IdError>>(field: &'static str, text: &str) -> Result<T> {
@@ -177,6 +185,8 @@ impl TryFrom<pb::AppendRequest> for Append {
             records: records(request.records)?,
             close,
             consumed_signals: request.consumed_signals,
+            approvals: questions(request.approvals)?,
+            expected_sequence: (request.expected_sequence > 0).then_some(request.expected_sequence),
         })
     }
 }
@@ -189,6 +199,83 @@ impl TryFrom<pb::ParkRequest> for Parking {
             owner: owner(&request.run_id, &request.session, request.epoch)?,
             until: request.until.map(moment),
             records: records(request.records)?,
+            consumed_signals: request.consumed_signals,
+            approvals: questions(request.approvals)?,
+            wake_on_end: awaited(&request.wake_on_end)?,
+            hold: if request.paused { Hold::Paused } else { Hold::Waiting },
+        })
+    }
+}
+
+fn awaited(runs: &[String]) -> Result<Vec<RunId>> {
+    if runs.len() > AWAITED_RUNS {
+        let message = format!("names {}, {AWAITED_RUNS} at most", runs.len());
+        return Err(JournalError::invalid("wake_on_end", message));
+    }
+    runs.iter().map(|run| id("wake_on_end", run)).collect()
+}
+
+fn questions(approvals: Vec<pb::RunApproval>) -> Result<Vec<Question>> {
+    if approvals.len() > APPROVALS {
+        return Err(JournalError::invalid("approvals", format!("holds more than {APPROVALS}")));
+    }
+    approvals.into_iter().map(Question::try_from).collect()
+}
+
+impl TryFrom<pb::RunApproval> for Question {
+    type Error = JournalError;
+
+    fn try_from(asked: pb::RunApproval) -> Result<Self> {
+        if asked.approvers.len() > APPROVERS {
+            return Err(JournalError::invalid("approvals.approvers", format!("holds more than {APPROVERS}")));
+        }
+        let approvers = asked.approvers.into_iter().map(|name| required("approvals.approvers", name));
+        Ok(Self {
+            id: required("approvals.id", asked.id)?,
+            component: text("approvals.component", asked.component)?,
+            kind: required("approvals.kind", asked.kind)?,
+            title: text("approvals.title", asked.title)?,
+            details: limited("approvals.details_json", asked.details_json, BODY_BYTES)?,
+            approvers: approvers.collect::<Result<_>>()?,
+            expires: asked.expire_time.map(moment),
+        })
+    }
+}
+
+impl TryFrom<pb::DecideRunApprovalRequest> for Decision {
+    type Error = JournalError;
+
+    fn try_from(request: pb::DecideRunApprovalRequest) -> Result<Self> {
+        let state = request.decision();
+        if !matches!(state, ApprovalState::Approved | ApprovalState::Rejected) {
+            return Err(JournalError::invalid("decision", "must be APPROVED or REJECTED"));
+        }
+        let comment = request.comment;
+        if comment.len() > BODY_BYTES {
+            let limit_bytes = BODY_BYTES as u64;
+            return Err(JournalError::TooLarge {
+                field: "comment",
+                limit_bytes,
+                advice: "say it in fewer words",
+            });
+        }
+        Ok(Self {
+            state,
+            decided_by: required("decided_by", request.decided_by)?,
+            comment,
+            content: limited("decision_json", request.decision_json, BODY_BYTES)?,
+        })
+    }
+}
+
+impl TryFrom<pb::TakeRunRequest> for Take {
+    type Error = JournalError;
+
+    fn try_from(request: pb::TakeRunRequest) -> Result<Self> {
+        Ok(Self {
+            session: id("session", &request.session)?,
+            run: id("run_id", &request.run_id)?,
+            max_record_format: request.max_record_format,
         })
     }
 }

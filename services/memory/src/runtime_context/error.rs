@@ -28,6 +28,38 @@ pub enum JournalError {
     /// The run goes on.
     #[error("the run has not ended: cancel it first")]
     NotEnded,
+    /// The run ended.
+    #[error("the run has ended")]
+    RunEnded,
+    /// A session owns the run.
+    #[error("an engine owns the run at the moment: try again")]
+    RunBusy,
+    /// Written by a newer release.
+    #[error("the run is of record format {format}, which this engine does not read: use a newer release")]
+    NewerFormat {
+        /// The run's.
+        format: i32,
+    },
+    /// The journal stands elsewhere than the writer thinks.
+    #[error("the run's next record is {next}, another was expected: read it again")]
+    OutOfSequence {
+        /// Sequence of the next record.
+        next: i64,
+    },
+    /// No such approval.
+    #[error("the run has asked for no approval of that id")]
+    ApprovalNotFound,
+    /// Somebody decided otherwise.
+    #[error("{by} decided before: {state}")]
+    AlreadyDecided {
+        /// Who.
+        by: String,
+        /// What.
+        state: &'static str,
+    },
+    /// Too late.
+    #[error("the time to decide has passed, or the run has ended")]
+    ApprovalExpired,
     /// The inbox is full.
     #[error("the run's inbox is full: it holds {limit} signals")]
     InboxFull {
@@ -72,7 +104,15 @@ impl JournalError {
     /// The reason that clients may branch on.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::RunNotFound | Self::SessionNotFound | Self::BlobNotFound => Reason::NotFound,
+            Self::RunNotFound | Self::SessionNotFound | Self::BlobNotFound | Self::ApprovalNotFound => {
+                Reason::NotFound
+            }
+            Self::RunEnded => Reason::RunState,
+            Self::RunBusy => Reason::RunBusy,
+            Self::NewerFormat { .. } => Reason::RecordFormat,
+            Self::OutOfSequence { .. } => Reason::VersionConflict,
+            Self::AlreadyDecided { .. } => Reason::AlreadyDecided,
+            Self::ApprovalExpired => Reason::Expired,
             Self::SessionOver | Self::Fenced => Reason::Fenced,
             Self::AlreadyExists(_) => Reason::AlreadyExists,
             Self::NotEnded | Self::Invalid { .. } => Reason::InvalidArgument,
@@ -88,9 +128,19 @@ impl JournalError {
 
     fn code(&self) -> Code {
         match self {
-            Self::RunNotFound | Self::SessionNotFound | Self::BlobNotFound => Code::NotFound,
+            Self::RunNotFound | Self::SessionNotFound | Self::BlobNotFound | Self::ApprovalNotFound => {
+                Code::NotFound
+            }
             // Not ABORTED, which clients retry: nothing the caller repeats will succeed.
-            Self::SessionOver | Self::Fenced | Self::NotEnded => Code::FailedPrecondition,
+            Self::SessionOver
+            | Self::Fenced
+            | Self::NotEnded
+            | Self::RunEnded
+            | Self::RunBusy
+            | Self::NewerFormat { .. }
+            | Self::OutOfSequence { .. }
+            | Self::AlreadyDecided { .. }
+            | Self::ApprovalExpired => Code::FailedPrecondition,
             Self::AlreadyExists(_) => Code::AlreadyExists,
             Self::InboxFull { .. } => Code::ResourceExhausted,
             Self::Invalid { .. } | Self::TooLarge { .. } => Code::InvalidArgument,

@@ -29,6 +29,13 @@ impl Feed {
             sender.send_replace(());
         }
     }
+
+    /// Says that any run may have changed.
+    pub fn all_changed(&self) {
+        for sender in self.runs.lock().values() {
+            sender.send_replace(());
+        }
+    }
 }
 
 /// One who follows a run.

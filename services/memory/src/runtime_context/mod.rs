@@ -4,7 +4,9 @@
 //! (`blobs.rs`), the command streams of engines (`commands.rs`), followers of runs (`feed.rs`) and the
 //! housekeeping (`upkeep.rs`).
 
+mod approval;
 mod blobs;
+mod changes;
 mod commands;
 mod connectors;
 mod convert;
@@ -31,13 +33,15 @@ pub use service::RuntimeContextService;
 pub use settings::JournalSettings;
 pub use time::{Clock, SystemClock};
 
+use approval::{Approval, ApprovalFilter, Decision};
 use blobs::{Blobs, Upload};
+use changes::Change;
 use commands::{CommandStream, Commands};
 use feed::{Feed, Follower};
 use ids::{Digest, RunId, SessionId};
 use model::{
     Append, Claim, Claimed, NewRecord, Opened, Opening, Page, Parked, Parking, ReadFrom, Reaped, Run,
-    RunFilter, Session, Signal, Signalled, Summary,
+    RunFilter, Session, Signal, Signalled, Summary, Take,
 };
 use rate::RateCap;
 
@@ -67,7 +71,7 @@ impl RuntimeContext {
         settings: Arc<JournalSettings>,
         shutdown: CancellationToken,
     ) -> Result<Self> {
-        Ok(Self {
+        let context = Self {
             journal,
             blobs: Blobs::open(blobs, settings.blob_limit_bytes).await?,
             commands: Commands::default(),
@@ -77,7 +81,28 @@ impl RuntimeContext {
             settings,
             rescheduled: Arc::new(Notify::new()),
             shutdown,
-        })
+        };
+        context.observe();
+        Ok(context)
+    }
+
+    /// Passes on what the journal says that it changed, here or in another process.
+    fn observe(&self) {
+        let (commands, feed) = (self.commands.clone(), self.feed.clone());
+        let rescheduled = Arc::clone(&self.rescheduled);
+        self.journal.observe(Arc::new(move |change| match change {
+            Change::Run(run) => feed.changed(run),
+            Change::Signal { session, run, signal } => commands.deliver(session, run, signal),
+            Change::Inbox(session) => commands.read_inboxes(session),
+            Change::Claimable => commands.hint(),
+            Change::Rescheduled => rescheduled.notify_one(),
+            Change::SessionOver(session) => commands.lost(session),
+            Change::Missed => {
+                commands.read_all();
+                feed.all_changed();
+                rescheduled.notify_one();
+            }
+        }));
     }
 
     async fn open_session(&self, time_to_live: Option<Duration>, host: String) -> Result<Session> {
@@ -90,9 +115,7 @@ impl RuntimeContext {
                 format!("must be between {min} ms and {max} s"),
             ));
         }
-        let session = self.journal.open_session(time_to_live, host).await?;
-        self.rescheduled.notify_one();
-        Ok(session)
+        self.journal.open_session(time_to_live, host).await
     }
 
     async fn renew_session(&self, id: SessionId) -> Result<Session> {
@@ -100,23 +123,12 @@ impl RuntimeContext {
     }
 
     async fn close_session(&self, id: SessionId) -> Result<()> {
-        let released = self.journal.close_session(id).await?;
-        self.commands.lost(&[id]);
-        if released > 0 {
-            self.commands.hint();
-        }
-        Ok(())
+        self.journal.close_session(id).await.map(|_| ())
     }
 
     async fn open_run(&self, opening: Opening) -> Result<Opened> {
         self.require_blobs(opening.head.id, &opening.records).await?;
-        let owned = opening.session.is_some();
-        let opened = self.journal.open_run(opening).await?;
-        if !opened.attached && !owned {
-            self.commands.hint();
-            self.rescheduled.notify_one();
-        }
-        Ok(opened)
+        self.journal.open_run(opening).await
     }
 
     async fn append(&self, append: Append) -> Result<i64> {
@@ -133,13 +145,7 @@ impl RuntimeContext {
                 Err(error) => missing.push((index, error)),
             }
         }
-        let runs: Vec<RunId> = present.iter().map(|append| append.owner.run).collect();
         let mut outcomes = self.journal.append(present).await?;
-        for (run, outcome) in runs.iter().zip(&outcomes) {
-            if outcome.is_ok() {
-                self.feed.changed(*run);
-            }
-        }
         for (index, error) in missing {
             outcomes.insert(index, Err(error));
         }
@@ -157,47 +163,22 @@ impl RuntimeContext {
     }
 
     async fn park(&self, parking: Parking) -> Result<Parked> {
-        let run = parking.owner.run;
-        self.require_blobs(run, &parking.records).await?;
-        let parked = self.journal.park(parking).await?;
-        self.feed.changed(run);
-        self.rescheduled.notify_one();
-        Ok(parked)
+        self.require_blobs(parking.owner.run, &parking.records).await?;
+        self.journal.park(parking).await
     }
 
     async fn claim(&self, claim: Claim) -> Result<Claimed> {
         let claimed = self.journal.claim(claim).await?;
-        self.announce(&claimed.reaped);
+        report(&claimed.reaped);
         Ok(claimed)
     }
 
-    /// Tells whom it concerns what was found dead.
-    fn announce(&self, reaped: &Reaped) {
-        self.commands.lost(&reaped.sessions);
-        for run in &reaped.poisoned {
-            tracing::warn!(%run, "a run failed: claimed again and again without progress");
-            self.feed.changed(*run);
-        }
-        if !reaped.sessions.is_empty() {
-            tracing::warn!(
-                sessions = reaped.sessions.len(),
-                runs = reaped.released,
-                "sessions of engines expired"
-            );
-        }
-        if reaped.released > 0 {
-            self.commands.hint();
-        }
+    async fn take(&self, take: Take) -> Result<(Run, Vec<Signal>)> {
+        self.journal.take(take).await
     }
 
     async fn signal(&self, run: RunId, signal: Signal) -> Result<Signalled> {
-        let signalled = self.journal.signal(run, signal.clone()).await?;
-        match signalled {
-            Signalled::Kept { owner: Some(owner), .. } => self.commands.deliver(owner, run, signal),
-            Signalled::Kept { woken: true, .. } => self.commands.hint(),
-            _ => {}
-        }
-        Ok(signalled)
+        self.journal.signal(run, signal).await
     }
 
     fn attach(&self, session: SessionId) -> CommandStream {
@@ -217,13 +198,28 @@ impl RuntimeContext {
         self.journal.run(run).await
     }
 
+    async fn find(&self, caller: String, request_id: String) -> Result<Run> {
+        self.journal.find(caller, request_id).await
+    }
+
+    async fn approval(&self, run: RunId, id: String) -> Result<Approval> {
+        self.journal.approval(run, id).await
+    }
+
+    async fn approvals(&self, filter: ApprovalFilter) -> Result<Vec<Approval>> {
+        self.journal.approvals(filter).await
+    }
+
+    async fn decide(&self, run: RunId, id: String, decision: Decision) -> Result<Approval> {
+        self.journal.decide(run, id, decision).await
+    }
+
     async fn list(&self, filter: RunFilter) -> Result<Vec<Run>> {
         self.journal.list(filter).await
     }
 
     async fn delete(&self, run: RunId) -> Result<()> {
         self.journal.delete(run).await?;
-        self.feed.changed(run);
         self.purge_deleted().await
     }
 
@@ -246,6 +242,20 @@ impl RuntimeContext {
 
     async fn blob(&self, run: RunId, digest: Digest) -> Result<tokio::fs::File> {
         self.blobs.read(run, digest).await
+    }
+}
+
+/// Logs what was found dead.
+fn report(reaped: &Reaped) {
+    for run in &reaped.poisoned {
+        tracing::warn!(%run, "a run failed: claimed again and again without progress");
+    }
+    if !reaped.sessions.is_empty() {
+        tracing::warn!(
+            sessions = reaped.sessions.len(),
+            runs = reaped.released,
+            "sessions of engines expired"
+        );
     }
 }
 

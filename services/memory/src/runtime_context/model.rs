@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sre_proto::memory::v1::{RecordKind, RunKind, RunState};
 
+use super::approval::Question;
 use super::ids::{Digest, RunId, SessionId};
 use super::time::UnixMs;
 
@@ -176,6 +177,24 @@ pub struct Append {
     pub close: Option<Close>,
     /// Signals that these records consume.
     pub consumed_signals: Vec<String>,
+    /// What these records ask people. A question that was asked before is left as it is.
+    pub approvals: Vec<Question>,
+    /// Sequence that the first record must get; makes a repeat harmless.
+    pub expected_sequence: Option<i64>,
+}
+
+impl Append {
+    /// An append of nothing.
+    pub fn of(owner: Owner) -> Self {
+        Self {
+            owner,
+            records: Vec::new(),
+            close: None,
+            consumed_signals: Vec::new(),
+            approvals: Vec::new(),
+            expected_sequence: None,
+        }
+    }
 }
 
 /// The end of a run.
@@ -196,6 +215,46 @@ pub struct Parking {
     pub until: Option<UnixMs>,
     /// Written first, parked or not.
     pub records: Vec<NewRecord>,
+    /// Signals that these records consume, parked or not.
+    pub consumed_signals: Vec<String>,
+    /// What these records ask people, parked or not.
+    pub approvals: Vec<Question>,
+    /// Runs whose end wakes this one.
+    pub wake_on_end: Vec<RunId>,
+    /// What wakes it.
+    pub hold: Hold,
+}
+
+impl Parking {
+    /// Parks until a signal.
+    pub fn of(owner: Owner) -> Self {
+        Self {
+            owner,
+            until: None,
+            records: Vec::new(),
+            consumed_signals: Vec::new(),
+            approvals: Vec::new(),
+            wake_on_end: Vec::new(),
+            hold: Hold::Waiting,
+        }
+    }
+}
+
+/// How a run stands while it is parked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// Any signal, its time, its deadline and the end of a run it waits for wake it.
+    Waiting,
+    /// Paused by a person: only the signals `resume` and `cancel`, and its deadline, wake it. Other signals
+    /// stay in the inbox and do not hinder the parking.
+    Paused,
+}
+
+impl Hold {
+    /// Whether a signal of this kind wakes a run held so.
+    pub fn wakes(self, signal_kind: &str) -> bool {
+        self == Self::Waiting || matches!(signal_kind, "resume" | "cancel")
+    }
 }
 
 /// The answer to a [`Parking`].
@@ -203,7 +262,8 @@ pub struct Parking {
 pub enum Parked {
     /// It is parked; its owner owns it no more.
     Parked,
-    /// Signals wait: it is not parked, go on with them.
+    /// It is not parked: these signals wait, among them a `job_done` for each run of `wake_on_end` that ended
+    /// already or does not exist.
     SignalsWait(Vec<Signal>),
 }
 
@@ -214,6 +274,17 @@ pub struct Claim {
     pub session: SessionId,
     /// At most so many.
     pub limit: u32,
+    /// The newest record format it reads.
+    pub max_record_format: i32,
+}
+
+/// A request to own one run, whatever it waits for.
+#[derive(Debug, Clone, Copy)]
+pub struct Take {
+    /// The taker.
+    pub session: SessionId,
+    /// The run.
+    pub run: RunId,
     /// The newest record format it reads.
     pub max_record_format: i32,
 }
@@ -285,6 +356,10 @@ pub struct RunFilter {
     pub caller: Option<String>,
     /// In this state.
     pub state: Option<RunState>,
+    /// Started by this run.
+    pub parent: Option<RunId>,
+    /// Of this kind.
+    pub kind: Option<RunKind>,
     /// Older than this one.
     pub before: Option<RunId>,
     /// At most so many.
@@ -304,6 +379,12 @@ pub struct Summary {
     pub ended: UnixMs,
     /// How, opaque.
     pub outcome: Bytes,
+}
+
+/// The signal that tells a waiter that `run` ended.
+pub fn job_done(run: RunId) -> Signal {
+    let id = run.to_string();
+    Signal { id: format!("job_done/{id}"), kind: "job_done".to_owned(), body: Bytes::from(id) }
 }
 
 /// Whether a state is an end.

@@ -12,13 +12,14 @@ use tokio_util::io::ReaderStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::RuntimeContext;
+use super::approval::{ApprovalFilter, Decision};
 use super::commands::{Command, CommandStream};
 use super::convert::{duration, id};
 use super::error::JournalError;
 use super::feed::Follower;
 use super::ids::{Digest, RunId};
 use super::model::{
-    Append, Claim, Opening, Parked, ReadFrom, RunFilter, Signal, Signalled, Summary, is_ended,
+    Append, Claim, Opening, Parked, ReadFrom, Run, RunFilter, Signal, Signalled, Summary, is_ended,
 };
 
 /// Appends or summaries in one request.
@@ -145,11 +146,7 @@ impl Rpc for RuntimeContextService {
             max_record_format: request.max_record_format,
         };
         let claimed = self.context.claim(claim).await?;
-        let runs = claimed.runs.into_iter().map(|(run, signals)| pb::ClaimedRun {
-            run: Some(run.into()),
-            signals: signals.into_iter().map(Into::into).collect(),
-        });
-        Ok(Response::new(pb::ClaimResponse { runs: runs.collect() }))
+        Ok(Response::new(pb::ClaimResponse { runs: claimed.runs.into_iter().map(self::claimed).collect() }))
     }
 
     async fn signal(&self, request: Request<pb::SignalRequest>) -> Answer<pb::SignalResponse> {
@@ -207,40 +204,75 @@ impl Rpc for RuntimeContextService {
     }
 
     async fn get_run(&self, request: Request<pb::GetRunRequest>) -> Answer<pb::RunRecord> {
-        let run = self.context.run(id("run_id", &request.into_inner().run_id)?).await?;
+        let request = request.into_inner();
+        let run = if request.run_id.is_empty() && !request.request_id.is_empty() {
+            self.context.find(request.caller, request.request_id).await?
+        } else {
+            self.context.run(id("run_id", &request.run_id)?).await?
+        };
         Ok(Response::new(run.into()))
     }
 
-    async fn take_run(&self, _: Request<pb::TakeRunRequest>) -> Answer<pb::ClaimedRun> {
-        Err(sre_proto::error::not_implemented("TakeRun"))
+    async fn take_run(&self, request: Request<pb::TakeRunRequest>) -> Answer<pb::ClaimedRun> {
+        let (run, signals) = self.context.take(request.into_inner().try_into()?).await?;
+        Ok(Response::new(claimed((run, signals))))
     }
 
     async fn list_run_approvals(
         &self,
-        _: Request<pb::ListRunApprovalsRequest>,
+        request: Request<pb::ListRunApprovalsRequest>,
     ) -> Answer<pb::ListRunApprovalsResponse> {
-        Err(sre_proto::error::not_implemented("ListRunApprovals"))
+        let request = request.into_inner();
+        let state = Some(request.state()).filter(|state| *state != pb::ApprovalState::Unspecified);
+        let page_size = limit("page_size", request.page_size, 50, 1000)?;
+        let before = some(request.page_token).map(|token| token.parse()).transpose();
+        let filter = ApprovalFilter {
+            team: request.team,
+            agent: some(request.agent),
+            run: some(request.run_id).map(|run| id("run_id", &run)).transpose()?,
+            state,
+            before: before
+                .map_err(|_| JournalError::invalid("page_token", "is not from an earlier answer"))?,
+            // One more tells whether there is a next page.
+            limit: page_size + 1,
+        };
+        let mut approvals = self.context.approvals(filter).await?;
+        let more = approvals.len() > page_size as usize;
+        approvals.truncate(page_size as usize);
+        let last = approvals.last().filter(|_| more);
+        let next_page_token = last.map(|approval| approval.place.to_string()).unwrap_or_default();
+        let approvals = approvals.into_iter().map(Into::into).collect();
+        Ok(Response::new(pb::ListRunApprovalsResponse { approvals, next_page_token }))
     }
 
-    async fn get_run_approval(&self, _: Request<pb::GetRunApprovalRequest>) -> Answer<pb::RunApproval> {
-        Err(sre_proto::error::not_implemented("GetRunApproval"))
+    async fn get_run_approval(&self, request: Request<pb::GetRunApprovalRequest>) -> Answer<pb::RunApproval> {
+        let request = request.into_inner();
+        let approval = self.context.approval(id("run_id", &request.run_id)?, request.id).await?;
+        Ok(Response::new(approval.into()))
     }
 
-    async fn decide_run_approval(&self, _: Request<pb::DecideRunApprovalRequest>) -> Answer<pb::RunApproval> {
-        Err(sre_proto::error::not_implemented("DecideRunApproval"))
+    async fn decide_run_approval(
+        &self,
+        request: Request<pb::DecideRunApprovalRequest>,
+    ) -> Answer<pb::RunApproval> {
+        let mut request = request.into_inner();
+        let (run, asked) = (id("run_id", &request.run_id)?, std::mem::take(&mut request.id));
+        Ok(Response::new(self.context.decide(run, asked, Decision::try_from(request)?).await?.into()))
     }
 
     async fn list_runs(&self, request: Request<pb::ListRunsRequest>) -> Answer<pb::ListRunsResponse> {
         let request = request.into_inner();
         let state = Some(request.state()).filter(|state| *state != pb::RunState::Unspecified);
         let page_size = limit("page_size", request.page_size, 50, 1000)?;
-        let some = |text: String| (!text.is_empty()).then_some(text);
+        let kind = Some(request.kind()).filter(|kind| *kind != pb::RunKind::Unspecified);
         let before = some(request.page_token).map(|token| id("page_token", &token)).transpose()?;
         let filter = RunFilter {
             team: request.team,
             agent: some(request.agent),
             caller: some(request.caller),
             state,
+            parent: some(request.parent_run).map(|run| id("parent_run", &run)).transpose()?,
+            kind,
             before,
             // One more tells whether there is a next page.
             limit: page_size + 1,
@@ -368,6 +400,14 @@ fn outcome(result: Result<i64, JournalError>) -> pb::AppendOutcome {
             pb::AppendOutcome { last_sequence: 0, reason: sre_proto::error::name(reason).to_owned() }
         }
     }
+}
+
+fn claimed((run, signals): (Run, Vec<Signal>)) -> pb::ClaimedRun {
+    pb::ClaimedRun { run: Some(run.into()), signals: signals.into_iter().map(Into::into).collect() }
+}
+
+fn some(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
 }
 
 fn batch(field: &'static str, length: usize) -> Result<(), JournalError> {

@@ -23,6 +23,10 @@ pub struct JournalSettings {
     pub closed_runs: Duration,
     /// How long ended jobs are kept.
     pub closed_jobs: Duration,
+    /// How long ended debug sessions are kept.
+    pub closed_debug: Duration,
+    /// Runs of one kind that a team may have running; more wait.
+    pub team_running: u32,
     /// Time between two rounds of the sweeper.
     pub sweep_interval: Duration,
     /// Rows that the sweeper deletes in one transaction.
@@ -56,6 +60,8 @@ impl Default for JournalSettings {
             request_ids: 24 * HOUR,
             closed_runs: 7 * 24 * HOUR,
             closed_jobs: 24 * HOUR,
+            closed_debug: Duration::from_secs(5 * 60),
+            team_running: 1000,
             sweep_interval: Duration::from_secs(60),
             sweep_batch: 1000,
             orphaned_blobs: 24 * HOUR,

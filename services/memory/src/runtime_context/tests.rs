@@ -118,7 +118,7 @@ async fn a_run_goes_through_the_service() {
         pages.into_iter().flat_map(|page| page.unwrap().records).map(|record| record.step).collect();
     assert_eq!(steps, ["opened", "a", "b"]);
 
-    let request = pb::GetRunRequest { run_id: sre_proto::ids::new_id() };
+    let request = pb::GetRunRequest { run_id: sre_proto::ids::new_id(), ..Default::default() };
     assert_eq!(bench.service.get_run(Request::new(request)).await.unwrap_err().code(), Code::NotFound);
     let list = |page_token: &str| pb::ListRunsRequest {
         team: "red".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Result, RuntimeContext};
+use super::{Result, RuntimeContext, report};
 
 /// The longest sleep of the waker, in case a clock was moved.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -35,7 +35,7 @@ impl RuntimeContext {
             Some(wait) if !wait.is_zero() => Ok(wait.min(LONGEST_SLEEP)),
             Some(_) => {
                 let reaped = self.journal.reap().await?;
-                self.announce(&reaped);
+                report(&reaped);
                 self.commands.hint();
                 Ok(self.settings.hint_repeat)
             }

@@ -19,6 +19,9 @@ pub struct Journal {
     pub retention_days: u32,
     /// How long jobs are kept, in hours.
     pub jobs_hours: u32,
+    /// Runs of one kind (skills, jobs, prompts, debug sessions) that a team may have running at once; more
+    /// are queued and served in turn. Runs that wait or are paused do not count. 1 at least.
+    pub team_running: u32,
     /// Summaries of runs without effects kept per team and second; the rest is counted.
     pub summary_rate_cap: u32,
     /// How often expired runs are swept, in milliseconds.
@@ -35,6 +38,7 @@ impl Default for Journal {
             claim_batch: 16,
             retention_days: 7,
             jobs_hours: 24,
+            team_running: 1000,
             summary_rate_cap: 100,
             sweep_interval_ms: 60_000,
             blob_threshold_bytes: 64 << 10,

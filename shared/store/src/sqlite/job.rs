@@ -23,26 +23,32 @@ pub(super) trait Job: Send {
 /// The caller's side of a job.
 pub(super) type Answer<T, E> = oneshot::Receiver<Result<T, E>>;
 
-struct Work<F, T, E> {
+struct Work<F, G, T, U, E> {
     work: Option<F>,
+    then: G,
     result: Option<Result<T, E>>,
-    reply: oneshot::Sender<Result<T, E>>,
+    reply: oneshot::Sender<Result<U, E>>,
 }
 
-pub(super) fn job<F, T, E>(work: F) -> (Box<dyn Job>, Answer<T, E>)
+/// `then` makes the answer of a result that is durable.
+pub(super) fn job<F, G, T, U, E>(work: F, then: G) -> (Box<dyn Job>, Answer<U, E>)
 where
     F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    G: FnOnce(T) -> U + Send + 'static,
     T: Send + 'static,
+    U: Send + 'static,
     E: From<StoreError> + Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
-    (Box::new(Work { work: Some(work), result: None, reply }), answer)
+    (Box::new(Work { work: Some(work), then, result: None, reply }), answer)
 }
 
-impl<F, T, E> Job for Work<F, T, E>
+impl<F, G, T, U, E> Job for Work<F, G, T, U, E>
 where
     F: FnOnce(&Connection) -> Result<T, E> + Send,
+    G: FnOnce(T) -> U + Send,
     T: Send,
+    U: Send,
     E: From<StoreError> + Send,
 {
     fn is_withdrawn(&self) -> bool {
@@ -65,6 +71,8 @@ where
 
     fn answer(self: Box<Self>) {
         let result = self.result.unwrap_or_else(|| Err(StoreError::Closed.into()));
+        let then = self.then;
+        let result = result.and_then(|value| isolate(|| Ok(then(value))));
         // Whoever stopped waiting does not want the answer.
         drop(self.reply.send(result));
     }

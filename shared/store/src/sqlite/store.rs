@@ -108,7 +108,20 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let (job, answer) = job(work);
+        self.try_write_then(work, |value| value).await
+    }
+
+    /// [`try_write`](Store::try_write) with something to do once the work is durable, on the writer's
+    /// thread, whether or not the caller still waits: telling others of it. It must be short.
+    pub async fn try_write_then<T, U, E, F, G>(&self, work: F, then: G) -> Result<U, E>
+    where
+        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        G: FnOnce(T) -> U + Send + 'static,
+        T: Send + 'static,
+        U: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (job, answer) = job(work, then);
         self.send(Request::Write(job)).await?;
         // No answer: the writer ended before this job's turn.
         answer.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))

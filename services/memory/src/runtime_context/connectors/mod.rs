@@ -11,19 +11,36 @@ use async_trait::async_trait;
 
 pub use sqlite::{MIGRATIONS, SqliteJournal};
 
+use super::approval::{Approval, ApprovalFilter, Decision};
+use super::changes::Observer;
 use super::error::JournalError;
 use super::ids::{RunId, SessionId};
 use super::model::{
     Append, Claim, Claimed, Opened, Opening, Page, Parked, Parking, ReadFrom, Reaped, Run, RunFilter,
-    Session, Signal, Signalled, Summary,
+    Session, Signal, Signalled, Summary, Take,
 };
 
 /// The journal's store. Every write is durable when its future is ready, and is one transaction. Writes of
 /// an owner are fenced: they match (session, epoch) of the run's row or write nothing.
 ///
-/// A backend is right when it passes `contract::run`.
+/// **The end of a run** (by [`Journal::append`], or as poison), in the same transaction: its inbox goes, its
+/// pending approvals expire, and each run that was parked with `wake_on_end` on it finds
+/// [`job_done`](super::model::job_done) in its inbox and is woken unless it is paused.
+///
+/// **Admission**: a slot is a run in state LEASED; they are counted per team and kind. Opening with a session
+/// and claiming never take more than `team_running`; [`Journal::take`] may. A run that cannot be opened as
+/// owned is QUEUED, and so is one that is opened as owned while others of its team and kind are QUEUED
+/// (children, which go first, only by the count). Parking, ending and handing back free the slot at once.
+///
+/// **Changes**: after each commit the backend tells its observer what others wait for, see
+/// [`Change`](super::changes::Change); what other processes wrote it tells as soon as it learns of it.
+///
+/// A backend is right when it passes `contract::every_case`.
 #[async_trait]
 pub trait Journal: Send + Sync + 'static {
+    /// Sets who is told of changes; once, before the first write.
+    fn observe(&self, observer: Observer);
+
     /// Opens a session.
     async fn open_session(&self, time_to_live: Duration, host: String) -> Result<Session, JournalError>;
 
@@ -36,23 +53,32 @@ pub trait Journal: Send + Sync + 'static {
     async fn close_session(&self, id: SessionId) -> Result<u64, JournalError>;
 
     /// Opens a run, or gives the one that the run id, the caller's request id or the parent's idempotency key
-    /// names already.
+    /// names already. Asked for with a session and without a free slot, the run is QUEUED and has no session.
     async fn open_run(&self, opening: Opening) -> Result<Opened, JournalError>;
 
     /// Appends, each item for itself: the sequence of the last record of each, or why it was refused. The
-    /// outer error means that nothing was written. NOT idempotent: a caller that does not know the outcome
-    /// reads the run before it writes again.
+    /// outer error means that nothing was written. Idempotent where `expected_sequence` is set: if the run's
+    /// records from there on are these, by this epoch (and its state is the asked end), the answer is as if
+    /// they were written now; if it stands elsewhere, that is [`JournalError::OutOfSequence`].
     async fn append(&self, appends: Vec<Append>) -> Result<Vec<Result<i64, JournalError>>, JournalError>;
 
-    /// Parks a run, unless signals wait. The records are written either way.
+    /// Parks a run, unless signals wait that would wake it, or a run of `wake_on_end` ended already or does
+    /// not exist (a paused one is parked then). Records, consumed signals and approvals are written either way.
     async fn park(&self, parking: Parking) -> Result<Parked, JournalError>;
 
-    /// Reaps, then gives runs that are ready or due to the claimer, each with epoch + 1: child runs first,
-    /// then by due time.
+    /// Reaps, then gives runs that are ready or due to the claimer, each with epoch + 1. One run at a time
+    /// goes to the team with the fewest LEASED runs (of all kinds) that has a claimable one and a free slot
+    /// for it; in a team child runs first, then by due time. What the runs waited for is forgotten.
     async fn claim(&self, claim: Claim) -> Result<Claimed, JournalError>;
 
-    /// Puts a signal into a run's inbox and wakes the run where it waits. Idempotent by signal id as long as
-    /// the run exists, consumed or not.
+    /// Gives one run that nobody owns to the taker with epoch + 1, whatever it waits for and without asking
+    /// for a slot; not counted as a barren claim. [`JournalError::RunBusy`] while a session that has not
+    /// expired owns it (the taker's own, too), [`JournalError::RunEnded`] and [`JournalError::NewerFormat`]
+    /// where nothing can be done.
+    async fn take(&self, take: Take) -> Result<(Run, Vec<Signal>), JournalError>;
+
+    /// Puts a signal into a run's inbox and wakes the run where it waits for it, see
+    /// [`Hold`](super::model::Hold). Idempotent by signal id as long as the run exists, consumed or not.
     async fn signal(&self, run: RunId, signal: Signal) -> Result<Signalled, JournalError>;
 
     /// Signals that wait for runs of a session; none where the session is over.
@@ -64,6 +90,20 @@ pub trait Journal: Send + Sync + 'static {
 
     /// A run with everything.
     async fn run(&self, run: RunId) -> Result<Run, JournalError>;
+
+    /// The run that this caller opened with this request id within the last 24 hours.
+    async fn find(&self, caller: String, request_id: String) -> Result<Run, JournalError>;
+
+    /// An approval.
+    async fn approval(&self, run: RunId, id: String) -> Result<Approval, JournalError>;
+
+    /// Approvals, newest first.
+    async fn approvals(&self, filter: ApprovalFilter) -> Result<Vec<Approval>, JournalError>;
+
+    /// Decides a pending approval and puts [`Approval::signal`] into the inbox of its run like
+    /// [`Journal::signal`], in one transaction. A repeat of an equal decision gives the approval as decided;
+    /// else [`JournalError::AlreadyDecided`], or [`JournalError::ApprovalExpired`].
+    async fn decide(&self, run: RunId, id: String, decision: Decision) -> Result<Approval, JournalError>;
 
     /// Runs, newest first, without spec and outcome.
     async fn list(&self, filter: RunFilter) -> Result<Vec<Run>, JournalError>;
@@ -77,10 +117,12 @@ pub trait Journal: Send + Sync + 'static {
     /// Ends sessions that expired and releases their runs, a batch of them.
     async fn reap(&self) -> Result<Reaped, JournalError>;
 
-    /// How long until next a run comes due or a session expires, by the store's clock.
+    /// How long until next a run comes due or a session expires, by the store's clock; a lower bound. Runs of
+    /// teams without a free slot do not count.
     async fn next_wake(&self) -> Result<Option<Duration>, JournalError>;
 
-    /// Deletes a batch of what is past its retention; gives how many runs it deleted.
+    /// Deletes a batch of what is past its retention and marks approvals whose time has passed; gives how many
+    /// runs it deleted.
     async fn expire(&self) -> Result<usize, JournalError>;
 
     /// Removes a batch of what deleted runs left behind. Gives runs whose rows are all gone: the caller

@@ -1,5 +1,5 @@
-//! What every journal must do. A backend's tests call `contract::every_case!(fresh)`, where `fresh` makes a
-//! [`Bench`] over an empty journal with default settings.
+//! What every journal must do. A backend's tests call `contract::every_case!(fresh)`, where `fresh` is an async
+//! function that makes a [`Bench`] over an empty journal with the settings it is given.
 
 mod lifecycle;
 mod model;
@@ -11,13 +11,17 @@ pub(crate) use model::*;
 pub(crate) use ownership::*;
 pub(crate) use signals::*;
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use sre_proto::memory::v1::{RecordKind, RunKind, RunState};
 
 use super::Journal;
+use crate::runtime_context::changes::Change;
 use crate::runtime_context::ids::{RunId, SessionId};
 use crate::runtime_context::model::{
     Append, Claim, Claimed, Close, NewRecord, Opened, Opening, Owner, Parked, Parking, ReadFrom, Run,
@@ -32,8 +36,12 @@ pub(crate) struct Bench {
     pub(crate) journal: Arc<dyn Journal>,
     /// Moves the store's clock.
     pub(crate) advance: Box<dyn Fn(Duration) + Send + Sync>,
+    /// Checks what the backend keeps twice, such as counters: panics where they differ.
+    pub(crate) verify: Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>,
+    /// What the journal told its observer.
+    pub(crate) told: Arc<Mutex<Vec<Change>>>,
     /// Keeps the backend's files.
-    pub(crate) _keep: Box<dyn std::any::Any + Send + Sync>,
+    pub(crate) _keep: Box<dyn Any + Send + Sync>,
 }
 
 /// One test for each case.
@@ -56,13 +64,31 @@ macro_rules! every_case {
     (@ $fresh:path, $($case:ident,)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $case() {
-            crate::runtime_context::connectors::contract::$case(&$fresh()).await;
+            let bench = $fresh(crate::runtime_context::settings::JournalSettings::default()).await;
+            crate::runtime_context::connectors::contract::$case(&bench).await;
         }
     )*};
 }
 pub(crate) use every_case;
 
 impl Bench {
+    pub(crate) fn over(
+        journal: Arc<dyn Journal>,
+        advance: impl Fn(Duration) + Send + Sync + 'static,
+        verify: impl Fn() -> BoxFuture<'static, ()> + Send + Sync + 'static,
+        keep: impl Any + Send + Sync,
+    ) -> Self {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let recorder = Arc::clone(&told);
+        journal.observe(Arc::new(move |change| recorder.lock().push(change)));
+        Self { journal, advance: Box::new(advance), verify: Box::new(verify), told, _keep: Box::new(keep) }
+    }
+
+    /// What was told since the last call.
+    pub(crate) fn told(&self) -> Vec<Change> {
+        std::mem::take(&mut *self.told.lock())
+    }
+
     pub(crate) async fn session(&self) -> SessionId {
         self.journal.open_session(LEASE, "test".to_owned()).await.unwrap().id
     }
@@ -106,7 +132,7 @@ impl Bench {
     }
 
     pub(crate) async fn park(&self, owner: Owner) -> Parked {
-        self.journal.park(Parking { owner, until: None, records: Vec::new() }).await.unwrap()
+        self.journal.park(Parking::of(owner)).await.unwrap()
     }
 
     pub(crate) async fn get(&self, run: RunId) -> Run {
@@ -133,7 +159,7 @@ pub(crate) fn record(kind: RecordKind, step: &str) -> NewRecord {
 }
 
 pub(crate) fn empty(owner: Owner) -> Append {
-    Append { owner, records: Vec::new(), close: None, consumed_signals: Vec::new() }
+    Append::of(owner)
 }
 
 pub(crate) fn signal(id: &str) -> Signal {

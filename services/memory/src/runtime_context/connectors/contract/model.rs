@@ -184,7 +184,7 @@ impl World<'_> {
     async fn park(&mut self, owner: usize) {
         let Some(owner) = self.owner(owner) else { return };
         let Some(run) = self.runs.get_mut(&owner.run) else { return };
-        let parking = Parking { owner, until: None, records: Vec::new() };
+        let parking = Parking::of(owner);
         let parked = self.bench.journal.park(parking).await;
         if run.owner != Some((owner.session, owner.epoch)) {
             assert!(matches!(parked, Err(JournalError::Fenced)), "{parked:?}");

@@ -25,7 +25,7 @@ pub(crate) async fn a_zombie_writes_nothing(bench: &Bench) {
     assert_eq!(owner.epoch, 2);
 
     assert!(matches!(bench.append(zombie, "late").await, Err(JournalError::Fenced)));
-    let parking = Parking { owner: zombie, until: None, records: vec![record(RecordKind::Finished, "late")] };
+    let parking = Parking { records: vec![record(RecordKind::Finished, "late")], ..Parking::of(zombie) };
     assert!(matches!(bench.journal.park(parking).await, Err(JournalError::Fenced)));
     // Neither the right epoch with the wrong session nor the reverse will do.
     assert!(matches!(bench.append(Owner { session: a, ..owner }, "x").await, Err(JournalError::Fenced)));

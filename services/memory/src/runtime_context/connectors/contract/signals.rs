@@ -56,7 +56,7 @@ pub(crate) async fn a_signal_wakes_a_parked_run(bench: &Bench) {
 pub(crate) async fn a_run_with_signals_is_not_parked(bench: &Bench) {
     let owner = bench.owned(bench.session().await).await;
     bench.journal.signal(owner.run, signal("s")).await.unwrap();
-    let parking = Parking { owner, until: None, records: vec![record(RecordKind::Finished, "before")] };
+    let parking = Parking { records: vec![record(RecordKind::Finished, "before")], ..Parking::of(owner) };
     assert_eq!(bench.journal.park(parking).await.unwrap(), Parked::SignalsWait(vec![signal("s")]));
     assert_eq!(bench.get(owner.run).await.state, RunState::Leased);
     assert_eq!(bench.steps(owner.run).await, ["opened", "before"]);
@@ -96,7 +96,7 @@ pub(crate) async fn a_timer_wakes_a_parked_run(bench: &Bench) {
     let session = bench.session().await;
     let owner = bench.owned(session).await;
     let until = bench.get(owner.run).await.created.after(hour);
-    let parking = Parking { owner, until: Some(until), records: Vec::new() };
+    let parking = Parking { until: Some(until), ..Parking::of(owner) };
     assert_eq!(bench.journal.park(parking).await.unwrap(), Parked::Parked);
     bench.journal.close_session(session).await.unwrap();
     assert_eq!(bench.journal.next_wake().await.unwrap(), Some(hour));
@@ -120,7 +120,7 @@ pub(crate) async fn a_deadline_wakes_a_parked_run(bench: &Bench) {
     asked.head.deadline = Some(now.after(Duration::from_secs(5)));
     let run = bench.attach(asked).await.run;
     let owner = crate::runtime_context::model::Owner { run: run.head.id, session, epoch: run.epoch };
-    let parking = Parking { owner, until: Some(now.after(Duration::from_secs(9))), records: Vec::new() };
+    let parking = Parking { until: Some(now.after(Duration::from_secs(9))), ..Parking::of(owner) };
     bench.journal.park(parking).await.unwrap();
     (bench.advance)(Duration::from_secs(5));
     bench.claim_one(session, run.head.id).await;

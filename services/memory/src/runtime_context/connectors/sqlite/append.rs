@@ -5,6 +5,7 @@ use sre_store::rusqlite::{OptionalExtension, params};
 
 use super::rows::{RunRow, key, locate};
 use super::{Result, Transaction, inbox};
+use crate::runtime_context::changes::Change;
 use crate::runtime_context::error::JournalError;
 use crate::runtime_context::model::{Append, Close, NewRecord, Owner, Parked, Parking};
 use crate::runtime_context::time::UnixMs;
@@ -46,6 +47,7 @@ pub(super) fn park(tx: &Transaction<'_>, parking: &Parking) -> Result<Parked> {
              where row = ?1",
         )?
         .execute(params![row.0, RunState::Waiting as i32, parking.until.map(|moment| moment.0)])?;
+    tx.tell(Change::Rescheduled);
     Ok(Parked::Parked)
 }
 
@@ -75,6 +77,7 @@ fn write_fenced(tx: &Transaction<'_>, owner: Owner, records: &[NewRecord]) -> Re
         return Err(JournalError::Fenced);
     };
     insert_records(tx, RunRow(row), owner.epoch, next - records.len() as i64, records)?;
+    tx.tell(Change::Run(owner.run));
     Ok((RunRow(row), next - 1))
 }
 

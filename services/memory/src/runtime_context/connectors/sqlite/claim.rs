@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::append::{close, insert_records};
 use super::rows::{self, CONTENT_COLUMNS, RUN_COLUMNS, RunRow, key};
 use super::{Result, Transaction, inbox, sessions};
+use crate::runtime_context::changes::Change;
 use crate::runtime_context::ids::{RunId, SessionId};
 use crate::runtime_context::model::{Claim, Claimed, Close, NewRecord, Reaped, Run, Signal};
 use crate::runtime_context::time::UnixMs;
@@ -27,6 +28,7 @@ pub(super) fn claim(tx: &Transaction<'_>, claim: Claim) -> Result<Claimed> {
         for (row, run) in candidates(tx, priority, claim, runs.len())? {
             if run.barren_claims >= tx.settings.barren_claims {
                 fail_poisoned(tx, row, &run)?;
+                tx.tell(Change::Run(run.head.id));
                 reaped.poisoned.push(run.head.id);
                 continue;
             }
@@ -100,6 +102,7 @@ pub(super) fn reap(tx: &Transaction<'_>) -> Result<Reaped> {
             break;
         }
         if !known && let Ok(uuid) = Uuid::from_slice(&id) {
+            tx.tell(Change::SessionOver(SessionId(uuid)));
             reaped.sessions.push(SessionId(uuid));
         }
         let released = release(tx, &id, room)?;
@@ -111,6 +114,10 @@ pub(super) fn reap(tx: &Transaction<'_>) -> Result<Reaped> {
             "update session set reaped = 1 where id = ?1"
         };
         tx.conn.prepare_cached(sql)?.execute([&id])?;
+    }
+    if reaped.released > 0 {
+        tx.tell(Change::Claimable);
+        tx.tell(Change::Rescheduled);
     }
     Ok(reaped)
 }

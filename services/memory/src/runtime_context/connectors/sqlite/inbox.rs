@@ -5,6 +5,7 @@ use sre_store::rusqlite::{Connection, OptionalExtension, params};
 
 use super::rows::{self, RunRow, key};
 use super::{Result, Transaction};
+use crate::runtime_context::changes::Change;
 use crate::runtime_context::error::JournalError;
 use crate::runtime_context::ids::{RunId, SessionId};
 use crate::runtime_context::model::{Signal, Signalled, is_ended};
@@ -31,6 +32,12 @@ pub(super) fn signal(tx: &Transaction<'_>, id: RunId, signal: &Signal) -> Result
             RunState::Ready as i32,
             tx.now.0
         ])?;
+    }
+    if let Some(session) = owner {
+        tx.tell(Change::Signal { session, run: id, signal: signal.clone() });
+    }
+    if woken {
+        tx.tell(Change::Claimable);
     }
     Ok(Signalled::Kept { state, owner, woken })
 }

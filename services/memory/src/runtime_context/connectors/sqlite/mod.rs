@@ -11,6 +11,7 @@ mod rows;
 mod schema;
 mod sessions;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,11 +22,13 @@ use sre_store::rusqlite::Connection;
 pub use schema::MIGRATIONS;
 
 use super::{Emptied, Journal, Purge};
+use crate::runtime_context::approval::{Approval, ApprovalFilter, Decision};
+use crate::runtime_context::changes::{Change, Observed, Observer};
 use crate::runtime_context::error::JournalError;
 use crate::runtime_context::ids::{RunId, SessionId};
 use crate::runtime_context::model::{
     Append, Claim, Claimed, Opened, Opening, Page, Parked, Parking, ReadFrom, Reaped, Run, RunFilter,
-    Session, Signal, Signalled, Summary,
+    Session, Signal, Signalled, Summary, Take,
 };
 use crate::runtime_context::settings::JournalSettings;
 use crate::runtime_context::time::{Clock, UnixMs};
@@ -38,23 +41,37 @@ pub struct SqliteJournal {
     store: Store,
     clock: Arc<dyn Clock>,
     settings: Arc<JournalSettings>,
+    observed: Observed,
 }
 
 impl SqliteJournal {
     /// A journal over a store with [`MIGRATIONS`].
     pub fn new(store: Store, clock: Arc<dyn Clock>, settings: Arc<JournalSettings>) -> Self {
-        Self { store, clock, settings }
+        Self { store, clock, settings, observed: Observed::default() }
     }
 
-    /// Runs `work` in the writer's transaction, with the store's clock read inside it.
+    /// Runs `work` in the writer's transaction, with the store's clock read inside it, and tells what it
+    /// changed once it is durable.
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let clock = Arc::clone(&self.clock);
         let settings = Arc::clone(&self.settings);
+        let observed = self.observed.clone();
         self.store
-            .try_write(move |conn| work(&Transaction { conn, now: clock.now(), settings: &settings }))
+            .try_write_then(
+                move |conn| {
+                    let changes = RefCell::default();
+                    let tx = Transaction { conn, now: clock.now(), settings: &settings, changes };
+                    let value = work(&tx)?;
+                    Ok((value, tx.changes.into_inner()))
+                },
+                move |(value, changes): (T, Vec<Change>)| {
+                    observed.tell(changes);
+                    value
+                },
+            )
             .await
     }
 
@@ -71,10 +88,22 @@ struct Transaction<'a> {
     conn: &'a Connection,
     now: UnixMs,
     settings: &'a JournalSettings,
+    /// Told after the commit.
+    changes: RefCell<Vec<Change>>,
+}
+
+impl Transaction<'_> {
+    fn tell(&self, change: Change) {
+        self.changes.borrow_mut().push(change);
+    }
 }
 
 #[async_trait]
 impl Journal for SqliteJournal {
+    fn observe(&self, observer: Observer) {
+        self.observed.observe(observer);
+    }
+
     async fn open_session(&self, time_to_live: Duration, host: String) -> Result<Session> {
         self.write(move |tx| sessions::open(tx, time_to_live, &host)).await
     }
@@ -117,6 +146,26 @@ impl Journal for SqliteJournal {
 
     async fn run(&self, run: RunId) -> Result<Run> {
         self.query(move |conn| query::run(conn, run)).await
+    }
+
+    async fn take(&self, _take: Take) -> Result<(Run, Vec<Signal>)> {
+        Err(JournalError::invalid("take", "is being built"))
+    }
+
+    async fn find(&self, _caller: String, _request_id: String) -> Result<Run> {
+        Err(JournalError::invalid("find", "is being built"))
+    }
+
+    async fn approval(&self, _run: RunId, _id: String) -> Result<Approval> {
+        Err(JournalError::invalid("approval", "is being built"))
+    }
+
+    async fn approvals(&self, _filter: ApprovalFilter) -> Result<Vec<Approval>> {
+        Err(JournalError::invalid("approvals", "is being built"))
+    }
+
+    async fn decide(&self, _run: RunId, _id: String, _decision: Decision) -> Result<Approval> {
+        Err(JournalError::invalid("decide", "is being built"))
     }
 
     async fn list(&self, filter: RunFilter) -> Result<Vec<Run>> {

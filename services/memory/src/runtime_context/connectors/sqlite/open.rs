@@ -6,6 +6,7 @@ use sre_store::rusqlite::{OptionalExtension, params};
 use super::append::insert_records;
 use super::rows::{self, RunRow, key};
 use super::{Result, Transaction, sessions};
+use crate::runtime_context::changes::Change;
 use crate::runtime_context::error::JournalError;
 use crate::runtime_context::ids::RunId;
 use crate::runtime_context::model::{Opened, Opening, Request, Run, RunHead, Summary};
@@ -44,6 +45,9 @@ pub(super) fn open(tx: &Transaction<'_>, opening: &Opening) -> Result<Opened> {
         .execute(params![row.0, run.next_sequence])?;
     if let Some(request) = &opening.request {
         remember(tx, row, &opening.head.caller, request)?;
+    }
+    if opening.session.is_none() {
+        tx.tell(if state == RunState::Ready { Change::Claimable } else { Change::Rescheduled });
     }
     Ok(Opened { run, attached: false })
 }

@@ -6,6 +6,7 @@ use sre_store::rusqlite::{Connection, params};
 use super::claim::run_id;
 use super::rows::{RunRow, key, locate};
 use super::{Emptied, Purge, Result, Transaction, query};
+use crate::runtime_context::changes::Change;
 use crate::runtime_context::error::JournalError;
 use crate::runtime_context::ids::RunId;
 use crate::runtime_context::model::is_ended;
@@ -15,6 +16,7 @@ pub(super) fn delete(tx: &Transaction<'_>, id: RunId) -> Result<()> {
     if !is_ended(state) {
         return Err(JournalError::NotEnded);
     }
+    tx.tell(Change::Run(id));
     remove(tx, row)
 }
 

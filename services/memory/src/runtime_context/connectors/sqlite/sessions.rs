@@ -7,6 +7,7 @@ use sre_store::rusqlite::{OptionalExtension, params};
 
 use super::rows::key;
 use super::{Result, Transaction};
+use crate::runtime_context::changes::Change;
 use crate::runtime_context::error::JournalError;
 use crate::runtime_context::ids::SessionId;
 use crate::runtime_context::model::Session;
@@ -18,6 +19,7 @@ pub(super) fn open(tx: &Transaction<'_>, time_to_live: Duration, host: &str) -> 
     tx.conn
         .prepare_cached("insert into session (id, host, ttl_ms, until_ms) values (?1, ?2, ?3, ?4)")?
         .execute(params![key(&id.0), host, millis(time_to_live), until.0])?;
+    tx.tell(Change::Rescheduled);
     Ok(Session { id, time_to_live, until })
 }
 
@@ -45,6 +47,10 @@ pub(super) fn close(tx: &Transaction<'_>, id: SessionId) -> Result<u64> {
             "update run set state = ?2, session = null, due_ms = ?3, barren = max(barren - 1, 0) where session = ?1",
         )?
         .execute(params![key(&id.0), RunState::Ready as i32, tx.now.0])?;
+    tx.tell(Change::SessionOver(id));
+    if released > 0 {
+        tx.tell(Change::Claimable);
+    }
     Ok(released as u64)
 }
 
