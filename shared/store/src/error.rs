@@ -21,6 +21,13 @@ pub enum StoreError {
         /// What the backend said.
         message: String,
     },
+    /// The database cannot be reached, stopped, or gave no answer in time. Whether a write that was under way
+    /// took place is not known: read before repeating it.
+    #[error("the database is not available: {message}, try again")]
+    Unavailable {
+        /// What happened.
+        message: String,
+    },
     /// Another process, or this one, holds the file.
     #[error(
         "store file {} is in use by {}: stop it, or set {setting_name} to a folder of its own",
@@ -74,7 +81,7 @@ pub enum StoreError {
     /// The store is closed, or closing.
     #[error("store is closed")]
     Closed,
-    /// Anything else: a wrong statement, a lost connection, a panic in the caller's closure.
+    /// Anything else: a wrong statement, a panic in the caller's closure.
     #[error("store: {message}")]
     Backend {
         /// What happened.
@@ -89,6 +96,8 @@ pub enum ErrorKind {
     Overloaded,
     /// See [`StoreError::Busy`].
     Busy,
+    /// See [`StoreError::Unavailable`].
+    Unavailable,
     /// See [`StoreError::Locked`].
     Locked,
     /// See [`StoreError::Corrupt`].
@@ -151,6 +160,7 @@ impl StoreError {
         match self {
             Self::Overloaded { .. } => ErrorKind::Overloaded,
             Self::Busy { .. } => ErrorKind::Busy,
+            Self::Unavailable { .. } => ErrorKind::Unavailable,
             Self::Locked { .. } => ErrorKind::Locked,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Constraint { .. } => ErrorKind::Constraint,

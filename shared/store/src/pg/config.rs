@@ -52,6 +52,10 @@ pub struct PgConfig {
     /// A file of PEM certificates to trust instead of the system's, with `tls = "require"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_ca: Option<PathBuf>,
+    /// Settings of the server that the service's statements are written for, set on each connection.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub session: &'static [(&'static str, &'static str)],
 }
 
 /// Encryption of the connection to the database.
@@ -82,6 +86,7 @@ impl Default for PgConfig {
             migration_timeout_ms: 600_000,
             tls: PgTls::default(),
             tls_ca: None,
+            session: &[],
         }
     }
 }
@@ -202,6 +207,9 @@ impl PgConfig {
                 )));
             }
             options.push_str(&format!(" -c search_path={schema}"));
+        }
+        for (name, value) in self.session {
+            options.push_str(&format!(" -c {name}={value}"));
         }
         Ok(options)
     }

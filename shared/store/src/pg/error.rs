@@ -16,8 +16,23 @@ impl From<tokio_postgres::Error> for StoreError {
         if std::error::Error::source(&error).is_none() && error.to_string().contains("number of rows") {
             return Self::NotFound;
         }
+        if error.is_closed() || is_io(&error) {
+            return Self::Unavailable { message: with_causes(&error) };
+        }
         Self::backend(with_causes(&error))
     }
+}
+
+/// Whether the connection failed, and not what was asked.
+fn is_io(error: &dyn std::error::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if error.is::<std::io::Error>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The message without `detail`, which quotes the row.
@@ -37,17 +52,22 @@ fn from_db(error: &DbError) -> StoreError {
         c if *c == SqlState::CHECK_VIOLATION || *c == SqlState::EXCLUSION_VIOLATION => {
             constraint(ConstraintKind::Check)
         }
-        // 40: serialization failures and deadlocks; the others: timeouts of a statement or a lock, and a
-        // server that starts, stops or has no connection left.
+        // 40: serialization failures and deadlocks; the others: timeouts of a statement or a lock, and a server
+        // that has no connection left.
         c if c.code().starts_with("40")
             || *c == SqlState::QUERY_CANCELED
             || *c == SqlState::LOCK_NOT_AVAILABLE
-            || *c == SqlState::ADMIN_SHUTDOWN
-            || *c == SqlState::CRASH_SHUTDOWN
-            || *c == SqlState::CANNOT_CONNECT_NOW
             || *c == SqlState::TOO_MANY_CONNECTIONS =>
         {
             StoreError::Busy { message: message() }
+        }
+        // A server that starts or stops, also in the middle of a commit.
+        c if c.code().starts_with("08")
+            || *c == SqlState::ADMIN_SHUTDOWN
+            || *c == SqlState::CRASH_SHUTDOWN
+            || *c == SqlState::CANNOT_CONNECT_NOW =>
+        {
+            StoreError::Unavailable { message: message() }
         }
         c => StoreError::Backend { message: format!("{} (sqlstate {})", error.message(), c.code()) },
     }
@@ -59,10 +79,13 @@ pub(super) fn from_pool(error: PoolError, name: &str, waited: Duration) -> Store
         PoolError::Timeout(deadpool_postgres::TimeoutType::Wait) => {
             StoreError::Overloaded { store: name.to_owned(), waited }
         }
-        PoolError::Timeout(_) => StoreError::Busy { message: format!("{name} does not answer") },
+        PoolError::Timeout(_) => StoreError::Unavailable { message: format!("{name} does not answer") },
         PoolError::Closed => StoreError::Closed,
         PoolError::Backend(error) => match StoreError::from(error) {
             StoreError::Backend { message } => StoreError::Backend { message: format!("{name}: {message}") },
+            StoreError::Unavailable { message } => {
+                StoreError::Unavailable { message: format!("{name}: {message}") }
+            }
             other => other,
         },
         other => StoreError::backend(format!("{name}: {other}")),

@@ -5,6 +5,7 @@
 
 mod config;
 mod error;
+pub mod listen;
 mod migrate;
 mod tls;
 
@@ -32,6 +33,7 @@ pub struct Pg {
     deadline: Duration,
     migration_timeout: Duration,
     migrations: &'static [Migration],
+    config: PgConfig,
 }
 
 impl std::fmt::Debug for Pg {
@@ -68,6 +70,7 @@ impl Pg {
             deadline: config.statement_timeout() + config.connect_timeout(),
             migration_timeout: config.migration_timeout(),
             migrations,
+            config: config.clone(),
         };
         let mut client = pg.get().await?;
         pg.target().migrate(&mut client).await?;
@@ -80,9 +83,29 @@ impl Pg {
         self.pool.get().await.map_err(|error| error::from_pool(error, &self.name, self.acquire_timeout))
     }
 
+    /// Lends a connection to `work` and waits for it within the deadline of a statement. What `work` began and
+    /// did not commit is rolled back; a connection that still waits for an answer, because the deadline passed
+    /// or the caller went away, is closed and not lent again.
+    pub async fn with<T, E: From<StoreError>>(
+        &self,
+        work: impl AsyncFnOnce(&PgClient) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let loan = Loan(Some(self.get().await?));
+        let Some(client) = &loan.0 else { return Err(StoreError::Closed.into()) };
+        let Ok(result) = tokio::time::timeout(self.deadline, work(client)).await else {
+            return Err(no_answer(self.deadline).into());
+        };
+        // Where nothing is open this says so to nobody.
+        if result.is_err() && self.bounded(client.batch_execute("rollback")).await.is_err() {
+            return result;
+        }
+        loan.give_back();
+        result
+    }
+
     /// Waits for `call` within the deadline of a statement.
     ///
-    /// After [`StoreError::Busy`] by this deadline the connection may still be waiting: drop it.
+    /// After [`StoreError::Unavailable`] by this deadline the connection may still be waiting: drop it.
     pub async fn bounded<T>(
         &self,
         call: impl Future<Output = Result<T, tokio_postgres::Error>>,
@@ -111,6 +134,22 @@ impl Pg {
         }
     }
 
+    /// A connection of its own, outside the pool, for `listen`: what others say on `channel` arrives in the
+    /// receiver, which ends with the connection. At most `capacity` notices wait; where more came, an empty
+    /// one tells that some were missed.
+    pub async fn listen(
+        &self,
+        channel: &str,
+        capacity: usize,
+    ) -> Result<(listen::Listener, tokio::sync::mpsc::Receiver<String>), StoreError> {
+        within(self.deadline, listen::open(&self.config, channel, capacity)).await
+    }
+
+    /// The schema of this pool's tables, where one is set.
+    pub fn schema_name(&self) -> Option<&str> {
+        self.schema.as_deref()
+    }
+
     /// Refuses new loans; connections on loan close when they come back.
     pub fn close(&self) {
         self.pool.close();
@@ -123,9 +162,28 @@ pub(crate) async fn within<T, E: Into<StoreError>>(
 ) -> Result<T, StoreError> {
     match tokio::time::timeout(deadline, call).await {
         Ok(result) => result.map_err(Into::into),
-        Err(_elapsed) => Err(StoreError::Busy {
-            message: format!("the database gave no answer within {} ms", deadline.as_millis()),
-        }),
+        Err(_elapsed) => Err(no_answer(deadline)),
+    }
+}
+
+fn no_answer(deadline: Duration) -> StoreError {
+    StoreError::Unavailable { message: format!("no answer within {} ms", deadline.as_millis()) }
+}
+
+/// A connection that is closed unless it is given back.
+struct Loan(Option<PgClient>);
+
+impl Loan {
+    fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        if let Some(client) = self.0.take() {
+            drop(deadpool_postgres::Object::take(client));
+        }
     }
 }
 
