@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::egress;
+use crate::question::{Decision, LookedUp, Question};
 
 /// A component type. One instance serves every run, so it holds no state.
 pub trait Component: Send + Sync {
@@ -30,6 +31,13 @@ pub trait Component: Send + Sync {
 
     /// Executes one activation. Never panics; a failure is an outcome with `_error`.
     fn process<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome>;
+
+    /// Finds out whether this activation's effect happened. It was started under this idempotency key by an
+    /// engine that died; nothing may be started here.
+    fn look_up<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, LookedUp> {
+        let why = format!("{} cannot find out whether it happened", call.node.type_name);
+        Box::pin(std::future::ready(LookedUp::Unknown(why)))
+    }
 }
 
 /// One activation of a component.
@@ -312,8 +320,15 @@ pub trait Context: Send + Sync {
         max: Duration,
     ) -> Result<Vec<JobView>, ContextError>;
 
-    /// Sleeps, giving up the run's slot; ends early when the run is cancelled.
+    /// Sleeps, giving up the run's slot; ends early when the run is cancelled. Over a long sleep the run leaves
+    /// memory: whoever goes on with it executes the component again, which comes back here and sleeps on.
     async fn sleep(&self, duration: Duration);
+
+    /// Asks people and waits for what they say. Like a long sleep; the same question is asked once.
+    ///
+    /// # Errors
+    /// If the question cannot be stored, or the run has no journal.
+    async fn approval(&self, question: Question) -> Result<Decision, ContextError>;
 
     /// Passes a piece of an answer to whoever watches the run.
     fn emit_content(&self, text: &str, content: Content);

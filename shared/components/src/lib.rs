@@ -9,6 +9,7 @@ pub mod digest;
 pub mod egress;
 pub mod encoding;
 mod outcome;
+pub mod question;
 pub mod registry;
 mod settings;
 
@@ -16,4 +17,5 @@ pub use context::{
     AgentInfo, Call, Chunk, Component, Content, Context, ContextError, Failure, JobStatus, JobView, Outcome,
     RequestInfo, SecretText,
 };
+pub use question::{Decision, LookedUp, Question, Said};
 pub use registry::{REFERENCE_TYPES, Registry, registry};

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use secrecy::ExposeSecret as _;
 use sre_components::egress;
 use sre_components::{
-    AgentInfo, Chunk, Content, Context, ContextError, Failure, JobView, RequestInfo, SecretText,
+    AgentInfo, Chunk, Content, Context, ContextError, Decision, Failure, JobView, Question, RequestInfo,
+    SecretText,
 };
 use sre_engine::{ActivationKey, Binary, Map, Value};
 use sre_proto::gateway::v1::run_event::Event;
@@ -156,6 +157,10 @@ impl Context for ActivationContext {
             Some(slot) => slot.lend(sleep).await,
             None => sleep.await,
         }
+    }
+
+    async fn approval(&self, _: Question) -> Result<Decision, ContextError> {
+        Err(ContextError::new(Failure::Unavailable, "a run without a journal cannot ask people"))
     }
 
     fn emit_content(&self, text: &str, content: Content) {

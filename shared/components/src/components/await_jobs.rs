@@ -14,6 +14,7 @@ use crate::settings;
 static SPEC: ComponentSpec = ComponentSpec::new("Await", "Waits for jobs and gives their answers")
     .effect(Effect::Read)
     .flow(Flow::Await)
+    .waits()
     .settings(&[
         SettingSpec::integer("jobs_count", "Jobs Count", 1.0, 100.0)
             .default("1")

@@ -1,6 +1,7 @@
 //! The component types, one file each.
 
 pub mod api_call;
+pub mod approval;
 pub mod async_job;
 pub mod await_jobs;
 pub mod enc_dec;

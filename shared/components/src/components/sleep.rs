@@ -14,6 +14,7 @@ const MAX_SECONDS: u64 = 30 * 24 * 3600;
 
 static SPEC: ComponentSpec = ComponentSpec::new("FSleep", "Passes its input on after some seconds")
     .effect(Effect::Read)
+    .waits()
     .settings(&[SettingSpec::any("delay", "Delay").default("1").describe("whole seconds, at most 30 days")])
     .inputs(&[PortSpec::new("Input", "Any", "what to pass on")])
     .outputs(&[PortSpec::new("Output", "Any", "the input")])

@@ -105,6 +105,9 @@ impl Client {
         let build = |port: Port| {
             reqwest::Client::builder()
                 .redirect(reqwest::redirect::Policy::none())
+                // A call that must not be made twice is made once, also where a server says that it did
+                // nothing. (A connection that was closed before anything was written is still replaced.)
+                .retry(reqwest::retry::never())
                 .no_proxy()
                 .connect_timeout(limits.connect)
                 .timeout(limits.total)

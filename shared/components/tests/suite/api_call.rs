@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
+use sre_components::{Call, LookedUp, registry};
 
-use crate::context::Suite;
-use crate::driver::{lone, result_of};
+use crate::context::{Suite, TestContext};
+use crate::driver::{Agent, lone, result_of};
 use crate::mock_http::MockHttp;
 
 struct World {
@@ -156,4 +157,40 @@ async fn template_variables_of_a_record_are_put_in() {
     document["components"][1]["template"] = json!({"settings": {"ID1": {"id": "ID1", "label": "Api Key"}}});
     let result = result_of(&world.suite, &document, json!({"x": 1})).await;
     assert_eq!(result["Response"]["query"], json!({"k": "Hello vault"}));
+}
+
+/// A context in which one APICall looks up what became of its request.
+async fn looked_up(world: &World, lookup_url: &str) -> LookedUp {
+    let settings = json!({"method": "POST", "url": "http://unused.invalid/", "lookupUrl": lookup_url,
+        "headers": {"X-Tok": "{{x}}"}, "onUncertain": "lookup"});
+    let document = lone("APICall", settings, json!([{"name": "x"}]), json!([{"name": "Response"}]));
+    let agent = Agent::new(&document, world.suite.clone());
+    let node = agent.plan.node("C").unwrap().clone();
+    let context = TestContext::new(agent);
+    let input = [("x".into(), "tok".into())].into();
+    registry()
+        .component("APICall")
+        .unwrap()
+        .look_up(Call { input: &input, node: &node, context: &context })
+        .await
+}
+
+#[tokio::test]
+async fn whether_a_request_was_received_is_asked_for() {
+    let world = World::new().await;
+    let base = format!("http://{}", world.http.address);
+    let LookedUp::Happened(outcome) =
+        looked_up(&world, &format!("{base}/echo?key={{{{idempotencyKey}}}}")).await
+    else {
+        panic!("a success is an answer")
+    };
+    let output = serde_json::to_value(outcome.output.unwrap()).unwrap();
+    assert_eq!(output["Response"]["method"], "GET", "nothing is started: {output}");
+    assert_eq!(output["Response"]["headers"]["x-tok"], "tok", "{output}");
+    assert!(output["Response"].to_string().contains("key=key"), "{output}");
+    assert_eq!(looked_up(&world, &format!("{base}/status/404")).await, LookedUp::NotHappened);
+    for (url, why) in [(format!("{base}/status/500"), "status code 500"), (String::new(), "`lookupUrl`")] {
+        let LookedUp::Unknown(said) = looked_up(&world, &url).await else { panic!("{url:?} says nothing") };
+        assert!(said.contains(why), "{said}");
+    }
 }

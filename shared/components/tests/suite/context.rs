@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use sre_components::egress::{Client, Limits, Policy};
 use sre_components::{
-    AgentInfo, Chunk, Content, Context, ContextError, Failure, JobStatus, JobView, RequestInfo, SecretText,
+    AgentInfo, Chunk, Content, Context, ContextError, Decision, Failure, JobStatus, JobView, Question,
+    RequestInfo, SecretText,
 };
 use sre_engine::{Binary, Map, RequestData, Value};
 use sre_proto::llm::v1::{GenerateRequest, GenerateResponse, Model};
@@ -29,6 +30,9 @@ pub struct Suite {
     pub requests: Mutex<Vec<GenerateRequest>>,
     pub content: Mutex<String>,
     pub slept: Mutex<Vec<Duration>>,
+    /// What people were asked, and what they say to the next questions.
+    pub asked: Mutex<Vec<Question>>,
+    pub decisions: Mutex<Vec<Decision>>,
     job_serial: AtomicUsize,
     tasks: Mutex<tokio::task::JoinSet<()>>,
 }
@@ -44,6 +48,8 @@ impl Suite {
             requests: Mutex::default(),
             content: Mutex::default(),
             slept: Mutex::default(),
+            asked: Mutex::default(),
+            decisions: Mutex::default(),
             job_serial: AtomicUsize::new(1),
             tasks: Mutex::default(),
         })
@@ -179,6 +185,12 @@ impl Context for TestContext {
     async fn sleep(&self, duration: Duration) {
         self.agent.suite.slept.lock().push(duration);
         tokio::time::sleep(duration).await;
+    }
+
+    async fn approval(&self, question: Question) -> Result<Decision, ContextError> {
+        self.agent.suite.asked.lock().push(question);
+        let said = self.agent.suite.decisions.lock().pop();
+        said.ok_or_else(|| ContextError::new(Failure::Unavailable, "nobody is there to ask"))
     }
 
     fn emit_content(&self, text: &str, content: Content) {

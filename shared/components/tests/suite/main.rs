@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking, in what they share too")]
 
 mod api_call;
+mod approval;
 mod context;
 mod driver;
 mod llm;

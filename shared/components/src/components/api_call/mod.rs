@@ -5,6 +5,7 @@
 
 mod body;
 mod headers;
+mod look_up;
 mod multipart;
 mod response;
 mod url;
@@ -17,8 +18,9 @@ use sre_engine::template::Secrets;
 use sre_engine::value::{Map, Value};
 
 use crate::context::{Call, Component};
-use crate::egress::{EgressError, Request};
+use crate::egress::{EgressError, Request, Response};
 use crate::outcome::{failed_with, or_error};
+use crate::question::LookedUp;
 use crate::settings;
 
 static SPEC: ComponentSpec = ComponentSpec::new("APICall", "Sends an HTTP request")
@@ -49,6 +51,10 @@ static SPEC: ComponentSpec = ComponentSpec::new("APICall", "Sends an HTTP reques
         SettingSpec::text_or_empty("proxy", "Proxy", 0).template().describe("not supported yet"),
         SettingSpec::any("oauthService", "OAuth Service").describe("`None`, or not supported yet"),
         SettingSpec::any("oauth_con_id", "OAuth Connection").describe("not supported yet"),
+        SettingSpec::text_or_empty("lookupUrl", "Lookup URL", 8192).template().describe(
+            "where to ask whether a request was received, with `{{idempotencyKey}}`: 404 means that it was not, \
+             a success is its answer; for the policy `lookup`",
+        ),
     ])
     .outputs(&[
         PortSpec::new("Response", "Any", "the body: read if it is JSON, a file's object if it is binary"),
@@ -68,6 +74,10 @@ impl Component for ApiCall {
     fn process<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
         async move { or_error(send(call).await) }.boxed()
     }
+
+    fn look_up<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, LookedUp> {
+        async move { look_up::ask(call).await.unwrap_or_else(LookedUp::Unknown) }.boxed()
+    }
 }
 
 /// What the settings are rendered over.
@@ -85,24 +95,14 @@ async fn send(call: Call<'_>) -> Result<Outcome, String> {
     let secrets = settings::secrets(call, &all).await.map_err(|error| error.message)?;
     let values = Values { inputs: call.input, secrets: &secrets };
 
-    let encoding = match call.node.setting("encodeValues").and_then(Value::to_bool_lenient) {
-        Some(false) => url::Encoding::AsItIs,
-        _ => url::Encoding::ByPlace,
-    };
     let method: Method = settings::text(call, "method").parse().map_err(|_| "Invalid method".to_owned())?;
-    let mut request = Request::new(method, url::build(&url_text, values, encoding)?);
+    let mut request = Request::new(method, url::build(&url_text, values, url::Encoding::of(call))?);
     let body = body::build(call, &body_text, values).await?;
     request.headers = headers::build(call, &headers_text, values, &request.method, &body)?;
     request.body = body.bytes;
 
     let target = format!("{} {}", request.method, request.url.host_str().unwrap_or_default());
-    let left = call.context.deadline().saturating_duration_since(tokio::time::Instant::now());
-    let cancelled = call.context.cancelled();
-    let sent = tokio::select! {
-        sent = call.context.http().send(request, left) => sent,
-        () = cancelled.cancelled() => Err(EgressError::Broken("Agent killed".to_owned())),
-    };
-    match sent {
+    match exchange(call, request).await {
         Ok(response) => {
             // Path and query may hold secrets; the host is enough to follow what happened.
             let line = format!("{target}: {}, {} bytes", response.status.as_u16(), response.body.len());
@@ -114,6 +114,16 @@ async fn send(call: Call<'_>) -> Result<Outcome, String> {
             [("Response", Value::Null), ("Headers", Value::object(Map::new()))],
             &error.to_string(),
         )),
+    }
+}
+
+/// Sends a request within the run's time, as long as the run goes on.
+async fn exchange(call: Call<'_>, request: Request) -> Result<Response, EgressError> {
+    let left = call.context.deadline().saturating_duration_since(tokio::time::Instant::now());
+    let cancelled = call.context.cancelled();
+    tokio::select! {
+        sent = call.context.http().send(request, left) => sent,
+        () = cancelled.cancelled() => Err(EgressError::Broken("Agent killed".to_owned())),
     }
 }
 

@@ -4,9 +4,11 @@ use std::ops::Range;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sre_engine::template::{self, Data, Part};
+use sre_engine::value::Value;
 use url::Url;
 
 use super::Values;
+use crate::context::Call;
 
 /// What happens to values inserted into a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +17,16 @@ pub(super) enum Encoding {
     ByPlace,
     /// Inserted as they are; for addresses that are put together from pieces with `/`, `?` and `&`.
     AsItIs,
+}
+
+impl Encoding {
+    /// What the component's record asks for.
+    pub(super) fn of(call: Call<'_>) -> Self {
+        match call.node.setting("encodeValues").and_then(Value::to_bool_lenient) {
+            Some(false) => Self::AsItIs,
+            _ => Self::ByPlace,
+        }
+    }
 }
 
 /// All but letters, digits and `-_.!~*'()`: what `encodeURIComponent` leaves.
