@@ -36,6 +36,10 @@
 //! assert_eq!(run.answer().legacy_json(), serde_json::json!({"greeted": "Ann"}));
 //! ```
 
+// The doubles of the integration tests serve the unit tests too, and name the crate from outside.
+#[cfg(test)]
+extern crate self as sre_engine;
+
 mod bits;
 pub mod builtin;
 pub mod data;
@@ -46,10 +50,13 @@ mod merge;
 pub mod node;
 pub mod outcome;
 pub mod plan;
+mod prepare;
 pub mod request;
 pub mod run;
 pub mod spec;
 pub mod template;
+#[cfg(test)]
+mod testing;
 pub mod validate;
 pub mod value;
 pub mod variables;
@@ -61,8 +68,8 @@ pub use outcome::Outcome;
 pub use plan::{EntryId, Environment, Needs, Plan, RouteError, Skill, check, check_in, compile, needs};
 pub use request::{RequestData, UploadedFile};
 pub use run::{
-    Aborted, Activation, ActivationKind, Answer, AnswerEntry, Limits, Run, RunError, RunOptions, Starved,
-    Status,
+    Aborted, Activation, ActivationKind, Answer, AnswerEntry, Fork, ForkError, Limits, Report, Run, RunError,
+    RunOptions, Starved, Status,
 };
 pub use spec::{
     ComponentSpec, Effect, Flow, PortSpec, PostProcess, Posted, SettingKind, SettingSpec, TypeEntry, Types,

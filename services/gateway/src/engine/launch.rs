@@ -256,6 +256,7 @@ pub async fn begin(
         variables: plan.resolve_variables(&scope.variable_secrets().await?),
         job_id,
         job_input,
+        ..RunOptions::default()
     };
     Ok(Run::start(plan, scope.subject.entry, request, options))
 }

@@ -6,6 +6,7 @@ use super::Run;
 use super::state::{Delivery, Failed, Handled, Leaf};
 use crate::outcome::{Failure, failure, port_value};
 use crate::plan::region::Firing;
+use crate::prepare::error_output;
 use crate::value::Value;
 
 /// What a firing achieved.
@@ -104,9 +105,4 @@ impl Run {
             None => {}
         }
     }
-}
-
-/// `{_error: message}`.
-pub(super) fn error_output(message: impl Into<Arc<str>>) -> Value {
-    Value::object([("_error".into(), Value::String(message.into()))].into())
 }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::Run;
 use super::answer::{clean, entry_value, posted};
-use super::fire::error_output;
 use super::state::{Leaf, Scope, Work};
 use crate::data::permissive_json;
 use crate::data::typing::split_commas;
 use crate::key::LoopStep;
 use crate::node::Node;
 use crate::outcome::failure;
+use crate::prepare::error_output;
 use crate::spec::Posted;
 use crate::value::{Map, Value};
 
@@ -25,6 +25,8 @@ pub(super) struct Looping {
     scope: u32,
     /// Round the loop itself is in.
     round: u32,
+    /// Round it started in, which names it.
+    started: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +72,7 @@ impl Run {
             format: Format::of(node),
             scope: child,
             round,
+            started: round,
         }));
         self.work.push_back(Work::Advance { scope, place });
     }
@@ -177,7 +180,9 @@ impl Run {
         let Some(looping) = slot.looping.take() else { return };
         slot.not_before = looping.round + 1;
         self.free_scopes.push(looping.scope);
-        self.settle(scope, place, looping.round, result(Value::array(looping.results)));
+        let output = result(Value::array(looping.results));
+        self.note_settled(scope, place, looping.started, &output);
+        self.finish(scope, place, looping.round, Some(output));
     }
 }
 

@@ -2,31 +2,32 @@
 
 mod activate;
 mod answer;
-mod endpoint;
 mod fire;
+mod fork;
 mod looping;
 pub(crate) mod output;
-mod pending;
 mod schedule;
 mod state;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 pub use answer::{Answer, AnswerEntry, Starved, circular_message};
+pub use fork::{Fork, ForkError, Report};
 
 use crate::data::binary::NeedsIo;
 use crate::key::ActivationKey;
 use crate::node::Node;
 use crate::outcome::Outcome;
 use crate::plan::{EntryId, Plan};
+use crate::prepare::pending::Pending;
 use crate::request::RequestData;
 use crate::spec::Effect;
 use crate::value::{Map, Value};
 use crate::variables::Variables;
-use pending::Pending;
+use fork::HoldBack;
 use state::{Failed, Leaf, Scope, Work};
 
 /// Bounds of a run.
@@ -60,6 +61,8 @@ pub struct RunOptions {
     pub job_id: String,
     /// Of a job's run: the inputs of its Async component, by value.
     pub job_input: Map,
+    /// Inputs to set for single activations, over what they received: how a fork differs from its origin.
+    pub overrides: BTreeMap<ActivationKey, Map>,
 }
 
 /// Whether a run keeps note of what it settles itself.
@@ -91,7 +94,7 @@ pub struct Activation {
     /// The component.
     pub node: Arc<Node>,
     /// Variables and, over them, inputs in their declared types; empty for [`ActivationKind::Resolve`].
-    pub input: Map,
+    pub input: Arc<Map>,
     /// What executing it does to the world.
     pub effect: Effect,
     /// What to do.
@@ -155,7 +158,6 @@ pub struct Run {
     entry: usize,
     request: RequestData,
     options: RunOptions,
-    variables: Variables,
     /// The variables by themselves, for defaults and post-processing.
     variable_values: Map,
     scopes: Vec<Scope>,
@@ -173,6 +175,9 @@ pub struct Run {
     /// The earliest component that ran too often: round, number.
     circular: Option<(u32, u32)>,
     cancelled: Option<String>,
+    /// What is not to be started, and what of it came up: for [`Run::fork`].
+    hold_back: Option<HoldBack>,
+    held_back: Vec<ActivationKey>,
 }
 
 /// An activation that the driver works on.
@@ -181,22 +186,34 @@ struct Running {
     scope: u32,
     place: u32,
     round: u32,
-    input: Option<Map>,
+    /// Kept until the end: it is handed out again after a restore.
+    input: Arc<Map>,
     pending: Option<Pending>,
+    /// Place in the order of hand-out.
+    serial: u64,
     /// Handed out already; a fold may leave its name in the queue twice.
     handed: bool,
+}
+
+impl Running {
+    fn held(scope: u32, place: u32, round: u32) -> Self {
+        Self { scope, place, round, input: Arc::default(), pending: None, serial: 0, handed: true }
+    }
 }
 
 impl Run {
     /// Starts a run at an entry.
     pub fn start(plan: Arc<Plan>, entry: EntryId, request: RequestData, options: RunOptions) -> Self {
+        let mut run = Self::new(plan, entry, request, options);
+        run.begin();
+        run
+    }
+
+    fn new(plan: Arc<Plan>, entry: EntryId, request: RequestData, options: RunOptions) -> Self {
         let entry = entry.0 as usize;
-        let start = &plan.entries[entry];
-        let top = Scope::new(0, start.regions[0].nodes.len(), None);
-        let place = start.regions[0].place_of(start.node);
-        let mut run = Self {
+        let top = Scope::new(0, plan.entries[entry].regions[0].nodes.len(), None);
+        Self {
             variable_values: options.variables.values(),
-            variables: options.variables.clone(),
             scopes: vec![top],
             entry,
             request,
@@ -214,14 +231,19 @@ impl Run {
             starved: BTreeSet::new(),
             circular: None,
             cancelled: None,
-        };
-        if let Some(place) = place {
-            run.scopes[0].active.insert(place);
-            run.scopes[0].active_count = 1;
-            run.start_component(0, place, 0);
-            run.pump();
+            hold_back: None,
+            held_back: Vec::new(),
         }
-        run
+    }
+
+    fn begin(&mut self) {
+        let start = &self.plan.entries[self.entry];
+        if let Some(place) = start.regions[0].place_of(start.node) {
+            self.scopes[0].active.insert(place);
+            self.scopes[0].active_count = 1;
+            self.start_component(0, place, 0);
+            self.pump();
+        }
     }
 
     /// The activations that became ready since the last call, each handed out once.
@@ -237,7 +259,7 @@ impl Run {
             Some(pending) => ActivationKind::Resolve(pending.needs()),
             None => ActivationKind::Execute,
         };
-        let input = running.input.take().unwrap_or_default();
+        let input = running.input.clone();
         let (scope, place) = (running.scope, running.place);
         let node = self.plan.nodes[self.place(scope, place).node as usize].clone();
         let effect = node.entry.map_or(Effect::Effect, |entry| entry.spec.effect);
@@ -251,12 +273,16 @@ impl Run {
 
     /// Ends an execution that never left the engine.
     fn settle(&mut self, scope: u32, place: u32, round: u32, output: Value) {
+        self.note_settled(scope, place, round, &output);
+        self.finish(scope, place, round, Some(output));
+    }
+
+    fn note_settled(&mut self, scope: u32, place: u32, round: u32, output: &Value) {
         if self.options.observe == Observe::Settled {
             let node = self.plan.nodes[self.place(scope, place).node as usize].clone();
             let outcome = Outcome::raw(output.clone());
             self.settled.push(Settled { key: self.key(scope, place, round), node, outcome });
         }
-        self.finish(scope, place, round, Some(output));
     }
 
     /// Takes in how an execution ended. It need not have been handed out: that is how a journal is folded.

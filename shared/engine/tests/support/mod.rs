@@ -219,7 +219,7 @@ pub fn drive_run(run: &mut Run, seed: u64) {
     }
 }
 
-fn resolve(need: &sre_engine::data::binary::NeedsIo) -> Result<Value, String> {
+pub fn resolve(need: &sre_engine::data::binary::NeedsIo) -> Result<Value, String> {
     use sre_engine::data::binary::{NeedsIo, binary};
     match need {
         NeedsIo::Store { binary } => {

@@ -2,24 +2,22 @@
 
 use std::sync::Arc;
 
-use super::Run;
-use super::activate::Prepared;
-use super::fire::error_output;
+use super::{Prepared, endpoint, error_output, prepared};
 use crate::data::binary::{NeedsIo, Recognised};
-use crate::key::ActivationKey;
+use crate::node::Node;
 use crate::spec::Flow;
 use crate::value::{Map, Value};
 
 /// An activation that waits for the driver to resolve some of its values.
 #[derive(Debug)]
-pub(super) struct Pending {
+pub(crate) struct Pending {
     pub holes: Vec<Hole>,
     pub then: Then,
 }
 
 /// What follows once the values are there.
 #[derive(Debug)]
-pub(super) enum Then {
+pub(crate) enum Then {
     /// The component's inputs are complete.
     Inputs(Map),
     /// An endpoint's body and query are complete.
@@ -28,7 +26,7 @@ pub(super) enum Then {
 
 /// Body and query of an endpoint.
 #[derive(Debug, Default)]
-pub(super) struct Sides {
+pub(crate) struct Sides {
     pub headers: Map,
     pub body: Map,
     pub query: Map,
@@ -37,7 +35,7 @@ pub(super) struct Sides {
 
 /// A value that is missing yet.
 #[derive(Debug)]
-pub(super) struct Hole {
+pub(crate) struct Hole {
     pub side: Side,
     pub name: Arc<str>,
     pub shape: Recognised,
@@ -45,7 +43,7 @@ pub(super) struct Hole {
 
 /// Where the value belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub(crate) enum Side {
     Input,
     Body,
     Query,
@@ -86,33 +84,20 @@ fn fill(shape: &Recognised, values: &mut impl Iterator<Item = Value>) -> Option<
     }
 }
 
-impl Run {
-    /// Goes on with an activation whose values the driver has resolved.
-    pub(super) fn resolved(&mut self, key: &ActivationKey, values: Vec<Result<Value, String>>) {
-        let Some(running) = self.running.remove(key) else { return };
-        let (scope, place, round) = (running.scope, running.place, running.round);
-        let Some(pending) = running.pending else { return };
+impl Pending {
+    /// Goes on with what the driver has resolved.
+    pub fn resolved(self, node: &Node, values: Vec<Result<Value, String>>) -> Prepared {
         let values: Result<Vec<Value>, String> = values.into_iter().collect();
-        let plan = self.plan.clone();
-        let node = &plan.nodes[self.place(scope, place).node as usize];
-        let prepared = match values.and_then(|values| pending.complete(values)) {
+        match values.and_then(|values| self.complete(values)) {
             Err(message) => Prepared::Settled(error_output(message)),
             Ok(Then::Inputs(input)) => {
                 let flow = node.entry.map_or(Flow::Plain, |entry| entry.spec.flow);
-                self.prepared(node, flow, input)
+                prepared(node, flow, input)
             }
-            Ok(Then::Endpoint(sides)) => super::endpoint::store_or_settle(node, *sides),
-        };
-        match prepared {
-            Prepared::Settled(output) => self.settle(scope, place, round, output),
-            Prepared::Loop(input) => self.start_loop(scope, place, round, &input),
-            Prepared::Execute(input) => self.hand_out(scope, place, round, Some(input), None),
-            Prepared::Pending(pending) => self.hand_out(scope, place, round, None, Some(pending)),
+            Ok(Then::Endpoint(sides)) => endpoint::store_or_settle(node, *sides),
         }
     }
-}
 
-impl Pending {
     fn complete(self, values: Vec<Value>) -> Result<Then, String> {
         let mut values = values.into_iter();
         let mut then = self.then;

@@ -1,50 +1,45 @@
 //! APIEndpoint: from a request to the outputs of an entry point (§10.2, §3.1, rulings 13).
 
-use super::Run;
-use super::activate::{Prepared, type_error};
-use super::fire::error_output;
 use super::pending::{Hole, Pending, Side, Sides, Then};
+use super::{Preparation, Prepared, error_output, type_error};
 use crate::data::binary::{NeedsIo, Recognised, binary};
 use crate::data::permissive_json;
 use crate::data::typing::{InputType, Typed, convert};
 use crate::node::{InputPort, Node};
 use crate::value::{Map, Value};
 
-impl Run {
-    pub(super) fn prepare_endpoint(
-        &mut self,
-        scope: u32,
-        place: u32,
-        round: u32,
-        node: &Node,
-        held: Map,
-        is_start: bool,
-    ) -> Prepared {
-        let mut sides = if is_start {
-            Sides {
+impl Preparation<'_> {
+    /// Prepares an endpoint; `called` is the one that answers the request.
+    pub(super) fn prepare_endpoint(&self, node: &Node, held: Map, called: bool) -> Prepared {
+        let mut sides = if called {
+            let mut sides = Sides {
                 headers: self.request.lower_headers(),
                 body: self.request.body_map(),
                 query: self.request.query.clone(),
                 params: self.request.params.clone(),
-            }
+            };
+            let by_query = self.request.method.eq_ignore_ascii_case("GET");
+            let fields = if by_query { &mut sides.query } else { &mut sides.body };
+            let set = self.overrides.into_iter().flatten();
+            fields.extend(set.map(|(name, value)| (name.clone(), value.clone())));
+            sides
         } else {
             // Fed by another component: what it was given is its body.
             Sides { headers: self.request.lower_headers(), body: held, ..Sides::default() }
         };
         self.endpoint_defaults(node, &mut sides);
-        let key = self.key(scope, place, round);
         let mut holes = Vec::new();
         for port in &node.inputs {
             for side in [Side::Body, Side::Query] {
-                if let Err(message) = self.type_field(&key, node, port, side, &mut sides, &mut holes) {
+                if let Err(message) = self.type_field(node, port, side, &mut sides, &mut holes) {
                     return Prepared::Settled(error_output(type_error(&message, node, port)));
                 }
             }
         }
         parse_json_texts(node, &mut sides.body);
         parse_json_texts(node, &mut sides.query);
-        if is_start {
-            self.take_files(&key, node, &mut sides);
+        if called {
+            self.take_files(node, &mut sides);
         }
         if holes.is_empty() {
             return store_or_settle(node, sides);
@@ -70,7 +65,6 @@ impl Run {
 
     fn type_field(
         &self,
-        key: &crate::key::ActivationKey,
         node: &Node,
         port: &InputPort,
         side: Side,
@@ -85,7 +79,7 @@ impl Run {
             // The uploaded file takes the field's place.
             return Ok(());
         }
-        match convert(value, kind, || self.file_name(key, &port.name, 0))? {
+        match convert(value, kind, || self.file_name(&port.name, 0))? {
             Typed::Ready(value) => {
                 fields.insert(port.name.clone(), value);
             }
@@ -95,14 +89,14 @@ impl Run {
     }
 
     /// Uploaded files of the fields that are declared as files: one is itself, several are a list.
-    fn take_files(&self, key: &crate::key::ActivationKey, node: &Node, sides: &mut Sides) {
+    fn take_files(&self, node: &Node, sides: &mut Sides) {
         for port in node.inputs.iter().filter(|port| is_file(port)) {
             let files = self.request.files.iter().filter(|file| file.field == port.name);
             let mut values: Vec<Value> = files
                 .enumerate()
                 .map(|(index, file)| {
                     let mimetype = Some(file.mimetype.as_ref()).filter(|mimetype| !mimetype.is_empty());
-                    let name = self.file_name(key, &file.name, index);
+                    let name = self.file_name(&file.name, index);
                     binary(&name, mimetype, file.data.clone()).into()
                 })
                 .collect();
