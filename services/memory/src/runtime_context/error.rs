@@ -1,8 +1,11 @@
 //! What can go wrong in the journal, and the one table to gRPC.
 
 use sre_proto::error::{Reason, invalid_argument, status};
+use sre_proto::memory::v1::ApprovalState;
 use sre_store::{ErrorKind, StoreError};
 use tonic::{Code, Status};
+
+use super::approval::Decision;
 
 /// An error of the journal.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -50,7 +53,7 @@ pub enum JournalError {
     #[error("the run has asked for no approval of that id")]
     ApprovalNotFound,
     /// Somebody decided otherwise.
-    #[error("{by} decided before: {state}")]
+    #[error("{by} has {state} it before")]
     AlreadyDecided {
         /// Who.
         by: String,
@@ -99,6 +102,12 @@ impl JournalError {
     /// A wrong argument.
     pub fn invalid(field: &'static str, message: impl Into<String>) -> Self {
         Self::Invalid { field, message: message.into() }
+    }
+
+    /// Somebody decided otherwise before.
+    pub fn already_decided(before: &Decision) -> Self {
+        let state = if before.state == ApprovalState::Approved { "approved" } else { "rejected" };
+        Self::AlreadyDecided { by: before.decided_by.clone(), state }
     }
 
     /// The reason that clients may branch on.

@@ -83,6 +83,7 @@ impl RuntimeContext {
             shutdown,
         };
         context.observe();
+        context.journal.prepare().await?;
         Ok(context)
     }
 

@@ -41,6 +41,12 @@ pub trait Journal: Send + Sync + 'static {
     /// Sets who is told of changes; once, before the first write.
     fn observe(&self, observer: Observer);
 
+    /// Mends what a binary of the version before may have left, such as counters; once, before the first
+    /// write.
+    async fn prepare(&self) -> Result<(), JournalError> {
+        Ok(())
+    }
+
     /// Opens a session.
     async fn open_session(&self, time_to_live: Duration, host: String) -> Result<Session, JournalError>;
 

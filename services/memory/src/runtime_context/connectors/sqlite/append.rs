@@ -1,17 +1,18 @@
 //! Writes of a run's owner: fenced, or nothing.
 
-use sre_proto::memory::v1::{RecordKind, RunState};
+use sre_proto::memory::v1::{RecordKind, RunKind, RunState};
 use sre_store::rusqlite::{OptionalExtension, params};
 
-use super::rows::{RunRow, key, locate};
-use super::{Result, Transaction, inbox};
+use super::rows::{self, RunRow, key, locate};
+use super::slots::Share;
+use super::{Result, Transaction, approvals, inbox, slots, waiters};
 use crate::runtime_context::changes::Change;
 use crate::runtime_context::error::JournalError;
-use crate::runtime_context::model::{Append, Close, NewRecord, Owner, Parked, Parking};
+use crate::runtime_context::model::{Append, NewRecord, Owner, Parked, Parking, Signal, job_done};
 use crate::runtime_context::time::UnixMs;
 
-/// Each item for itself: fencing is the only refusal and comes before an item's first write, so that a
-/// refused item leaves nothing and the others need no savepoint.
+/// Each item for itself: the refusals come before an item's first write, so that a refused item leaves
+/// nothing and the others need no savepoint.
 pub(super) fn append_each(tx: &Transaction<'_>, appends: &[Append]) -> Result<Vec<Result<i64>>> {
     let mut outcomes = Vec::with_capacity(appends.len());
     for append in appends {
@@ -25,60 +26,163 @@ pub(super) fn append_each(tx: &Transaction<'_>, appends: &[Append]) -> Result<Ve
 }
 
 fn append_one(tx: &Transaction<'_>, append: &Append) -> Result<i64> {
-    let (row, last) = write_fenced(tx, append.owner, &append.records)?;
-    inbox::consume(tx, row, &append.consumed_signals)?;
-    if let Some(end) = &append.close {
-        close(tx, row, end)?;
+    let end = append.close.as_ref().map(|close| close.state);
+    let Some(written) = write_fenced(tx, append.owner, &append.records, append.expected_sequence, end)?
+    else {
+        return repeated(tx, append);
+    };
+    inbox::consume(tx, written.row, &append.consumed_signals)?;
+    approvals::ask(tx, written.row, &append.approvals)?;
+    if let Some(close) = &append.close {
+        waiters::end(tx, written.row, append.owner.run, close)?;
+        slots::free(tx, &written.share)?;
     }
-    Ok(last)
+    Ok(written.last)
 }
 
 pub(super) fn park(tx: &Transaction<'_>, parking: &Parking) -> Result<Parked> {
-    let (row, _) = write_fenced(tx, parking.owner, &parking.records)?;
-    let waiting = inbox::pending(tx.conn, row)?;
-    if !waiting.is_empty() {
-        return Ok(Parked::SignalsWait(waiting));
+    let Some(written) = write_fenced(tx, parking.owner, &parking.records, None, None)? else {
+        locate(tx.conn, parking.owner.run)?;
+        return Err(JournalError::Fenced);
+    };
+    inbox::consume(tx, written.row, &parking.consumed_signals)?;
+    approvals::ask(tx, written.row, &parking.approvals)?;
+    let signals = inbox::pending(tx.conn, written.row)?;
+    let (living, ended) = waiters::living(tx, &parking.wake_on_end)?;
+    let wakes = |signal: &Signal| parking.hold.wakes(&signal.kind);
+    if signals.iter().any(wakes) || ended.iter().any(|run| wakes(&job_done(*run))) {
+        return Ok(Parked::SignalsWait(with_ends(signals, ended.into_iter().map(job_done))));
     }
+    waiters::wait_for(tx, written.row, &living)?;
+    let paused = parking.hold == crate::runtime_context::model::Hold::Paused;
+    let state = if paused { RunState::Paused } else { RunState::Waiting };
     // A run that waits for a signal alone still has to end in time.
-    tx.conn
+    let until = parking.until.filter(|_| !paused);
+    let due: Option<i64> = tx
+        .conn
         .prepare_cached(
             "update run set state = ?2, session = null, barren = 0, \
              due_ms = case when ?3 is null then deadline_ms else min(?3, coalesce(deadline_ms, ?3)) end \
-             where row = ?1",
+             where row = ?1 returning due_ms",
         )?
-        .execute(params![row.0, RunState::Waiting as i32, parking.until.map(|moment| moment.0)])?;
-    tx.tell(Change::Rescheduled);
+        .query_row(params![written.row.0, state as i32, until.map(|moment| moment.0)], |row| row.get(0))?;
+    slots::free(tx, &written.share)?;
+    if let Some(due) = due {
+        slots::comes_due(tx, &written.share, state, UnixMs(due))?;
+    }
     Ok(Parked::Parked)
 }
 
-/// Takes sequence numbers where (session, epoch) match, and writes the records. The last sequence is 0
-/// where the run has no record.
-fn write_fenced(tx: &Transaction<'_>, owner: Owner, records: &[NewRecord]) -> Result<(RunRow, i64)> {
-    let taken: Option<(i64, i64)> = tx
-        .conn
-        .prepare_cached(
+/// What waits, and the ends that are no signals yet: they never will be, the runs ended before.
+fn with_ends(mut signals: Vec<Signal>, ends: impl Iterator<Item = Signal>) -> Vec<Signal> {
+    for end in ends {
+        if !signals.iter().any(|signal| signal.id == end.id) {
+            signals.push(end);
+        }
+    }
+    signals
+}
+
+/// What a fenced write found and did.
+struct Written {
+    row: RunRow,
+    share: Share,
+    /// Sequence of the last record; 0 where the run has none.
+    last: i64,
+}
+
+/// Takes sequence numbers where (session, epoch) match, and writes the records; ends the run in the same
+/// statement, for each touch of the row costs. None where the owner is another or the sequence not the
+/// expected one.
+fn write_fenced(
+    tx: &Transaction<'_>,
+    owner: Owner,
+    records: &[NewRecord],
+    expected: Option<i64>,
+    end: Option<RunState>,
+) -> Result<Option<Written>> {
+    let count = records.len() as i64;
+    let sql = match end {
+        None => {
             "update run set next_seq = next_seq + ?5, barren = case when ?5 > 0 then 0 else barren end \
              where partition = ?1 and id = ?2 and session = ?3 and epoch = ?4 and state = 3 \
-             returning row, next_seq",
-        )?
-        .query_row(
-            params![
-                owner.run.partition,
-                key(&owner.run.uuid),
-                key(&owner.session.0),
-                owner.epoch,
-                records.len() as i64
-            ],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )
-        .optional()?;
-    let Some((row, next)) = taken else {
-        locate(tx.conn, owner.run)?;
-        return Err(JournalError::Fenced);
+             and (?6 is null or next_seq = ?6) returning row, next_seq, team, kind"
+        }
+        Some(_) => {
+            "update run set next_seq = next_seq + ?5, barren = case when ?5 > 0 then 0 else barren end, \
+             state = ?7, ended_ms = ?8, session = null, due_ms = null \
+             where partition = ?1 and id = ?2 and session = ?3 and epoch = ?4 and state = 3 \
+             and (?6 is null or next_seq = ?6) returning row, next_seq, team, kind"
+        }
     };
-    insert_records(tx, RunRow(row), owner.epoch, next - records.len() as i64, records)?;
+    let mut update = tx.conn.prepare_cached(sql)?;
+    let read = |row: &sre_store::rusqlite::Row<'_>| {
+        let kind = RunKind::try_from(row.get::<_, i32>(3)?).unwrap_or_default();
+        Ok((RunRow(row.get(0)?), row.get::<_, i64>(1)?, Share { team: row.get(2)?, kind }))
+    };
+    let (run, session) = (key(&owner.run.uuid), key(&owner.session.0));
+    let taken = match end {
+        None => update
+            .query_row(params![owner.run.partition, run, session, owner.epoch, count, expected], read)
+            .optional()?,
+        Some(end) => update
+            .query_row(
+                params![
+                    owner.run.partition,
+                    run,
+                    session,
+                    owner.epoch,
+                    count,
+                    expected,
+                    end as i32,
+                    tx.now.0
+                ],
+                read,
+            )
+            .optional()?,
+    };
+    let Some((row, next, share)) = taken else { return Ok(None) };
+    insert_records(tx, row, owner.epoch, next - count, records)?;
     tx.tell(Change::Run(owner.run));
-    Ok((RunRow(row), next - 1))
+    Ok(Some(Written { row, share, last: next - 1 }))
+}
+
+/// The answer to an append that found another owner or sequence: as before where it was written before.
+fn repeated(tx: &Transaction<'_>, append: &Append) -> Result<i64> {
+    let (row, state) = locate(tx.conn, append.owner.run)?;
+    let (epoch, next, mine): (i64, i64, bool) = tx
+        .conn
+        .prepare_cached("select epoch, next_seq, coalesce(session = ?2, 0) from run where row = ?1")?
+        .query_row(params![row.0, key(&append.owner.session.0)], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
+    let Some(expected) = append.expected_sequence else { return Err(JournalError::Fenced) };
+    // An epoch has one owner. Whoever comes after it makes this one a zombie, whatever it wrote.
+    if epoch != append.owner.epoch {
+        return Err(JournalError::Fenced);
+    }
+    let as_asked = match &append.close {
+        Some(close) => close.state == state,
+        None => mine,
+    };
+    let mut select = tx.conn.prepare_cached(
+        "select seq, epoch, kind, step, body, blob_digest, blob_bytes, at_ms from record \
+         where run = ?1 and seq >= ?2 order by seq limit ?3",
+    )?;
+    let there = select
+        .query_map(params![row.0, expected, append.records.len() as i64], rows::record)?
+        .collect::<std::result::Result<Vec<_>, _>>()?;
+    let same = there.len() == append.records.len()
+        && there
+            .iter()
+            .zip(&append.records)
+            .all(|(there, record)| there.epoch == append.owner.epoch && there.content == *record);
+    let last = expected + append.records.len() as i64 - 1;
+    match (as_asked && same && last < next, mine) {
+        (true, _) => Ok(last),
+        (false, true) => Err(JournalError::OutOfSequence { next }),
+        (false, false) => Err(JournalError::Fenced),
+    }
 }
 
 /// Writes records from sequence `first` on.
@@ -115,20 +219,5 @@ pub(super) fn insert_records(
             .prepare_cached("update run set checkpoint_seq = ?2 where row = ?1")?
             .execute([run.0, sequence])?;
     }
-    Ok(())
-}
-
-/// Ends a run. Its inbox goes with it: nobody will read it.
-pub(super) fn close(tx: &Transaction<'_>, run: RunRow, end: &Close) -> Result<()> {
-    let UnixMs(now) = tx.now;
-    tx.conn
-        .prepare_cached(
-            "update run set state = ?2, ended_ms = ?3, session = null, due_ms = null where row = ?1",
-        )?
-        .execute(params![run.0, end.state as i32, now])?;
-    tx.conn
-        .prepare_cached("update content set outcome = ?2 where run = ?1")?
-        .execute(params![run.0, &end.outcome[..]])?;
-    tx.conn.prepare_cached("delete from signal where run = ?1")?.execute([run.0])?;
     Ok(())
 }

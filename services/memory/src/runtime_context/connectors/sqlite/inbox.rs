@@ -1,49 +1,100 @@
 //! Signals: kept until consumed, and remembered after, so that a repeat is one.
 
-use sre_proto::memory::v1::RunState;
-use sre_store::rusqlite::{Connection, OptionalExtension, params};
+use sre_proto::memory::v1::{RunKind, RunState};
+use sre_store::rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::rows::{self, RunRow, key};
-use super::{Result, Transaction};
+use super::slots::Share;
+use super::{Result, Transaction, slots, waiters};
 use crate::runtime_context::changes::Change;
 use crate::runtime_context::error::JournalError;
 use crate::runtime_context::ids::{RunId, SessionId};
-use crate::runtime_context::model::{Signal, Signalled, is_ended};
+use crate::runtime_context::model::{Hold, Signal, Signalled, is_ended};
+
+/// A run that a signal is for.
+pub(super) struct Target {
+    pub row: RunRow,
+    pub id: RunId,
+    pub state: RunState,
+    pub owner: Option<SessionId>,
+    pub share: Share,
+}
+
+/// A target from `row, partition, id, state, session, team, kind`.
+pub(super) fn read_target(row: &Row<'_>) -> sre_store::rusqlite::Result<Target> {
+    Ok(Target {
+        row: RunRow(row.get(0)?),
+        id: RunId { partition: row.get(1)?, uuid: rows::uuid(row, 2)?.unwrap_or_default() },
+        state: rows::state(row, 3)?,
+        owner: rows::uuid(row, 4)?.map(SessionId),
+        share: Share {
+            team: row.get(5)?,
+            kind: RunKind::try_from(row.get::<_, i32>(6)?).unwrap_or_default(),
+        },
+    })
+}
+
+pub(super) fn target(conn: &Connection, id: RunId) -> Result<Target> {
+    conn.prepare_cached(
+        "select row, partition, id, state, session, team, kind from run where partition = ?1 and id = ?2",
+    )?
+    .query_row(params![id.partition, key(&id.uuid)], read_target)
+    .optional()?
+    .ok_or(JournalError::RunNotFound)
+}
+
+/// Whether a full inbox refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    Limited,
+    Always,
+}
 
 pub(super) fn signal(tx: &Transaction<'_>, id: RunId, signal: &Signal) -> Result<Signalled> {
-    let (run, state, owner) = tx
-        .conn
-        .prepare_cached("select row, state, session from run where partition = ?1 and id = ?2")?
-        .query_row(params![id.partition, key(&id.uuid)], |row| {
-            Ok((RunRow(row.get(0)?), rows::state(row, 1)?, rows::uuid(row, 2)?.map(SessionId)))
-        })
-        .optional()?
-        .ok_or(JournalError::RunNotFound)?;
+    deliver(tx, &target(tx.conn, id)?, signal, Room::Limited)
+}
+
+/// Puts a signal into the inbox and wakes who waits for it.
+pub(super) fn deliver(
+    tx: &Transaction<'_>,
+    target: &Target,
+    signal: &Signal,
+    room: Room,
+) -> Result<Signalled> {
+    let state = target.state;
     if is_ended(state) {
         return Ok(Signalled::Ended(state));
     }
-    if !put(tx, run, signal)? {
+    if !put(tx, target.row, signal, room)? {
         return Ok(Signalled::Kept { state, owner: None, woken: false });
     }
-    let woken = matches!(state, RunState::Waiting | RunState::Paused);
+    if let Some(session) = target.owner {
+        tx.tell(Change::Signal { session, run: target.id, signal: signal.clone() });
+    }
+    let woken = match state {
+        RunState::Waiting => Hold::Waiting.wakes(&signal.kind),
+        RunState::Paused => Hold::Paused.wakes(&signal.kind),
+        _ => false,
+    };
     if woken {
-        tx.conn.prepare_cached("update run set state = ?2, due_ms = ?3 where row = ?1")?.execute(params![
-            run.0,
-            RunState::Ready as i32,
-            tx.now.0
-        ])?;
+        wake(tx, target)?;
     }
-    if let Some(session) = owner {
-        tx.tell(Change::Signal { session, run: id, signal: signal.clone() });
-    }
-    if woken {
-        tx.tell(Change::Claimable);
-    }
-    Ok(Signalled::Kept { state, owner, woken })
+    Ok(Signalled::Kept { state, owner: target.owner, woken })
+}
+
+fn wake(tx: &Transaction<'_>, target: &Target) -> Result<()> {
+    let state = slots::ready(tx, &target.share)?;
+    tx.conn.prepare_cached("update run set state = ?2, due_ms = ?3 where row = ?1")?.execute(params![
+        target.row.0,
+        state as i32,
+        tx.now.0
+    ])?;
+    waiters::forget(tx, target.row)?;
+    slots::comes_due(tx, &target.share, state, tx.now)
 }
 
 /// False where the signal is there already, or was consumed.
-fn put(tx: &Transaction<'_>, run: RunRow, signal: &Signal) -> Result<bool> {
+fn put(tx: &Transaction<'_>, run: RunRow, signal: &Signal, room: Room) -> Result<bool> {
     let (known, count): (bool, u32) = tx
         .conn
         .prepare_cached(
@@ -53,7 +104,7 @@ fn put(tx: &Transaction<'_>, run: RunRow, signal: &Signal) -> Result<bool> {
     if known {
         return Ok(false);
     }
-    if count >= tx.settings.inbox_signals {
+    if room == Room::Limited && count >= tx.settings.inbox_signals {
         return Err(JournalError::InboxFull { limit: tx.settings.inbox_signals });
     }
     tx.conn

@@ -2,6 +2,7 @@
 //! writer's transaction, whose commit many callers share.
 
 mod append;
+mod approvals;
 mod claim;
 mod inbox;
 mod open;
@@ -10,6 +11,8 @@ mod retention;
 mod rows;
 mod schema;
 mod sessions;
+mod slots;
+mod waiters;
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -94,7 +97,14 @@ struct Transaction<'a> {
 
 impl Transaction<'_> {
     fn tell(&self, change: Change) {
-        self.changes.borrow_mut().push(change);
+        let mut changes = self.changes.borrow_mut();
+        // Once is enough. Only the last ones are looked at: a session that ends hands back runs by the
+        // thousand, and nothing else tells so many.
+        let repeated = matches!(change, Change::Claimable | Change::Rescheduled)
+            && changes.iter().rev().take(4).any(|told| *told == change);
+        if !repeated {
+            changes.push(change);
+        }
     }
 }
 
@@ -102,6 +112,10 @@ impl Transaction<'_> {
 impl Journal for SqliteJournal {
     fn observe(&self, observer: Observer) {
         self.observed.observe(observer);
+    }
+
+    async fn prepare(&self) -> Result<()> {
+        self.write(slots::recount).await
     }
 
     async fn open_session(&self, time_to_live: Duration, host: String) -> Result<Session> {
@@ -148,24 +162,27 @@ impl Journal for SqliteJournal {
         self.query(move |conn| query::run(conn, run)).await
     }
 
-    async fn take(&self, _take: Take) -> Result<(Run, Vec<Signal>)> {
-        Err(JournalError::invalid("take", "is being built"))
+    async fn take(&self, take: Take) -> Result<(Run, Vec<Signal>)> {
+        self.write(move |tx| claim::take(tx, take)).await
     }
 
-    async fn find(&self, _caller: String, _request_id: String) -> Result<Run> {
-        Err(JournalError::invalid("find", "is being built"))
+    async fn find(&self, caller: String, request_id: String) -> Result<Run> {
+        let after = self.clock.now().before(self.settings.request_ids);
+        self.query(move |conn| open::find(conn, &caller, &request_id, after)).await
     }
 
-    async fn approval(&self, _run: RunId, _id: String) -> Result<Approval> {
-        Err(JournalError::invalid("approval", "is being built"))
+    async fn approval(&self, run: RunId, id: String) -> Result<Approval> {
+        let now = self.clock.now();
+        self.query(move |conn| approvals::get(conn, run, &id, now)).await
     }
 
-    async fn approvals(&self, _filter: ApprovalFilter) -> Result<Vec<Approval>> {
-        Err(JournalError::invalid("approvals", "is being built"))
+    async fn approvals(&self, filter: ApprovalFilter) -> Result<Vec<Approval>> {
+        let now = self.clock.now();
+        self.query(move |conn| approvals::list(conn, &filter, now)).await
     }
 
-    async fn decide(&self, _run: RunId, _id: String, _decision: Decision) -> Result<Approval> {
-        Err(JournalError::invalid("decide", "is being built"))
+    async fn decide(&self, run: RunId, id: String, decision: Decision) -> Result<Approval> {
+        self.write(move |tx| approvals::decide(tx, run, &id, &decision)).await
     }
 
     async fn list(&self, filter: RunFilter) -> Result<Vec<Run>> {
@@ -185,7 +202,8 @@ impl Journal for SqliteJournal {
     }
 
     async fn next_wake(&self) -> Result<Option<Duration>> {
-        let next = self.query(claim::next_wake).await?;
+        let team_running = self.settings.team_running;
+        let next = self.query(move |conn| claim::next_wake(conn, team_running)).await?;
         Ok(next.map(|at| self.clock.now().until(at)))
     }
 

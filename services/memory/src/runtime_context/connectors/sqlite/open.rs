@@ -1,12 +1,13 @@
 //! Opening runs, once.
 
 use sre_proto::memory::v1::RunState;
-use sre_store::rusqlite::{OptionalExtension, params};
+use sre_store::rusqlite::{Connection, OptionalExtension, params};
 
 use super::append::insert_records;
+use super::claim::run_id;
 use super::rows::{self, RunRow, key};
-use super::{Result, Transaction, sessions};
-use crate::runtime_context::changes::Change;
+use super::slots::Share;
+use super::{Result, Transaction, sessions, slots};
 use crate::runtime_context::error::JournalError;
 use crate::runtime_context::ids::RunId;
 use crate::runtime_context::model::{Opened, Opening, Request, Run, RunHead, Summary};
@@ -20,17 +21,20 @@ pub(super) fn open(tx: &Transaction<'_>, opening: &Opening) -> Result<Opened> {
         sessions::require_live(tx, session)?;
     }
     let due = opening.due.unwrap_or(tx.now);
+    let share = Share::of(&opening.head);
     let state = match opening.session {
-        Some(_) => RunState::Leased,
+        Some(_) if slots::take(tx, &opening.head)? => RunState::Leased,
+        Some(_) => RunState::Queued,
         None if due > tx.now => RunState::Waiting,
-        None => RunState::Ready,
+        None => slots::ready(tx, &share)?,
     };
-    let mut run = Run {
+    let owner = opening.session.filter(|_| state == RunState::Leased);
+    let run = Run {
         head: opening.head.clone(),
         state,
-        epoch: i64::from(opening.session.is_some()),
-        session: opening.session,
-        next_sequence: 1,
+        epoch: i64::from(owner.is_some()),
+        session: owner,
+        next_sequence: 1 + opening.records.len() as i64,
         created: tx.now,
         ended: None,
         due: Some(due),
@@ -38,16 +42,12 @@ pub(super) fn open(tx: &Transaction<'_>, opening: &Opening) -> Result<Opened> {
         barren_claims: 0,
     };
     let row = insert(tx, &run)?;
-    insert_records(tx, row, run.epoch, run.next_sequence, &opening.records)?;
-    run.next_sequence += opening.records.len() as i64;
-    tx.conn
-        .prepare_cached("update run set next_seq = ?2 where row = ?1")?
-        .execute(params![row.0, run.next_sequence])?;
+    insert_records(tx, row, run.epoch, 1, &opening.records)?;
+    if owner.is_none() {
+        slots::comes_due(tx, &share, state, due)?;
+    }
     if let Some(request) = &opening.request {
         remember(tx, row, &opening.head.caller, request)?;
-    }
-    if opening.session.is_none() {
-        tx.tell(if state == RunState::Ready { Change::Claimable } else { Change::Rescheduled });
     }
     Ok(Opened { run, attached: false })
 }
@@ -82,34 +82,41 @@ fn existing(tx: &Transaction<'_>, opening: &Opening) -> Result<Option<Run>> {
 
 fn by_request(tx: &Transaction<'_>, caller: &str, request: &Request) -> Result<Option<Run>> {
     let oldest = tx.now.before(tx.settings.request_ids);
-    let found: Option<(u8, [u8; 16], String)> = tx
-        .conn
-        .prepare_cached(
-            "select r.partition, r.id, q.input_digest from request q join run r on r.row = q.run \
-             where q.caller = ?1 and q.id = ?2 and q.at_ms > ?3",
-        )?
-        .query_row(params![caller, request.id, oldest.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .optional()?;
-    let Some((partition, id, digest)) = found else { return Ok(None) };
+    let Some((id, digest)) = requested(tx.conn, caller, &request.id, oldest)? else { return Ok(None) };
     if digest != request.input_digest {
         return Err(JournalError::AlreadyExists(
             "the request id was used with another input within the last 24 hours: use a new one",
         ));
     }
-    let id = RunId { partition, uuid: uuid::Uuid::from_bytes(id) };
     Ok(rows::find(tx.conn, id)?.map(|(_, run)| run))
 }
 
+/// The run that a request id named, and the digest of what it asked.
+fn requested(conn: &Connection, caller: &str, id: &str, after: UnixMs) -> Result<Option<(RunId, String)>> {
+    let found = conn
+        .prepare_cached(
+            "select r.partition, r.id, q.input_digest from request q join run r on r.row = q.run \
+             where q.caller = ?1 and q.id = ?2 and q.at_ms > ?3",
+        )?
+        .query_row(params![caller, id, after.0], |row| Ok((run_id(row)?, row.get(2)?)))
+        .optional()?;
+    Ok(found)
+}
+
+pub(super) fn find(conn: &Connection, caller: &str, id: &str, after: UnixMs) -> Result<Run> {
+    let (run, _) = requested(conn, caller, id, after)?.ok_or(JournalError::RunNotFound)?;
+    rows::find(conn, run)?.map(|(_, run)| run).ok_or(JournalError::RunNotFound)
+}
+
 fn by_key(tx: &Transaction<'_>, parent: RunId, idempotency_key: &str) -> Result<Option<Run>> {
-    let found: Option<(u8, [u8; 16])> = tx
+    let found: Option<RunId> = tx
         .conn
         .prepare_cached(
             "select partition, id from run where parent = ?1 and idempotency_key = ?2 and idempotency_key <> ''",
         )?
-        .query_row(params![key(&parent.uuid), idempotency_key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row(params![key(&parent.uuid), idempotency_key], run_id)
         .optional()?;
-    let Some((partition, id)) = found else { return Ok(None) };
-    let id = RunId { partition, uuid: uuid::Uuid::from_bytes(id) };
+    let Some(id) = found else { return Ok(None) };
     Ok(rows::find(tx.conn, id)?.map(|(_, run)| run))
 }
 
@@ -125,7 +132,7 @@ fn remember(tx: &Transaction<'_>, run: RunRow, caller: &str, request: &Request) 
 /// Inserts a run's rows.
 fn insert(tx: &Transaction<'_>, run: &Run) -> Result<RunRow> {
     let head = &run.head;
-    let admitted = (run.state != RunState::Queued).then_some(run.created.0);
+    let admitted = (run.state == RunState::Leased).then_some(run.created.0);
     tx.conn
         .prepare_cached(
             "insert into run (partition, id, team, agent, caller, kind, state, epoch, session, next_seq, \

@@ -44,7 +44,7 @@ pub(super) fn run(conn: &Connection, id: RunId) -> Result<Run> {
 }
 
 pub(super) fn list(conn: &Connection, filter: &RunFilter) -> Result<Vec<Run>> {
-    let mut conditions = vec!["r.team = ?"];
+    let mut conditions: Vec<&str> = vec!["r.team = ?"];
     let mut values: Vec<&dyn ToSql> = vec![&filter.team];
     if let Some(agent) = &filter.agent {
         conditions.push("r.agent = ?");
@@ -58,6 +58,17 @@ pub(super) fn list(conn: &Connection, filter: &RunFilter) -> Result<Vec<Run>> {
     if let Some(state) = &state {
         conditions.push("r.state = ?");
         values.push(state);
+    }
+    let parent = filter.parent.map(|id| (id.partition, key(&id.uuid).to_vec()));
+    if let Some((partition, id)) = &parent {
+        conditions.push("r.parent_partition = ? and r.parent = ?");
+        values.push(partition);
+        values.push(id);
+    }
+    // A literal, so that the partial index of debug sessions serves.
+    let kind = filter.kind.map(|kind| format!("r.kind = {}", kind as i32));
+    if let Some(kind) = &kind {
+        conditions.push(kind);
     }
     let before = filter.before.map(|id| (id.partition, key(&id.uuid).to_vec()));
     if let Some((partition, id)) = &before {

@@ -5,7 +5,7 @@ use sre_store::rusqlite::{Connection, params};
 
 use super::claim::run_id;
 use super::rows::{RunRow, key, locate};
-use super::{Emptied, Purge, Result, Transaction, query};
+use super::{Emptied, Purge, Result, Transaction, approvals, query, slots};
 use crate::runtime_context::changes::Change;
 use crate::runtime_context::error::JournalError;
 use crate::runtime_context::ids::RunId;
@@ -30,6 +30,7 @@ fn remove(tx: &Transaction<'_>, row: RunRow) -> Result<()> {
     for sql in [
         "delete from request where run = ?1",
         "delete from signal where run = ?1",
+        "delete from approval where run = ?1",
         "delete from content where run = ?1",
         "delete from run where row = ?1",
     ] {
@@ -40,8 +41,12 @@ fn remove(tx: &Transaction<'_>, row: RunRow) -> Result<()> {
 
 pub(super) fn expire(tx: &Transaction<'_>) -> Result<usize> {
     let mut expired: Vec<i64> = Vec::new();
-    for kind in [RunKind::Skill, RunKind::Job, RunKind::Turn] {
-        let kept = if kind == RunKind::Job { tx.settings.closed_jobs } else { tx.settings.closed_runs };
+    for kind in [RunKind::Skill, RunKind::Job, RunKind::Turn, RunKind::Debug] {
+        let kept = match kind {
+            RunKind::Job => tx.settings.closed_jobs,
+            RunKind::Debug => tx.settings.closed_debug,
+            RunKind::Skill | RunKind::Turn | RunKind::Unspecified => tx.settings.closed_runs,
+        };
         let room = (tx.settings.sweep_batch as usize).saturating_sub(expired.len());
         let mut select = tx.conn.prepare_cached(
             "select row from run where kind = ?1 and ended_ms is not null and ended_ms <= ?2 \
@@ -62,6 +67,8 @@ pub(super) fn expire(tx: &Transaction<'_>) -> Result<usize> {
             "delete from request where (caller, id) in (select caller, id from request where at_ms <= ?1 limit ?2)",
         )?
         .execute(params![tx.now.before(tx.settings.request_ids).0, tx.settings.sweep_batch])?;
+    approvals::expire(tx)?;
+    slots::forget_idle(tx)?;
     Ok(expired.len())
 }
 

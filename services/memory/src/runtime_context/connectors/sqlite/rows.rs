@@ -102,7 +102,8 @@ pub(super) fn uuid(row: &Row<'_>, index: usize) -> sre_store::rusqlite::Result<O
     Ok(row.get::<_, Option<[u8; 16]>>(index)?.map(Uuid::from_bytes))
 }
 
-fn moment(row: &Row<'_>, index: usize) -> sre_store::rusqlite::Result<Option<UnixMs>> {
+/// A moment that may be absent.
+pub(super) fn moment(row: &Row<'_>, index: usize) -> sre_store::rusqlite::Result<Option<UnixMs>> {
     Ok(row.get::<_, Option<i64>>(index)?.map(UnixMs))
 }
 

@@ -7,11 +7,24 @@ use sre_store::Migration;
 /// - A run's small, hot row is apart from its `spec` and `outcome`, so that an append rewrites little.
 /// - Records and signals name their run by `run.row`, which is never used twice (`autoincrement`): what a
 ///   deleted run left behind cannot become another's.
-/// - `admitted_ms` is null while a run is queued for a slot of its team.
-pub static MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "journal",
-    expand: "
+/// - `admitted_ms` is null until a run first had a slot of its team.
+/// - `slot` counts what is LEASED and QUEUED per team and kind, in the transactions that change it, and bounds
+///   from below when a run of theirs that nobody owns comes due. So admission reads one row, and a claim looks
+///   only at teams that have something due, whatever they have parked. Counted anew at each start, as the
+///   version before does not keep it.
+/// - `waiter` names runs that stand parked until another ends; removed when they wake.
+pub static MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "journal", expand: JOURNAL, contract: None },
+    Migration {
+        version: 2,
+        name: "admission and approvals",
+        expand: ADMISSION,
+        // Served the claims of version 1.
+        contract: Some("drop index run_due"),
+    },
+];
+
+const JOURNAL: &str = "
 create table session (
   id       blob primary key,
   host     text not null,
@@ -103,6 +116,53 @@ create table deleted (
   partition integer not null,
   id        blob not null
 ) strict;
-",
-    contract: None,
-}];
+";
+
+/// `run_slots` was never read.
+const ADMISSION: &str = "
+drop index run_slots;
+create index run_claim on run (team, kind, priority, due_ms) where due_ms is not null and state in (1, 2, 4, 5);
+create index run_parent on run (parent, partition, id) where parent is not null;
+create index run_debug on run (team, partition, id) where kind = 4;
+
+create table slot (
+  team   text not null,
+  kind   integer not null,
+  leased integer not null default 0,
+  queued integer not null default 0,
+  due_ms integer,
+  primary key (team, kind)
+) strict, without rowid;
+create index slot_due on slot (due_ms) where due_ms is not null;
+
+create table waiter (
+  awaited integer not null,
+  run     integer not null,
+  primary key (awaited, run)
+) strict, without rowid;
+create index waiter_run on waiter (run);
+
+create table approval (
+  place      integer primary key autoincrement,
+  run        integer not null,
+  id         text not null,
+  team       text not null,
+  agent      text not null,
+  component  text not null,
+  kind       text not null,
+  title      text not null,
+  details    blob not null,
+  approvers  text not null,
+  state      integer not null,
+  created_ms integer not null,
+  expire_ms  integer,
+  decided_by text not null default '',
+  comment    text not null default '',
+  decided_ms integer,
+  decision   blob not null default x''
+) strict;
+create unique index approval_run on approval (run, id);
+create index approval_team on approval (team, place);
+create index approval_pending on approval (team, place) where state = 1;
+create index approval_expire on approval (expire_ms) where state = 1 and expire_ms is not null;
+";

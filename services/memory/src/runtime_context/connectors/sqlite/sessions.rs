@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use sre_proto::memory::v1::RunState;
 use sre_store::rusqlite::{OptionalExtension, params};
 
 use super::rows::key;
-use super::{Result, Transaction};
+use super::{Result, Transaction, claim};
 use crate::runtime_context::changes::Change;
 use crate::runtime_context::error::JournalError;
 use crate::runtime_context::ids::SessionId;
@@ -41,17 +40,9 @@ pub(super) fn renew(tx: &Transaction<'_>, id: SessionId) -> Result<Option<Sessio
 pub(super) fn close(tx: &Transaction<'_>, id: SessionId) -> Result<u64> {
     tx.conn.prepare_cached("delete from session where id = ?1")?.execute([key(&id.0)])?;
     // An owner that leaves in order did not fail: its last claim does not count against the run.
-    let released = tx
-        .conn
-        .prepare_cached(
-            "update run set state = ?2, session = null, due_ms = ?3, barren = max(barren - 1, 0) where session = ?1",
-        )?
-        .execute(params![key(&id.0), RunState::Ready as i32, tx.now.0])?;
+    let released = claim::hand_back(tx, key(&id.0), i64::MAX as u64, |barren| (tx.now, (barren - 1).max(0)))?;
     tx.tell(Change::SessionOver(id));
-    if released > 0 {
-        tx.tell(Change::Claimable);
-    }
-    Ok(released as u64)
+    Ok(released)
 }
 
 /// Refuses a session that is over. One that expired and was not reaped still counts.
@@ -59,6 +50,15 @@ pub(super) fn require_live(tx: &Transaction<'_>, id: SessionId) -> Result<()> {
     let live =
         tx.conn.prepare_cached("select 1 from session where id = ?1 and reaped = 0")?.exists([key(&id.0)])?;
     if live { Ok(()) } else { Err(JournalError::SessionOver) }
+}
+
+/// Whether a session's time is over, so that its runs are anybody's.
+pub(super) fn is_expired(tx: &Transaction<'_>, id: SessionId) -> Result<bool> {
+    let live = tx
+        .conn
+        .prepare_cached("select 1 from session where id = ?1 and reaped = 0 and until_ms > ?2")?
+        .exists(params![key(&id.0), tx.now.0])?;
+    Ok(!live)
 }
 
 fn millis(duration: Duration) -> i64 {

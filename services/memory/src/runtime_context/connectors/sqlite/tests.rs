@@ -12,9 +12,20 @@ async fn fresh(settings: JournalSettings) -> Bench {
     let store =
         Store::open(OpenOptions::new(dir.path().join("memory.db"), "memory.store.dir", MIGRATIONS)).unwrap();
     let clock = ManualClock::new();
-    let settings = Arc::new(settings);
-    let journal = Arc::new(SqliteJournal::new(store, clock.clone(), settings));
-    Bench::over(journal, move |by| clock.advance(by), || Box::pin(async {}), dir)
+    let journal = Arc::new(SqliteJournal::new(store.clone(), clock.clone(), Arc::new(settings)));
+    let verify = move || -> futures::future::BoxFuture<'static, ()> {
+        let store = store.clone();
+        Box::pin(async move {
+            store
+                .read(|conn| {
+                    super::slots::verify(conn);
+                    Ok(())
+                })
+                .await
+                .unwrap();
+        })
+    };
+    Bench::over(journal, move |by| clock.advance(by), verify, dir)
 }
 
 contract::every_case!(fresh);
