@@ -1,321 +1,225 @@
-//! The conformance edge cases of `agent-execution.md` §12 that concern the engine, by row number.
-//! Where the table says "→", that is what is expected here.
+//! The conformance edge cases of `agent-execution.md` §12, as data: `tests/agents/rows.jsonl` says of every row
+//! which agent is asked what and what the right answer is. Rows that need real components are vectors of
+//! `tests/agents/vectors.jsonl`, which `sre test` runs; rows whose components do not exist yet say who brings them.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may stop the test")]
 
 mod support;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Deserialize;
 use serde_json::{Value as Json, json};
-use support::Agent;
+use sre_engine::{Map, Plan, RequestData, Run, UploadedFile, Value, compile};
+use support::{Doubles, drive, execute, options};
 
-/// EP(x)→A:E.
-fn one() -> Agent {
-    Agent::new().ep(&["x"]).add("A", "E").link("e.x", "A.Input")
+/// Orders of completion in which every case must come to the same.
+const ORDERS: u64 = 12;
+
+/// One line.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    row: String,
+    /// File below `rows/`.
+    #[serde(default)]
+    agent: String,
+    #[serde(default)]
+    request: Asked,
+    /// The `data` of the right answer; `<UID#n>` stands for an id.
+    #[serde(default)]
+    expected: Json,
+    /// Of an answer without a route.
+    status: Option<u32>,
+    starved: Option<Json>,
+    cancel: Option<Cancel>,
+    repeat: Option<u32>,
+    /// The part of the project that brings what the row needs.
+    waiting: Option<String>,
+    #[serde(default)]
+    #[expect(dead_code, reason = "for readers")]
+    note: String,
 }
 
-fn e(id: &str, input: Json) -> Json {
-    json!({"id": id, "name": "E", "result": {"Output": {"Input": input}, "Input": input}})
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Asked {
+    method: Option<String>,
+    path: Option<String>,
+    body: Json,
+    headers: Map,
+    query: Map,
+    files: Vec<File>,
 }
 
-#[test]
-fn rows_1_to_6_leaves_and_values() {
-    let alone = Agent::new().ep(&["x"]);
-    let result = json!({"headers": {}, "body": {"x": 1}, "query": {}, "params": {}});
-    assert_eq!(alone.run(json!({"x": 1})), json!({"id": "e", "name": "APIEndpoint", "result": result}));
-    assert_eq!(one().run(json!({"x": 1})), e("A", json!(1)));
-    assert_eq!(one().run(json!({})), json!([]));
-    for value in [json!(null), json!(0), json!(""), json!(false), json!([]), json!([1])] {
-        assert_eq!(one().run(json!({"x": value})), e("A", value));
+#[derive(Deserialize)]
+struct File {
+    field: String,
+    name: String,
+    mimetype: String,
+    text: String,
+}
+
+#[derive(Deserialize)]
+struct Cancel {
+    during: String,
+    reason: String,
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/agents")
+}
+
+fn cases() -> Vec<Case> {
+    let text = std::fs::read_to_string(folder().join("rows.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+}
+
+impl Case {
+    fn request(&self) -> RequestData {
+        let asked = &self.request;
+        let file = |file: &File| UploadedFile {
+            field: file.field.as_str().into(),
+            name: file.name.as_str().into(),
+            mimetype: file.mimetype.as_str().into(),
+            data: file.text.clone().into(),
+        };
+        RequestData {
+            method: asked.method.clone().unwrap_or_else(|| "POST".into()),
+            path: asked.path.clone().unwrap_or_else(|| "/api/e".into()),
+            headers: asked.headers.clone(),
+            query: asked.query.clone(),
+            body: Value::from(&asked.body),
+            files: asked.files.iter().map(file).collect(),
+            ..RequestData::default()
+        }
     }
-    let body = Agent::new().ep(&["x"]).add("A", "E").link("e.1", "A.0");
-    assert_eq!(body.run(json!({"x": [1], "z": 2})), e("A", json!({"x": [1], "z": 2})));
-    let two = one().add("B", "E").link("e.x", "B.Input");
-    assert_eq!(two.run(json!({"x": 1})), json!([e("A", json!(1)), e("B", json!(1))]));
-}
 
-#[test]
-fn rows_7_to_16_api_output() {
-    let full = one().output("B", json!({"format": "full"}), &["s"]).link("A.Output", "B.s");
-    assert_eq!(
-        full.run(json!({"x": 1})),
-        json!({"id": "B", "name": "APIOutput", "result": {"Output": {"s": {"Input": 1}}}})
-    );
-    let out = |data: Json| Agent::new().ep(&["x"]).output("B", data, &["r"]).link("e.x", "B.r");
-    assert_eq!(out(json!({"format": "minimal"})).run(json!({"x": "v"})), json!({"r": "v"}));
-    let plain = json!({"format": "full", "contentType": "text/plain"});
-    assert_eq!(out(plain).run(json!({"x": "v"})), json!({"r": "v"}));
-    let raw_text = json!({"format": "raw", "contentType": "text/plain"});
-    assert_eq!(out(raw_text).run(json!({"x": {"a": 1}})), json!("{\"a\":1}"));
-    let two = Agent::new().ep(&["x", "y"]).output("B", json!({"format": "raw"}), &["r", "s"]);
-    let two = two.links(&[("e.x", "B.r"), ("e.y", "B.s")]);
-    assert_eq!(two.run(json!({"x": "1", "y": {"z": 1}}))["result"]["Output"], json!("1{\"z\":1}"));
-    assert_eq!(
-        out(json!({"format": "raw"})).run(json!({"x": ""})),
-        json!({"id": "B", "name": "APIOutput", "result": {"Output": ""}})
-    );
-    let parallel = out(json!({"format": "minimal"})).output("C", json!({"format": "minimal"}), &["s"]);
-    assert_eq!(parallel.link("e.x", "C.s").run(json!({"x": 1})), json!([{"r": 1}, {"s": 1}]));
-    let not_last = out(json!({"format": "minimal"})).add("A", "E").link("B.Output", "A.Input");
-    assert_eq!(not_last.run(json!({"x": 1})), e("A", json!({"r": 1})));
-    let message = "Schema Validation error: \"Output Format\" must be one of [full, minimal, raw] on component \
-                   APIOutput label:B";
-    assert_eq!(
-        out(json!({"format": "weird"})).run(json!({"x": 1})),
-        json!({"id": "B", "name": "APIOutput", "result": {"id": "B", "name": "APIOutput", "_error": message}})
-    );
-    assert_eq!(out(json!({"format": "minimal"})).var("r", "vv").run(json!({"x": "v"})), json!({"r": "v"}));
-}
-
-#[test]
-fn rows_17_to_23_merging() {
-    let merge = Agent::new().ep(&["x", "y"]).add("A", "E").links(&[("e.x", "A.Input"), ("e.y", "A.Input")]);
-    for (body, merged) in [
-        (json!({"x": 1, "y": 1}), json!([1, 1])),
-        (json!({"x": [1, 2], "y": [3]}), json!([1, 2, [3]])),
-        (json!({"x": 5, "y": [3, 4]}), json!([5, [3, 4]])),
-        (json!({"x": [], "y": 5}), json!(5)),
-    ] {
-        assert_eq!(merge.run(body), e("A", merged));
+    /// Runs it; says what is wrong.
+    fn run(&self, plan: &Arc<Plan>) -> Result<(), String> {
+        let request = self.request();
+        let entry = match plan.route(&request.method, &request.path) {
+            Ok(entry) => entry,
+            Err(error) => {
+                let answer = error.legacy_json();
+                let status = answer["status"].as_u64().map(|status| status as u32);
+                if status != self.status {
+                    return Err(format!("status {status:?}"));
+                }
+                return self.compare(&answer["data"]);
+            }
+        };
+        if let Some(cancel) = &self.cancel {
+            let mut run = Run::start(plan.clone(), entry, request, options(plan));
+            loop {
+                let activation = run.ready().into_iter().next().ok_or("it is not reached")?;
+                if activation.node.id.as_ref() == cancel.during {
+                    run.cancel(&cancel.reason);
+                    // A late report is no fault of the driver, and nothing follows from it.
+                    run.complete(&activation.key, execute(&activation)).map_err(|e| e.to_string())?;
+                    assert!(run.ready().is_empty());
+                    return self.compare(&run.answer().legacy_json());
+                }
+                run.complete(&activation.key, execute(&activation)).map_err(|e| e.to_string())?;
+            }
+        }
+        let first = drive(plan, &request, options(plan), 0);
+        for seed in 1..ORDERS.max(self.repeat.unwrap_or(0).into()) {
+            if first != drive(plan, &request, options(plan), seed) {
+                return Err(format!("order {seed} gives another answer"));
+            }
+        }
+        if let Some(starved) = &self.starved {
+            let found = serde_json::to_value(&first.starved).unwrap();
+            if found != *starved {
+                return Err(format!("starved: {found}"));
+            }
+        }
+        self.compare(&first.legacy_json())
     }
-    let reversed =
-        Agent::new().ep(&["x", "y"]).add("A", "E").links(&[("e.y", "A.Input"), ("e.x", "A.Input")]);
-    assert_eq!(reversed.run(json!({"x": 1, "y": 2})), e("A", json!([2, 1])));
-    let twice = Agent::new().ep(&["x"]).add("A", "E").links(&[("e.x", "A.0"), ("e.x", "A.0")]);
-    assert_eq!(twice.run(json!({"x": 1})), e("A", json!([1, 1])));
-    // Row 23: the driver completes A and B in every order.
-    let race =
-        Agent::new().ep(&["x"]).raw("A", json!({"Output": "slow"})).raw("B", json!({"Output": "fast"}));
-    let race = race.add("C", "E").links(&[
-        ("e.x", "A.Input"),
-        ("e.x", "B.Input"),
-        ("A.Output", "C.Input"),
-        ("B.Output", "C.Input"),
-    ]);
-    assert_eq!(race.run(json!({"x": 1})), e("C", json!(["slow", "fast"])));
-}
 
-#[test]
-fn rows_24_to_30_waiting() {
-    let uneven = Agent::new().ep(&["x"]).add("A", "E").add("B", "E").add("C", "E");
-    let uneven = uneven.links(&[("e.x", "A.0"), ("A.Output", "B.0"), ("B.Output", "C.0"), ("e.x", "C.0")]);
-    assert_eq!(uneven.run(json!({"x": 1})), e("C", json!(1)));
-
-    let ports = |q: Json| json!([{"name": "p"}, q]);
-    let join = |q: Json| Agent::new().ep(&["x", "y"]).with_inputs("C", "E", ports(q)).link("e.x", "C.p");
-    let q = json!({"name": "q"});
-    let waits = join(q.clone()).link("e.y", "C.q");
-    assert_eq!(waits.run(json!({"x": 1})), json!([]));
-    let starved = waits.answer("e", json!({"x": 1})).starved.pop_first().unwrap();
-    assert_eq!((starved.component.as_str(), starved.missing[0].as_ref()), ("C", "q"));
-    let result = |map: Json| {
-        let mut result = map.as_object().unwrap().clone();
-        result.insert("Output".into(), map);
-        json!({"id": "C", "name": "E", "result": result})
-    };
-    assert_eq!(waits.run(json!({"x": 1, "y": 2})), result(json!({"p": 1, "q": 2})));
-    let optional = join(json!({"name": "q", "optional": true})).link("e.y", "C.q");
-    assert_eq!(optional.run(json!({"x": 1})), result(json!({"p": 1})));
-    let default = join(json!({"name": "q", "defaultVal": "dv {{V}}"})).link("e.y", "C.q").var("V", "vvv");
-    assert_eq!(default.run(json!({"x": 1})), result(json!({"p": 1, "q": "dv vvv"})));
-    assert_eq!(join(q.clone()).run(json!({"x": 1})), result(json!({"p": 1})));
-    let other = join(q).endpoint("e2", &["z"]).link("e2.z", "C.q");
-    assert_eq!(other.run(json!({"x": 1})), result(json!({"p": 1})));
-}
-
-#[test]
-fn row_25_joins_wait_for_the_longer_path() {
-    let ports = json!([{"name": "p"}, {"name": "q"}]);
-    let agent = Agent::new().ep(&["x"]).add("A", "E").add("B", "E").with_inputs("C", "E", ports);
-    let agent = agent.links(&[("e.x", "C.p"), ("e.x", "A.0"), ("A.Output", "B.0"), ("B.Output", "C.q")]);
-    let q = json!({"Input": {"Input": 1}});
-    assert_eq!(agent.run(json!({"x": 1}))["result"]["Output"], json!({"p": 1, "q": q}));
-}
-
-#[test]
-fn rows_31_to_39_errors() {
-    let fails = |kind: &str| Agent::new().ep(&["x", "y"]).add("A", kind).link("e.x", "A.Input");
-    let x = json!({"x": 1});
-    let boom = json!({"id": "A", "name": "FAIL", "result": {"_error": "boom"}});
-    assert_eq!(fails("FAIL").run(x.clone()), boom);
-    assert_eq!(fails("FAIL").add("B", "E").link("A.Output", "B.Input").run(x.clone()), boom);
-    let handled = |kind: &str| fails(kind).add("H", "E").link("A._error", "H.Input");
-    assert_eq!(handled("FAIL").run(x.clone()), e("H", json!("boom")));
-
-    let raw = |v: Json| Agent::new().ep(&["x"]).raw("A", v).add("B", "E").add("H", "E");
-    let raw = |v: Json| raw(v).links(&[("e.x", "A.0"), ("A.Output", "B.0"), ("A._error", "H.0")]);
-    assert_eq!(
-        raw(json!({"Output": 1, "_error": "E"})).run(x.clone()),
-        json!([e("B", json!(1)), e("H", json!("E"))])
-    );
-    assert_eq!(raw(json!({"Output": 1, "_error": null})).run(x.clone()), e("B", json!(1)));
-
-    assert_eq!(handled("HARD").run(x.clone()), e("H", json!("hard")));
-    let unhandled = json!({"id": "A", "name": "HARD label", "result": null, "error": "hard"});
-    assert_eq!(fails("HARD").run(x.clone()), unhandled);
-
-    let starved = fails("FAIL").with_inputs("H", "E", json!([{"name": "p"}, {"name": "q"}]));
-    let starved = starved.links(&[("A._error", "H.p"), ("e.y", "H.q")]);
-    assert_eq!(starved.run(x.clone()), boom);
-
-    let both = fails("FAIL").add("B", "E").link("e.x", "B.Input");
-    assert_eq!(both.run(x.clone()), json!([boom, e("B", json!(1))]));
-    let inner = fails("FAIL").add("B", "E").add("Z", "E").links(&[("e.x", "B.0"), ("A.Output", "Z.0")]);
-    assert_eq!(inner.run(x.clone()), json!([e("B", json!(1)), boom]));
-    let again = fails("FAIL").add("H", "FAIL").link("A._error", "H.Input");
-    assert_eq!(again.run(x), json!({"id": "H", "name": "FAIL", "result": {"_error": "boom"}}));
-}
-
-#[test]
-fn rows_40_to_45_odd_components() {
-    let x = json!({"x": 1});
-    let unknown = Agent::new().ep(&["x"]).add("N", "Nope").link("e.x", "N.Input");
-    let entry = json!({"id": "N", "name": "Nope", "result": {"_error": "Component Nope not found"}});
-    assert_eq!(unknown.run(x.clone()), entry);
-    assert_eq!(one().add("N", "Nope").run(x.clone()), e("A", json!(1)));
-    let none = Agent::new().ep(&["x"]).add("A", "NONE").link("e.x", "A.Input");
-    assert_eq!(none.run(x.clone())["result"], json!({"_error": "component returned no output"}));
-    let leaf = |v: Json| Agent::new().ep(&["x"]).raw("A", v).link("e.x", "A.Input");
-    for value in [json!("hello"), json!(5), json!([1, 2]), json!({})] {
-        assert_eq!(leaf(value.clone()).run(x.clone())["result"], value);
-    }
-    let then = |v: Json| leaf(v).add("B", "E").link("A.Output", "B.Input");
-    assert_eq!(then(json!({})).run(x.clone()), json!([]));
-    assert_eq!(then(json!({"Output": null})).run(x.clone()), e("B", json!(null)));
-    assert_eq!(then(json!({"Output": false})).run(x.clone()), e("B", json!(false)));
-    let noisy = json!({"Output": 1, "_debug": "d", "_debug_time": 5, "_error": "", "_warning": "w"});
-    assert_eq!(leaf(noisy).run(x.clone())["result"], json!({"Output": 1, "_warning": "w"}));
-    let note = Agent::new().ep(&["x"]).add("N", "Note").link("e.x", "N.Input");
-    assert_eq!(note.run(x)["name"], json!("APIEndpoint"));
-}
-
-#[test]
-fn rows_46_47_cycles() {
-    let cycle = one().add("B", "E").links(&[("A.Output", "B.Input"), ("B.Output", "A.Input")]);
-    assert_eq!(
-        cycle.run(json!({"x": 1})),
-        json!({"error": "Circular Calls Limit Reached on A. Current circular limit is 100"})
-    );
-    assert_eq!(one().link("A.Output", "A.Input").run(json!({"x": 1})), json!([]));
-    let two = cycle.add("C", "E").add("D", "E");
-    let two = two.links(&[("e.x", "C.Input"), ("C.Output", "D.Input"), ("D.Output", "C.Input")]);
-    assert_eq!(
-        two.run(json!({"x": 1})),
-        json!({"error": "Circular Calls Limit Reached on A. Current circular limit is 100"})
-    );
-}
-
-#[test]
-fn rows_54_to_59_paths() {
-    let agent = |output: Json| {
-        Agent::new()
-            .component(json!({"id": "e", "name": "APIEndpoint", "data": {"endpoint": "e"},
-                "inputs": [{"name": "host"}], "outputs": [{"name": "headers", "default": true},
-                {"name": "body", "default": true}, output]}))
-            .add("A", "E")
-            .link("e.2", "A.Input")
-    };
-    for output in [json!({"name": "host", "expression": "body.host"}), json!({"name": "body.host"})] {
-        let plan = agent(output).plan();
-        let mut request = sre_engine::RequestData::post("/api/e", json!({"host": "BODY"}).into());
-        request.headers.insert("host".into(), "HDR".into());
-        let answer = support::drive(&plan, &request, support::options(&plan), 0);
-        assert_eq!(answer.legacy_json(), e("A", json!("BODY")));
-    }
-    let mut request = sre_engine::RequestData::post("/api/e", json!({}).into());
-    request.headers.insert("X-Foo".into(), "a".into());
-    let plan = Agent::new().ep(&[]).plan();
-    let answer = support::drive(&plan, &request, support::options(&plan), 0).legacy_json();
-    assert_eq!(answer["result"]["headers"], json!({"x-foo": "a"}));
-    let deep = agent(json!({"name": "u", "expression": "body.x.a[0].b"}));
-    assert_eq!(deep.run(json!({"x": {"a": [{"b": 7}]}})), e("A", json!(7)));
-}
-
-#[test]
-fn rows_65_to_71_request_data() {
-    let x = |kind: &str, default: Json| {
-        Agent::new()
-            .component(json!({"id": "e", "name": "APIEndpoint", "data": {"endpoint": "e"},
-                "inputs": [{"name": "x", "type": kind, "defaultVal": default}],
-                "outputs": [{"name": "headers", "default": true}, {"name": "body", "default": true},
-                            {"name": "x", "expression": "body.x"}]}))
-            .var("V", "vv")
-    };
-    let body = |agent: &Agent, body: Json| agent.run(body)["result"]["body"].clone();
-    let text = x("String", json!(null));
-    assert_eq!(body(&text, json!({"x": "{\"a\":1}"})), json!({"x": "{\"a\":1}"}));
-    let any = x("Any", json!(null));
-    assert_eq!(
-        body(&any, json!({"x": "{\"a\":1}", "y": "{a:'b',}", "z": "[1]", "w": "{just braces}"})),
-        json!({"x": {"a": 1}, "y": {"a": "b"}, "z": "[1]", "w": "{just braces}"})
-    );
-    let default = x("Any", json!("dv"));
-    for empty in [json!({}), json!({"x": ""}), json!({"x": "   "}), json!({"x": null})] {
-        assert_eq!(body(&default, empty), json!({"x": "dv"}));
-    }
-    for kept in [json!({"x": 0}), json!({"x": false})] {
-        assert_eq!(body(&default, kept.clone()), kept);
-    }
-    assert_eq!(body(&x("Number", json!(0)), json!({})), json!({"x": 0}));
-    assert_eq!(body(&x("Boolean", json!(false)), json!({})), json!({"x": false}));
-    assert_eq!(body(&x("Any", json!("{{V}}!")), json!({})), json!({"x": "vv!"}));
-    for data in ["a {{KEY(K1)}} {{KEY(teamid)}} b", "hi {{V}}", "{{}}"] {
-        assert_eq!(body(&any, json!({"x": data})), json!({"x": data}));
+    fn compare(&self, answer: &Json) -> Result<(), String> {
+        let mut ids = BTreeMap::new();
+        if fits(&self.expected, answer, &mut ids) {
+            return Ok(());
+        }
+        Err(format!("expected {}\n     got {answer}", self.expected))
     }
 }
 
-#[test]
-fn rows_72_73_variables() {
-    let agent = Agent::new()
-        .ep(&["x"])
-        .with_inputs("A", "E", json!([{"name": "Input"}, {"name": "V"}]))
-        .link("e.x", "A.Input");
-    let v = |agent: &Agent| agent.run(json!({"x": "{{V}}"}))["result"]["Output"].clone();
-    for (text, value) in [("{{KEY(TK)}}", "tval"), ("pre {{KEY(TK)}}", "pre tval"), ("{{KEY(K1)}}", "{{V}}")]
-    {
-        assert_eq!(v(&agent.clone().var("V", text)), json!({"Input": "{{V}}", "V": value}));
+fn fits(expected: &Json, got: &Json, ids: &mut BTreeMap<String, String>) -> bool {
+    match (expected, got) {
+        (Json::Object(a), Json::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, value)| b.get(key).is_some_and(|got| fits(value, got, ids)))
+        }
+        (Json::Array(a), Json::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| fits(a, b, ids)),
+        (Json::String(a), Json::String(b)) if a.contains("<UID#") => id_fits(a, b, ids),
+        (Json::Number(a), Json::Number(b)) => a.as_f64() == b.as_f64(),
+        (a, b) => a == b,
     }
-    let missing = agent.clone().var("V", "{{KEY(NOPE)}}").run(json!({"x": 1}));
-    assert_eq!(missing["result"], json!({"_error": "Vault key 'NOPE' not found"}));
-    let overridden = agent.var("V", "var").link("e.x", "A.V");
-    assert_eq!(v(&overridden), json!({"Input": "{{V}}", "V": "{{V}}"}));
+}
+
+/// One placeholder, the same id wherever it stands.
+fn id_fits(expected: &str, got: &str, ids: &mut BTreeMap<String, String>) -> bool {
+    let (before, rest) = expected.split_once('<').unwrap();
+    let (name, after) = rest.split_once('>').unwrap();
+    let id = got.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+    let id = id.filter(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()));
+    id.is_some_and(|id| ids.entry(name.to_owned()).or_insert_with(|| id.to_owned()) == id)
 }
 
 #[test]
-fn rows_74_to_76_binaries() {
-    let agent = Agent::new().component(json!({"id": "e", "name": "APIEndpoint", "data": {"endpoint": "e"},
-        "inputs": [{"name": "x", "type": "Binary"}], "outputs": [{"name": "body", "default": true}]}));
-    let x = |value: Json| agent.run(json!({"x": value}))["result"].clone();
-    let text = x(json!("some text here!"))["body"]["x"].clone();
-    assert_eq!((&text["mimetype"], &text["size"]), (&json!("text/plain"), &json!(15)));
-    let name = text["name"].as_str().unwrap();
-    assert!(name.ends_with("-x.txt") && text["url"].as_str().unwrap().ends_with(name));
-    let two =
-        x(json!(["data:text/plain;base64,SGVsbG8=", "data:text/html;base64,SGVsbG8="]))["body"]["x"].clone();
-    assert!(two[0]["name"].as_str().unwrap().ends_with(".txt"));
-    assert!(two[1]["name"].as_str().unwrap().ends_with(".html"));
-    assert_eq!(two[1]["size"], 5);
-    assert_eq!(x(json!(123)), json!({"_error": "Invalid Binary value for input x of e"}));
-    for url in ["smythfs://t.team/a/missing.png", "https://a.org/missing"] {
-        assert_eq!(x(json!(url)), json!({"_error": format!("{url} cannot be read")}));
+fn every_row_answers_right_in_every_order() {
+    let mut plans: BTreeMap<String, Arc<Plan>> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    let cases = cases();
+    for case in cases.iter().filter(|case| case.waiting.is_none()) {
+        let plan = plans.entry(case.agent.clone()).or_insert_with(|| {
+            let text = std::fs::read_to_string(folder().join("rows").join(&case.agent));
+            let text = text.unwrap_or_else(|e| panic!("{}: {e}", case.agent));
+            let document: Json = serde_json::from_str(&text).unwrap();
+            Arc::new(compile(&document, &Doubles).unwrap_or_else(|issues| panic!("{}: {issues:#?}", case.agent)))
+        });
+        if let Err(why) = case.run(plan) {
+            wrong.push(format!("row {} ({}): {why}", case.row, case.agent));
+        }
     }
-    assert_eq!(x(json!("https://a.org/page"))["body"]["x"]["size"], 3);
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    // No file lies about unused.
+    let used: BTreeSet<String> = plans.into_keys().collect();
+    let files = std::fs::read_dir(folder().join("rows")).unwrap();
+    let there: BTreeSet<String> = files.map(|f| f.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    assert_eq!(there, used);
 }
 
 #[test]
-fn row_77_uploads() {
-    let plan = Agent::new()
-        .component(json!({"id": "e", "name": "APIEndpoint", "data": {"endpoint": "e"},
-            "inputs": [{"name": "x", "type": "Binary"}], "outputs": [{"name": "body", "default": true}]}))
-        .plan();
-    let file = |name: &str, data: &'static [u8]| sre_engine::UploadedFile {
-        field: "x".into(),
-        name: name.into(),
-        mimetype: "text/plain".into(),
-        data: data.into(),
-    };
-    let mut request = sre_engine::RequestData::post("/api/e", json!({}).into());
-    request.files = vec![file("a.txt", b"12345"), file("b.txt", b"1")];
-    let answer = support::drive(&plan, &request, support::options(&plan), 0).legacy_json();
-    let files = &answer["result"]["body"]["x"];
-    assert_eq!((&files[0]["size"], &files[1]["size"]), (&json!(5), &json!(1)));
-    assert!(files[0]["name"].as_str().unwrap().ends_with("-a.txt"));
+fn every_row_is_run_or_named() {
+    let cases = cases();
+    let mut seen: BTreeSet<String> = cases.iter().map(|case| case.row.clone()).collect();
+    for case in &cases {
+        if let Some(why) = &case.waiting {
+            assert!(why.starts_with("part ") && case.agent.is_empty(), "row {}: {why}", case.row);
+        }
+    }
+    let vectors = std::fs::read_to_string(folder().join("vectors.jsonl")).unwrap();
+    for line in vectors.lines() {
+        let vector: Json = serde_json::from_str(line).unwrap();
+        let id = vector["id"].as_str().unwrap();
+        let row = id.strip_prefix("row-").and_then(|rest| rest.split_once('#')).unwrap_or_else(|| panic!("{id}")).0;
+        seen.insert(row.to_owned());
+    }
+    let rows: BTreeSet<String> =
+        (1..=120).map(|row: u32| row.to_string()).chain(["76a".to_owned(), "114a".to_owned()]).collect();
+    let missing: Vec<&String> = rows.difference(&seen).collect();
+    let unknown: Vec<&String> = seen.difference(&rows).collect();
+    assert!(missing.is_empty() && unknown.is_empty(), "missing {missing:?}, unknown {unknown:?}");
+}
+
+#[test]
+fn a_wrong_answer_is_noticed() {
+    let mut ids = BTreeMap::new();
+    assert!(fits(&json!({"a": "x<UID#1>.t"}), &json!({"a": "xAB1.t"}), &mut ids));
+    assert!(!fits(&json!("x<UID#1>"), &json!("xAB2"), &mut ids), "the id of before");
+    assert!(!fits(&json!([1]), &json!([1, 2]), &mut ids) && !fits(&json!({}), &json!({"a": 1}), &mut ids));
 }
