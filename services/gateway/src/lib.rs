@@ -3,3 +3,5 @@
 
 pub mod edge;
 pub mod engine;
+
+pub use engine::recording;

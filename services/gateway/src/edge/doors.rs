@@ -1,52 +1,82 @@
-//! The HTTP door: `GET|POST /api/<endpoint>` runs a skill for the bearer's principal, so that `curl` works.
+//! The HTTP door: `GET|POST /api/<endpoint>` runs a skill for the bearer's principal, so that `curl` works, and
+//! `POST /api/` debugs one. Events of runs are server-sent events: [`events`] and [`monitors`].
 
 mod answer;
+mod events;
+mod monitors;
 mod request;
+mod sse;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::response::Response;
-use axum::routing::any;
+use axum::routing::{any, get};
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, StatusCode};
-use sre_proto::gateway::v1::RunSkillRequest;
 use sre_proto::gateway::v1::run_skill_request::Call;
 use sre_proto::gateway::v1::runs_client::RunsClient;
-use sre_service::{Host, Proof, Role};
-use tonic::Code;
+use sre_proto::gateway::v1::{RunSkillRequest, StartRunRequest, start_run_request};
+use sre_service::{Host, Link, Proof, Role};
+use tonic::{Code, Status};
 
-use super::forward::run_key;
+use super::forward::{forward_key, run_key};
 use answer::Refusal;
+use monitors::{Attached, Monitors};
 
 const RUN: &str = "sre.gateway.v1.Runs:read";
 
-/// The routes of the door.
-pub fn router(host: Host) -> Router {
-    Router::new()
-        .route("/api/{*endpoint}", any(run))
-        .route("/{version}/api/{*endpoint}", any(run))
-        .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "Endpoint not found"))
-        .with_state(host)
+/// What the routes share.
+#[derive(Clone)]
+struct Door {
+    host: Host,
+    monitors: Monitors,
 }
 
-async fn run(State(host): State<Host>, request: axum::extract::Request) -> Result<Response, Refusal> {
+/// The routes of the door.
+pub fn router(host: Host) -> Router {
+    let door = Door { host: host.clone(), monitors: Monitors::default() };
+    let events = Router::new().route("/runs/{run}/events", get(events::watch)).with_state(host);
+    Router::new()
+        .route("/api/", any(run))
+        .route("/api/{*endpoint}", any(run))
+        .route("/{version}/api/", any(run))
+        .route("/{version}/api/{*endpoint}", any(run))
+        .route("/agent/{id}/monitor", get(monitor))
+        .with_state(door)
+        .merge(events)
+        .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "Endpoint not found"))
+}
+
+async fn run(State(door): State<Door>, request: axum::extract::Request) -> Result<Response, Refusal> {
+    let host = &door.host;
     let bearer = bearer(request.headers())?;
-    let agent = agent(&host, request.headers())?;
+    let agent = agent(host, request.headers())?;
     let limit = host.config().http.max_body_bytes;
     let raw = request::raw(request, limit).await?;
-    let key = run_key(Proof::ApiKey(bearer), format!("teams/-/agents/{agent}"), RUN.to_owned());
+    let proof = Proof::ApiKey(bearer);
+    let key = run_key(proof.clone(), format!("teams/-/agents/{agent}"), RUN.to_owned());
     let token = host.tokens().exchange(key.clone()).await.map_err(|status| refuse(&status, &agent))?;
-    let mut client = RunsClient::new(host.link(Role::Engine).with_token(&token));
+    let monitors = raw.headers.get("x-monitor-id").filter(|_| !debugs(&raw.headers));
+    let attached = monitors.and_then(|ids| door.monitors.named(ids, &agent, &token.root));
+    let link = host.link(Role::Engine).with_token(&token);
     let session_id = raw.headers.get("x-session-id").cloned().unwrap_or_default();
     let version = raw.headers.get("x-agent-version").cloned().unwrap_or_default();
-    let call = RunSkillRequest {
+    let mut call = RunSkillRequest {
         agent: token.agent.clone().unwrap_or_default(),
         session_id,
         version,
         call: Some(Call::Raw(raw)),
         ..RunSkillRequest::default()
     };
-    match client.run_skill(call).await {
+    let started = match attached {
+        Some(attached) => start_monitored(host, link.clone(), &mut call, attached, proof).await,
+        None => Ok(()),
+    };
+    let answered = match started {
+        Ok(()) => RunsClient::new(link).run_skill(call).await,
+        Err(status) => Err(status),
+    };
+    match answered {
         Ok(response) => answer::of(response.into_inner()),
         Err(status) => {
             if status.code() == Code::Unauthenticated {
@@ -55,6 +85,47 @@ async fn run(State(host): State<Host>, request: axum::extract::Request) -> Resul
             answer::of_status(&status).map_err(|()| refuse(&status, &agent))
         }
     }
+}
+
+/// Whether a request is for the debugger, which has no run that could be watched.
+fn debugs(headers: &std::collections::HashMap<String, String>) -> bool {
+    headers.keys().any(|name| name.starts_with("x-debug-") && name != "x-debug-skip")
+}
+
+/// Starts the run that the call then attaches to: its name is known before it ends, so that it can be watched.
+async fn start_monitored(
+    host: &Host,
+    link: Link,
+    call: &mut RunSkillRequest,
+    attached: Attached,
+    proof: Proof,
+) -> Result<(), Status> {
+    let Some(Call::Raw(raw)) = &call.call else { return Ok(()) };
+    call.request_id = sre_proto::ids::new_uuid().to_string();
+    let start = StartRunRequest {
+        agent: call.agent.clone(),
+        session_id: call.session_id.clone(),
+        version: call.version.clone(),
+        call: Some(start_run_request::Call::Raw(raw.clone())),
+        request_id: call.request_id.clone(),
+        timeout: host.config().gateway.run_deadline().try_into().ok(),
+    };
+    let run = RunsClient::new(link).start_run(start).await?.into_inner().name;
+    let key = forward_key(proof, Role::Engine, RUN.to_owned());
+    let agent = call.agent.rsplit('/').next().unwrap_or_default().to_owned();
+    host.spawn("monitor", Box::pin(attached.follow(host.clone(), key, agent, run)));
+    Ok(())
+}
+
+/// Opens a monitor for whoever may run the agent.
+async fn monitor(
+    State(Door { host, monitors }): State<Door>,
+    Path(agent): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let key = run_key(Proof::ApiKey(bearer(&headers)?), format!("teams/-/agents/{agent}"), RUN.to_owned());
+    let token = host.tokens().exchange(key).await.map_err(|status| refuse(&status, &agent))?;
+    monitors.open(host, &agent, &token.root)
 }
 
 /// The bearer of a request: always asked for.

@@ -23,6 +23,7 @@ pub mod launch;
 pub mod live;
 pub mod names;
 pub mod plans;
+pub mod recording;
 pub mod redact;
 pub mod requests;
 pub mod runs;

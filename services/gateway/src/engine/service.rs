@@ -4,9 +4,9 @@ use sre_identity::Caller;
 use sre_proto::error::not_implemented;
 use sre_proto::gateway::v1::runs_server::Runs;
 use sre_proto::gateway::v1::{
-    CancelRunRequest, DeleteRunRequest, ExportRunRequest, ExportRunResponse, ForkRunRequest, GetRunRequest,
-    ListRunsRequest, ListRunsResponse, ListStepsRequest, ListStepsResponse, PauseRunRequest,
-    ResumeRunRequest, Run, RunSkillRequest, RunSkillResponse, StartRunRequest, WatchRunRequest,
+    CancelRunRequest, DeleteRunRequest, ExportRunRequest, ForkRunRequest, GetRunRequest, ListRunsRequest,
+    ListRunsResponse, ListStepsRequest, ListStepsResponse, PauseRunRequest, ResumeRunRequest, Run,
+    RunSkillRequest, RunSkillResponse, StartRunRequest, WatchRunRequest,
 };
 use tonic::{Request, Response, Status};
 
@@ -14,7 +14,7 @@ use super::answers::ValueView;
 use super::core::Engine;
 use super::requests::Wanted;
 use super::start::{self, Asked};
-use super::{runs, steps, watch};
+use super::{recording, runs, steps, watch};
 
 /// The service.
 pub struct RunsService {
@@ -127,7 +127,7 @@ impl Runs for RunsService {
         Err(not_implemented("ForkRun"))
     }
 
-    type ExportRunStream = futures::stream::BoxStream<'static, Result<ExportRunResponse, Status>>;
+    type ExportRunStream = recording::export::Parts;
 
     async fn export_run(
         &self,
@@ -135,8 +135,8 @@ impl Runs for RunsService {
     ) -> Result<Response<Self::ExportRunStream>, Status> {
         let (_, extensions, request) = request.into_parts();
         let caller = Caller::of(&extensions)?;
-        let (_, _granted) = runs::authorised(&self.engine, caller, &request, &request.name).await?;
-        Err(not_implemented("ExportRun"))
+        let (run, _) = runs::authorised(&self.engine, caller, &request, &request.name).await?;
+        Ok(Response::new(recording::export::export(&self.engine, caller, &run).await?))
     }
 
     type WatchRunStream = watch::Events;

@@ -16,6 +16,7 @@ use super::core::{Engine, internal, timestamp};
 use super::journal::records::{Finished, RecordError, Spec};
 use super::journal::values::StoredValue;
 use super::redact::Redactor;
+use super::watch;
 
 const USUAL_PAGE: usize = 100;
 const LARGEST_PAGE: usize = 1_000;
@@ -86,7 +87,7 @@ fn of_record(
     }
     let key: ActivationKey = record.step.parse()?;
     let output = finished.output.as_ref().map(StoredValue::value).transpose()?;
-    let output = output.map(|output| redactor.presentable(&output));
+    let output = output.map(|output| watch::presentable(redactor, &output));
     let is_effect = !finished.settled
         && registry.lookup(&finished.component_type).is_none_or(|entry| entry.spec.effect == Effect::Effect);
     let idempotency_key = match is_effect {

@@ -8,7 +8,8 @@ use serde_json::json;
 use sre_proto::gateway::v1::RunSkillResponse;
 use tonic_types::StatusExt as _;
 
-const NOSNIFF: (HeaderName, HeaderValue) =
+/// Browsers take the answer for what it says it is.
+pub const NOSNIFF: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
 
 /// A request that was not run.

@@ -1,20 +1,23 @@
 //! Following a run: the records of its journal in order, exactly once, and between them what its owner tells
 //! while it happens. The watcher gives transient events their cursor, so that a cursor never promises a record
 //! that it did not deliver.
+//!
+//! What an owner tells waits for the first record of that owner's epoch: after a takeover a watcher hears that
+//! activations start again before it hears any of their tokens a second time.
 
-use std::sync::Arc;
+mod labels;
+mod told;
+
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
 use prost::Message as _;
-use sre_engine::ActivationKey;
 use sre_identity::Caller;
 use sre_proto::gateway::v1::run_event::Event;
-use sre_proto::gateway::v1::{
-    ActivationRestarted, ComponentFinished, EventCursor, RunEnded, RunEvent, RunOpened,
-};
-use sre_proto::memory::v1::{JournalRecord, RecordKind, RunRecord, TailResponse};
+use sre_proto::gateway::v1::{EventCursor, RunEnded, RunEvent};
+use sre_proto::memory::v1::{JournalRecord, RunRecord, TailResponse};
 use tokio::sync::{broadcast, mpsc};
 use tonic::Status;
 
@@ -22,10 +25,13 @@ use super::answers::ValueView;
 use super::core::{Engine, internal, timestamp};
 use super::ended::{self, is_ended};
 use super::events::Transient;
-use super::journal::records::{Finished, Opened, Spec, TakenOver};
-use super::journal::values::StoredValue;
+use super::journal::records::Spec;
+use super::names::AgentName;
 use super::redact::Redactor;
 use super::runs;
+use labels::Labels;
+
+pub use told::{mask, presentable};
 
 /// Events that wait for a slow client.
 const AHEAD: usize = 64;
@@ -45,9 +51,12 @@ pub fn follow(engine: &Engine, caller: Caller, run: RunRecord, after: Option<Eve
         redactor: Spec::decode(run.spec.clone())
             .map(|spec| Redactor::new(spec.marker))
             .unwrap_or_else(|_| Redactor::new("")),
+        agent: runs::of_record(&run),
         run_id: run.run_id,
+        epoch: 0,
+        labels: None,
         sender,
-        transient: None,
+        owner: None,
     };
     engine.host.spawn("watch", Box::pin(watcher.run()));
     tokio_stream::wrappers::ReceiverStream::new(events).boxed()
@@ -56,13 +65,24 @@ pub fn follow(engine: &Engine, caller: Caller, run: RunRecord, after: Option<Eve
 struct Watcher {
     engine: Engine,
     caller: Caller,
+    agent: AgentName,
     run_id: String,
     /// The last record that was delivered, and how many transient events after it.
     sequence: i64,
     sub: i32,
+    /// The epoch of that record.
+    epoch: i64,
     redactor: Redactor,
+    /// What the components are called; read with the first event that names one.
+    labels: Option<Labels>,
     sender: mpsc::Sender<Result<RunEvent, Status>>,
-    transient: Option<broadcast::Receiver<Transient>>,
+    owner: Option<Owner>,
+}
+
+/// The run's owner, where that is this engine.
+struct Owner {
+    epoch: i64,
+    transient: broadcast::Receiver<Transient>,
 }
 
 /// Why a watcher stops.
@@ -96,11 +116,7 @@ impl Watcher {
 
     async fn follow(&mut self) -> Stop {
         loop {
-            self.listen();
-            let stopped = match self.engine.journal.tail(&self.run_id, self.sequence).await {
-                Ok(pages) => self.relay(pages).await,
-                Err(status) => Err(Stop::Failed(status)),
-            };
+            let stopped = self.attempt().await;
             match stopped {
                 Err(Stop::Failed(status)) if worth_repeating(&status) => tokio::time::sleep(RETRY).await,
                 Err(stop) => return stop,
@@ -109,11 +125,34 @@ impl Watcher {
         }
     }
 
-    /// Hears the owner where that is this engine.
-    fn listen(&mut self) {
-        if self.transient.is_none() {
-            self.transient = self.engine.live.get(&self.run_id).map(|run| run.events.subscribe());
+    async fn attempt(&mut self) -> Result<(), Stop> {
+        if self.epoch == 0 && self.sequence > 0 {
+            // A cursor of an earlier stream: whose record it stands at.
+            let mut pages = self.engine.journal.pages(&self.run_id, self.sequence - 1).await?;
+            let page = pages.try_next().await?;
+            self.epoch = page.and_then(|page| Some(page.records.first()?.epoch)).unwrap_or_default();
         }
+        self.listen().await?;
+        let pages = self.engine.journal.tail(&self.run_id, self.sequence).await?;
+        self.relay(pages).await
+    }
+
+    /// Hears the owner where that is this engine.
+    async fn listen(&mut self) -> Result<(), Stop> {
+        if self.owner.is_none()
+            && let Some(live) = self.engine.live.get(&self.run_id)
+        {
+            let transient = live.events.subscribe();
+            // Asked after that: no earlier owner can have told what is heard from now on.
+            let epoch = self.engine.journal.run(&self.run_id).await?.epoch;
+            self.owner = Some(Owner { epoch, transient });
+        }
+        Ok(())
+    }
+
+    /// Whether what the owner tells may be told now: a record of its epoch, or of the run at all, came before.
+    fn may_hear(&self) -> bool {
+        self.sequence > 0 && self.owner.as_ref().is_some_and(|owner| owner.epoch <= self.epoch)
     }
 
     async fn relay(
@@ -126,10 +165,9 @@ impl Watcher {
             tokio::select! {
                 biased;
                 _ = check.tick() => self.engine.host.authorizer().revalidate(&self.caller).await?,
-                // A run begins with its first record, whatever its owner tells meanwhile.
-                heard = hear(&mut self.transient), if self.sequence > 0 => match heard {
+                heard = hear(&mut self.owner), if self.may_hear() => match heard {
                     Some(transient) => self.tell(transient).await?,
-                    None => self.transient = None,
+                    None => self.owner = None,
                 },
                 page = pages.next() => {
                     let Some(page) = page else { return Ok(()) };
@@ -141,7 +179,7 @@ impl Watcher {
                     if is_ended(state) {
                         return Err(self.end().await);
                     }
-                    self.listen();
+                    self.listen().await?;
                 }
             }
         }
@@ -179,12 +217,24 @@ impl Watcher {
     async fn tell(&mut self, transient: Transient) -> Result<(), Stop> {
         self.sub += 1;
         let cursor = EventCursor { sequence: self.sequence, sub: self.sub };
+        let mut event = transient.event;
+        if told::names_a_component(&event) {
+            self.labels().await.label(&mut event);
+        }
+        told::mask_event(&mut event);
         self.send(RunEvent {
             cursor: Some(cursor),
             time: Some(timestamp(transient.time)),
-            event: Some(transient.event),
+            event: Some(event),
         })
         .await
+    }
+
+    async fn labels(&mut self) -> &Labels {
+        if self.labels.is_none() {
+            self.labels = Some(Labels::of_run(&self.engine, &self.run_id).await);
+        }
+        self.labels.get_or_insert_default()
     }
 
     async fn deliver(&mut self, record: JournalRecord) -> Result<(), Stop> {
@@ -193,9 +243,19 @@ impl Watcher {
         }
         let record = self.engine.journal.whole(&self.run_id, record).await?;
         (self.sequence, self.sub) = (record.sequence, 0);
+        self.epoch = self.epoch.max(record.epoch);
+        if self.owner.as_ref().is_some_and(|owner| owner.epoch < self.epoch) {
+            // Somebody took the run over: what the earlier owner still tells counts no more.
+            self.owner = None;
+        }
         let cursor = EventCursor { sequence: record.sequence, sub: 0 };
-        let event = event_of(&record, &self.redactor)?;
-        if let Some(event) = event {
+        let run = self.agent.run(&self.run_id);
+        let event = told::event_of(&record, &self.redactor, &run);
+        let event = event.map_err(|error| internal("a record of a run cannot be read", &error))?;
+        if let Some(mut event) = event {
+            if told::names_a_component(&event) {
+                self.labels().await.label(&mut event);
+            }
             self.send(RunEvent { cursor: Some(cursor), time: record.time, event: Some(event) }).await?;
         }
         Ok(())
@@ -207,10 +267,10 @@ impl Watcher {
 }
 
 /// The next transient event; none where the owner is gone. Never ready without one to hear.
-async fn hear(transient: &mut Option<broadcast::Receiver<Transient>>) -> Option<Transient> {
-    let Some(receiver) = transient else { return std::future::pending().await };
+async fn hear(owner: &mut Option<Owner>) -> Option<Transient> {
+    let Some(owner) = owner else { return std::future::pending().await };
     loop {
-        match receiver.recv().await {
+        match owner.transient.recv().await {
             Ok(transient) => return Some(transient),
             Err(broadcast::error::RecvError::Lagged(missed)) => {
                 tracing::debug!(missed, "a slow watcher missed transient events");
@@ -222,89 +282,4 @@ async fn hear(transient: &mut Option<broadcast::Receiver<Transient>>) -> Option<
 
 fn worth_repeating(status: &Status) -> bool {
     matches!(status.code(), tonic::Code::Unavailable | tonic::Code::DeadlineExceeded)
-}
-
-/// The event that a record stands for; none for those that only the engine reads.
-fn event_of(record: &JournalRecord, redactor: &Redactor) -> Result<Option<Event>, Status> {
-    let unreadable = |error: &dyn std::fmt::Display| internal("a record of a run cannot be read", error);
-    Ok(match record.kind() {
-        RecordKind::Opened => {
-            let opened = Opened::decode(record.body.clone()).map_err(|error| unreadable(&error))?;
-            Some(Event::RunOpened(RunOpened { skill: opened.skill, ..RunOpened::default() }))
-        }
-        RecordKind::Finished => {
-            let finished = Finished::decode(record.body.clone()).map_err(|error| unreadable(&error))?;
-            finished_event(record, finished, redactor).map_err(|error| unreadable(&error))?
-        }
-        RecordKind::TakenOver => {
-            let taken = TakenOver::decode(record.body.clone()).map_err(|error| unreadable(&error))?;
-            Some(Event::ActivationRestarted(ActivationRestarted {
-                epoch: taken.epoch,
-                components: taken.restarted,
-            }))
-        }
-        _ => None,
-    })
-}
-
-fn finished_event(
-    record: &JournalRecord,
-    finished: Finished,
-    redactor: &Redactor,
-) -> Result<Option<Event>, super::journal::values::ValueError> {
-    if finished.resolved.is_some() {
-        return Ok(None);
-    }
-    let output = finished.output.as_ref().map(StoredValue::value).transpose()?;
-    let output = output.map(|output| redactor.presentable(&output));
-    let key: Option<ActivationKey> = record.step.parse().ok();
-    let error = output.as_ref().and_then(|output| {
-        ["_error", "error"].iter().filter_map(|key| output.get(key)).find(|error| error.truthy()).cloned()
-    });
-    Ok(Some(Event::ComponentFinished(ComponentFinished {
-        component: key.map_or_else(|| record.step.clone(), |key| Arc::clone(&key.component).to_string()),
-        r#type: finished.component_type,
-        activation: record.step.clone(),
-        output_json: output.map(|output| output.to_json_text().into()).unwrap_or_default(),
-        error: error.map(|error| error.to_text()).unwrap_or_default(),
-        ..ComponentFinished::default()
-    })))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::journal::records::record;
-    use sre_engine::{Outcome, Value};
-
-    fn key() -> ActivationKey {
-        "LOOP:2/A@7".parse().unwrap()
-    }
-
-    #[test]
-    fn a_finished_component_is_an_event_without_its_secrets() {
-        let mut redactor = Redactor::new("n");
-        redactor.learn("api", "supersecret");
-        let outcome = Outcome::error("cannot use supersecret");
-        let finished = Finished::of(&outcome, "APICall", &redactor).unwrap();
-        let record = record(RecordKind::Finished, Some(&key()), &finished);
-        let event = event_of(&record, &Redactor::new("n")).unwrap();
-        let Some(Event::ComponentFinished(event)) = event else { panic!("{event:?}") };
-        assert_eq!((event.component.as_str(), event.activation.as_str()), ("A", "LOOP:2/A@7"));
-        assert_eq!(event.error, "cannot use {{KEY(api)}}");
-        assert!(!String::from_utf8_lossy(&event.output_json).contains("supersecret"));
-    }
-
-    #[test]
-    fn records_that_only_the_engine_reads_are_no_events() {
-        let redactor = Redactor::new("n");
-        let resolved = Finished::resolved(&[Ok(Value::from(1))], &redactor).unwrap();
-        for record in [
-            record(RecordKind::Finished, Some(&key()), &resolved),
-            record(RecordKind::Intent, Some(&key()), &()),
-            record(RecordKind::Closed, None, &()),
-        ] {
-            assert!(event_of(&record, &redactor).unwrap().is_none());
-        }
-    }
 }
