@@ -57,6 +57,43 @@ pub(crate) async fn a_request_id_attaches_for_a_day(bench: &Bench) {
     assert!(bench.attach(asks("user/alice", "i2")).await.attached);
 }
 
+pub(crate) async fn a_request_id_finds_its_run(bench: &Bench) {
+    let mut asked = opening();
+    asked.request = Some(Request { id: "r1".to_owned(), input_digest: "i1".to_owned() });
+    let run = bench.attach(asked).await.run;
+    let find = |caller: &str, id: &str| bench.journal.find(caller.to_owned(), id.to_owned());
+    assert_eq!(find("user/alice", "r1").await.unwrap(), run);
+    for (caller, id) in [("user/bob", "r1"), ("user/alice", "r2")] {
+        assert!(matches!(find(caller, id).await, Err(JournalError::RunNotFound)));
+    }
+    (bench.advance)(DAY);
+    assert!(matches!(find("user/alice", "r1").await, Err(JournalError::RunNotFound)));
+}
+
+pub(crate) async fn runs_are_listed_by_parent_and_kind(bench: &Bench) {
+    let parent = bench.ready().await;
+    let mut ids = Vec::new();
+    for (n, kind) in [RunKind::Job, RunKind::Skill, RunKind::Job, RunKind::Debug].into_iter().enumerate() {
+        let mut asked = opening();
+        asked.head.kind = kind;
+        asked.head.parent = (n < 3).then_some(parent);
+        ids.push(bench.attach(asked).await.run.head.id);
+    }
+    let filter = || RunFilter { team: "red".to_owned(), limit: 10, ..RunFilter::default() };
+    let list = async |filter: RunFilter| {
+        let mut found: Vec<_> =
+            bench.journal.list(filter).await.unwrap().into_iter().map(|run| run.head.id).collect();
+        found.sort_unstable_by_key(|id| ids.iter().position(|other| other == id));
+        found
+    };
+    let of = |kind| RunFilter { kind: Some(kind), ..filter() };
+    assert_eq!(list(RunFilter { parent: Some(parent), ..filter() }).await, ids[..3]);
+    assert_eq!(list(of(RunKind::Job)).await, [ids[0], ids[2]]);
+    assert_eq!(list(of(RunKind::Debug)).await, [ids[3]]);
+    assert_eq!(list(RunFilter { parent: Some(parent), ..of(RunKind::Skill) }).await, [ids[1]]);
+    assert_eq!(list(RunFilter { parent: Some(ids[0]), ..filter() }).await, []);
+}
+
 pub(crate) async fn an_idempotency_key_attaches(bench: &Bench) {
     let parent = bench.ready().await;
     let child = |parent, key: &str| {
@@ -159,24 +196,27 @@ pub(crate) async fn only_ended_runs_are_deleted(bench: &Bench) {
 pub(crate) async fn retention_differs_by_kind(bench: &Bench) {
     let session = bench.session().await;
     let mut ids = Vec::new();
-    for kind in [RunKind::Skill, RunKind::Job, RunKind::Turn, RunKind::Job] {
+    for kind in [RunKind::Skill, RunKind::Job, RunKind::Turn, RunKind::Debug, RunKind::Job] {
         let mut asked = Opening { session: Some(session), ..opening() };
         asked.head.kind = kind;
         let run = bench.attach(asked).await.run;
         ids.push(run.head.id);
-        if ids.len() < 4 {
+        if ids.len() < 5 {
             let owner = crate::runtime_context::model::Owner { run: run.head.id, session, epoch: run.epoch };
             bench.close(owner).await;
         }
     }
     assert_eq!(bench.journal.expire().await.unwrap(), 0);
+    (bench.advance)(Duration::from_secs(5 * 60));
+    assert_eq!(bench.journal.expire().await.unwrap(), 1);
+    assert!(matches!(bench.journal.run(ids[3]).await, Err(JournalError::RunNotFound)));
     (bench.advance)(DAY);
     assert_eq!(bench.journal.expire().await.unwrap(), 1);
     assert!(matches!(bench.journal.run(ids[1]).await, Err(JournalError::RunNotFound)));
     (bench.advance)(6 * DAY);
     assert_eq!(bench.journal.expire().await.unwrap(), 2);
     // The last one goes on, however old it is.
-    bench.get(ids[3]).await;
+    bench.get(ids[4]).await;
 }
 
 pub(crate) async fn a_deleted_run_leaves_nothing(bench: &Bench) {

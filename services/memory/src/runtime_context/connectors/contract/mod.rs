@@ -1,15 +1,23 @@
 //! What every journal must do. A backend's tests call `contract::every_case!(fresh)`, where `fresh` is an async
 //! function that makes a [`Bench`] over an empty journal with the settings it is given.
 
+mod admission;
+mod approvals;
 mod lifecycle;
 mod model;
 mod ownership;
+mod repeats;
 mod signals;
+mod waiting;
 
+pub(crate) use admission::*;
+pub(crate) use approvals::*;
 pub(crate) use lifecycle::*;
 pub(crate) use model::*;
 pub(crate) use ownership::*;
+pub(crate) use repeats::*;
 pub(crate) use signals::*;
+pub(crate) use waiting::*;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -27,6 +35,7 @@ use crate::runtime_context::model::{
     Append, Claim, Claimed, Close, NewRecord, Opened, Opening, Owner, Parked, Parking, ReadFrom, Run,
     RunHead, Signal,
 };
+use crate::runtime_context::settings::JournalSettings;
 
 /// The lease of sessions in these cases.
 pub(crate) const LEASE: Duration = Duration::from_secs(10);
@@ -47,7 +56,7 @@ pub(crate) struct Bench {
 /// One test for each case.
 macro_rules! every_case {
     ($fresh:path) => {
-        crate::runtime_context::connectors::contract::every_case!(@ $fresh,
+        crate::runtime_context::connectors::contract::every_case!(@ $fresh, contract::unlimited(),
             a_run_is_opened_with_its_records, a_request_id_attaches_for_a_day, an_idempotency_key_attaches,
             a_run_id_attaches_or_is_refused, records_are_read_in_order_and_from_the_checkpoint,
             a_closed_run_is_closed, runs_are_listed_newest_first, only_ended_runs_are_deleted,
@@ -59,13 +68,29 @@ macro_rules! every_case {
             signals_are_kept_and_idempotent, a_signal_wakes_a_parked_run, a_run_with_signals_is_not_parked,
             park_and_signal_never_miss_each_other, a_timer_wakes_a_parked_run, a_deadline_wakes_a_parked_run,
             an_owner_finds_its_inbox, random_histories_match_the_model,
+            the_end_of_a_run_wakes_its_waiters, a_poisoned_run_wakes_its_waiters,
+            a_run_does_not_wait_for_what_has_ended, waiters_are_forgotten_when_they_wake,
+            park_and_end_never_miss_each_other, parking_consumes_signals, a_paused_run_waits_for_a_person,
+            a_deadline_wakes_a_paused_run, a_run_is_taken_whatever_it_waits_for,
+            a_run_of_an_expired_owner_is_taken, a_newer_format_is_neither_claimed_nor_taken,
+            a_run_is_taken_once, a_repeated_append_is_one, another_append_is_out_of_sequence,
+            a_repeated_end_is_one, a_zombie_repeats_nothing, a_decision_wakes_its_run,
+            an_owner_hears_a_decision, the_first_decision_stands, one_of_many_decides, a_question_expires,
+            approvals_are_listed_newest_first, a_request_id_finds_its_run, runs_are_listed_by_parent_and_kind,
+            changes_are_told,
+        );
+        crate::runtime_context::connectors::contract::every_case!(@ $fresh, contract::limited(),
+            a_team_has_so_many_running, whoever_stops_frees_a_slot, the_queue_is_served_in_order,
+            teams_are_served_in_turn, a_full_team_wakes_nobody, waiting_parents_let_children_run,
+            a_taken_run_asks_for_no_slot, claims_at_once_keep_the_limit, random_histories_keep_the_counts,
         );
     };
-    (@ $fresh:path, $($case:ident,)*) => {$(
+    (@ $fresh:path, $settings:expr, $($case:ident,)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $case() {
-            let bench = $fresh(crate::runtime_context::settings::JournalSettings::default()).await;
-            crate::runtime_context::connectors::contract::$case(&bench).await;
+            use crate::runtime_context::connectors::contract;
+            let bench = $fresh($settings).await;
+            contract::$case(&bench).await;
         }
     )*};
 }
@@ -148,6 +173,11 @@ impl Bench {
     pub(crate) async fn attach(&self, opening: Opening) -> Opened {
         self.journal.open_run(opening).await.unwrap()
     }
+}
+
+/// The settings of most cases.
+pub(crate) fn unlimited() -> JournalSettings {
+    JournalSettings::default()
 }
 
 pub(crate) fn new_id() -> RunId {

@@ -84,6 +84,7 @@ pub(crate) async fn random_histories_match_the_model(bench: &Bench) {
         for step in steps {
             world.take(&step).await;
             world.check(&step).await;
+            (bench.verify)().await;
         }
         world.tidy().await;
     }

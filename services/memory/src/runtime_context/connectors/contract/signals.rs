@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use sre_proto::memory::v1::{RecordKind, RunState};
 
-use super::{Bench, empty, opening, record, signal};
+use super::{Bench, LEASE, empty, opening, record, signal};
 use crate::runtime_context::JournalError;
+use crate::runtime_context::changes::Change;
 use crate::runtime_context::model::{Append, Opening, Parked, Parking, Signalled};
 
 pub(crate) async fn signals_are_kept_and_idempotent(bench: &Bench) {
@@ -134,4 +135,43 @@ pub(crate) async fn an_owner_finds_its_inbox(bench: &Bench) {
     assert_eq!(bench.journal.pending_signals(a).await.unwrap().unwrap(), [(mine.run, signal("m"))]);
     bench.journal.close_session(a).await.unwrap();
     assert_eq!(bench.journal.pending_signals(a).await.unwrap(), None);
+}
+
+/// What others wait for is told after the commit, by whatever write.
+pub(crate) async fn changes_are_told(bench: &Bench) {
+    let session = bench.session().await;
+    assert!(bench.told().contains(&Change::Rescheduled));
+    bench.ready().await;
+    assert!(bench.told().contains(&Change::Claimable));
+    bench.claim(session, 16).await;
+    let owner = bench.owned(session).await;
+    bench.told();
+    bench.append(owner, "a").await.unwrap();
+    assert_eq!(bench.told(), [Change::Run(owner.run)]);
+    bench.journal.signal(owner.run, signal("s")).await.unwrap();
+    bench.journal.signal(owner.run, signal("s")).await.unwrap();
+    assert_eq!(bench.told(), [Change::Signal { session, run: owner.run, signal: signal("s") }]);
+    let until = bench.get(owner.run).await.created.after(Duration::from_secs(3600));
+    let consumed_signals = vec!["s".to_owned()];
+    let parking = Parking { until: Some(until), consumed_signals, ..Parking::of(owner) };
+    assert_eq!(bench.journal.park(parking).await.unwrap(), Parked::Parked);
+    let told = bench.told();
+    assert!(told.contains(&Change::Run(owner.run)) && told.contains(&Change::Rescheduled), "{told:?}");
+    bench.journal.signal(owner.run, signal("t")).await.unwrap();
+    assert!(bench.told().contains(&Change::Claimable));
+    let owner = bench.claim_one(session, owner.run).await;
+    bench.close(owner).await;
+    bench.told();
+    bench.journal.delete(owner.run).await.unwrap();
+    assert_eq!(bench.told(), [Change::Run(owner.run)]);
+    bench.owned(session).await;
+    bench.told();
+    bench.journal.close_session(session).await.unwrap();
+    let told = bench.told();
+    assert!(told.contains(&Change::SessionOver(session)) && told.contains(&Change::Claimable), "{told:?}");
+    let session = bench.session().await;
+    (bench.advance)(LEASE);
+    bench.told();
+    bench.journal.reap().await.unwrap();
+    assert!(bench.told().contains(&Change::SessionOver(session)));
 }

@@ -6,6 +6,7 @@ use futures::{FutureExt as _, try_join};
 use sre_proto::memory::v1::RunState;
 use sre_store::pg::PgClient;
 use sre_store::pg::tokio_postgres::Row;
+use sre_store::{ConstraintKind, StoreError};
 use uuid::Uuid;
 
 use super::admission::{self, Slots};
@@ -207,6 +208,14 @@ async fn insert(
         }
         opened.push((place, run));
     }
+    if let Some(row) = inserted.first() {
+        let asked = opened.iter().filter(|(place, _)| openings[*place].request.is_some()).count();
+        if get::<i64>(row, 6)? != asked as i64 {
+            // Somebody used the same request id at the same time.
+            let (kind, name) = (ConstraintKind::Unique, "request".to_owned());
+            return Err(StoreError::Constraint { kind, name }.into());
+        }
+    }
     let mut near = BTreeSet::new();
     for (slots, used) in added {
         core.admission.counted(&slots, used);
@@ -215,7 +224,7 @@ async fn insert(
         }
     }
     if !near.is_empty() {
-        client.batch_execute("rollback").await.map_err(sre_store::StoreError::from)?;
+        client.batch_execute("rollback").await.map_err(StoreError::from)?;
         return Ok(Attempt::Near(near));
     }
     let params = writes.params();
@@ -324,7 +333,8 @@ impl<'a> Columns<'a> {
 }
 
 /// Inserts runs whose names are free and whose sessions live. What asks for an owner gets it where a slot of
-/// its team and kind is free (children first; roots behind those that are queued already), or is queued.
+/// its team and kind is free (children first; roots behind those that are queued already), or is queued; so is
+/// what could be claimed at once if a slot were free.
 /// Gives `ord, run, state, created_ms, due_ms, used`.
 const NEW: &str = "
 with item as materialized (
@@ -350,16 +360,17 @@ with item as materialized (
         (select count(*) from (select 1 from live l where l.team = t.team and l.kind = t.kind and l.state = 3
             limit $22::int8) as counted) as used,
         exists (select 1 from live l where l.team = t.team and l.kind = t.kind and l.state = 1) as queue
-    from (select distinct team, kind from fresh where session is not null) as t
+    from (select distinct team, kind from fresh where session is not null or due_ms is null or due_ms <= now) as t
 ), turn as materialized (
-    select f.ord, s.used, s.used + row_number() over (partition by f.team, f.kind
-        order by (s.queue and f.priority = 0), f.priority desc, f.ord) <= $22::int8
+    select f.ord, s.used, s.used >= $22::int8 as taken, f.session is not null
+        and s.used + row_number() over (partition by f.team, f.kind, f.session is null
+            order by (s.queue and f.priority = 0), f.priority desc, f.ord) <= $22::int8
         and not (s.queue and f.priority = 0) as admitted
-    from fresh f join slots s on s.team = f.team and s.kind = f.kind where f.session is not null
+    from fresh f join slots s on s.team = f.team and s.kind = f.kind
 ), placed as materialized (
     select f.*, t.used,
         case when t.admitted then 3 when f.session is not null then 1
-             when f.due_ms > f.now then 4 else 2 end::int2 as state,
+             when f.due_ms > f.now then 4 when t.taken then 1 else 2 end::int2 as state,
         coalesce(f.due_ms, f.now) as due
     from fresh f left join turn t on t.ord = f.ord
 ), runs as (
@@ -378,8 +389,11 @@ with item as materialized (
     select now, id, partition, caller, request, digest from placed where request is not null
     on conflict (caller, id) do update set at_ms = excluded.at_ms, run_id = excluded.run_id,
         partition = excluded.partition, input_digest = excluded.input_digest
+        where request.at_ms <= excluded.at_ms - $23::int8 or not exists (
+            select 1 from run r where r.id = request.run_id and r.partition = request.partition)
+    returning 1
 )
-select ord, run, state, now, due, coalesce(used, 0) from placed";
+select ord, run, state, now, due, coalesce(used, 0), (select count(*) from requests) from placed";
 
 /// Whether a run of this id was found.
 pub(super) async fn exists(client: &PgClient, id: RunId) -> Result<bool> {
