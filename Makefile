@@ -12,7 +12,7 @@ AGENT ?= examples/greeter.smyth
 SKILL ?= greet
 ARGS ?= name=World
 
-.PHONY: help run test lint bench stubs certs images clean build descriptor fmt
+.PHONY: help run test lint bench chaos stubs certs images clean build descriptor fmt
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,10 @@ lint: $(BUF) $(DENY) ## formatting, clippy, contracts, dependencies
 
 bench: ## speed and memory, side by side in one run
 	tests/bench/run.sh
+
+chaos: ## kills processes of a suite at work: nothing may be lost or repeated (CHAOS_RUNS, CHAOS_SECONDS shorten it)
+	cargo build --locked -p sre -p sre-tests --bin sre --bin chaos
+	./target/debug/chaos
 
 stubs: ## clients for Python and Node from proto/, into tests/clients
 	tests/clients/setup.sh

@@ -10,19 +10,20 @@ pub fn kept() -> PathBuf {
     target().join("kept")
 }
 
-/// The cargo target folder: this binary is in `<target>/<profile>/deps`.
 fn target() -> PathBuf {
     profile().parent().unwrap().to_owned()
 }
 
+/// The folder of one profile: tests are in `<target>/<profile>/deps`, programs in `<target>/<profile>`.
 fn profile() -> PathBuf {
     let this = std::env::current_exe().unwrap();
-    this.parent().and_then(Path::parent).unwrap().to_owned()
+    let folder = this.parent().unwrap();
+    if folder.ends_with("deps") { folder.parent().unwrap().to_owned() } else { folder.to_owned() }
 }
 
-/// The binary.
+/// The binary; `SRE_BINARY` names another one, of a release build for example.
 pub fn binary() -> PathBuf {
-    let path = profile().join("sre");
+    let path = std::env::var_os("SRE_BINARY").map_or_else(|| profile().join("sre"), PathBuf::from);
     assert!(path.exists(), "{} is missing: build it with `cargo build -p sre`", path.display());
     path
 }
@@ -89,4 +90,41 @@ pub fn endpoints(folder: &Path) -> BTreeMap<String, String> {
         Some((name.trim().trim_matches('"').to_owned(), address.trim().trim_matches('"').to_owned()))
     };
     text.lines().filter_map(line).collect()
+}
+
+/// What a command said and how it ended.
+#[derive(Debug)]
+pub struct Said {
+    /// The exit code.
+    pub code: i32,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+impl Said {
+    /// Standard output as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The same, of a command that must have succeeded.
+    pub fn ok(self) -> Self {
+        assert_eq!(self.code, 0, "{self:?}");
+        self
+    }
+}
+
+/// Runs a client command on a data folder to its end.
+pub async fn say(data_dir: &Path, words: &[&str]) -> Said {
+    let mut command = tokio::process::Command::from(sre(data_dir));
+    let done = command.args(words).kill_on_drop(true).output();
+    let done = tokio::time::timeout(std::time::Duration::from_secs(60), done).await;
+    let done = done.unwrap_or_else(|_| panic!("{words:?} does not end")).unwrap();
+    Said {
+        code: done.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&done.stdout).into_owned(),
+        err: String::from_utf8_lossy(&done.stderr).into_owned(),
+    }
 }
