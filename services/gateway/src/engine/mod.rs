@@ -16,6 +16,7 @@ pub mod drive;
 pub mod ended;
 pub mod events;
 pub mod files;
+pub mod fork;
 pub mod job_id;
 pub mod jobs;
 pub mod journal;

@@ -88,7 +88,8 @@ impl Plans {
     }
 }
 
-fn compile(document: &[u8], types: &dyn Types) -> Result<Compiled, Status> {
+/// Compiles a document.
+pub fn compile(document: &[u8], types: &dyn Types) -> Result<Compiled, Status> {
     let json: serde_json::Value = serde_json::from_slice(document)
         .map_err(|error| invalid(&format!("its document is not json: {error}")))?;
     let plan = sre_engine::compile(&json, types).map_err(|issues| {

@@ -14,7 +14,7 @@ use super::answers::ValueView;
 use super::core::Engine;
 use super::requests::Wanted;
 use super::start::{self, Asked};
-use super::{recording, runs, steps, watch};
+use super::{fork, recording, runs, steps, watch};
 
 /// The service.
 pub struct RunsService {
@@ -123,8 +123,10 @@ impl Runs for RunsService {
         Ok(Response::new(steps::list(&self.engine, &run, &request).await?))
     }
 
-    async fn fork_run(&self, _: Request<ForkRunRequest>) -> Result<Response<Run>, Status> {
-        Err(not_implemented("ForkRun"))
+    async fn fork_run(&self, request: Request<ForkRunRequest>) -> Result<Response<Run>, Status> {
+        let (_, extensions, request) = request.into_parts();
+        let run = fork::fork(&self.engine, Caller::of(&extensions)?, request).await?;
+        Ok(Response::new(runs::whole(&run)?))
     }
 
     type ExportRunStream = recording::export::Parts;

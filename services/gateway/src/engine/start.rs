@@ -107,7 +107,7 @@ async fn prepare(engine: &Engine, caller: &Caller, asked: Asked, usual: Duration
 
 /// The agent that the caller's token is for, if it is the one asked for. The token service granted it only to
 /// callers who may run that agent.
-fn authorised(caller: &Caller, asked: &str) -> Result<(AgentName, Arc<str>, SystemTime), Status> {
+pub fn authorised(caller: &Caller, asked: &str) -> Result<(AgentName, Arc<str>, SystemTime), Status> {
     let asked = AgentName::parse("agent", asked)?;
     let claims = caller.token().filter(|claims| matches!(claims.purpose, Purpose::Run | Purpose::SubAgent));
     let (Some(claims), Some(token)) = (claims, caller.presented_token()) else {
@@ -130,7 +130,8 @@ fn authorised(caller: &Caller, asked: &str) -> Result<(AgentName, Arc<str>, Syst
     }
 }
 
-fn time_of(timeout: Option<prost_types::Duration>, usual: Duration) -> Result<Duration, Status> {
+/// How long a run may take.
+pub fn time_of(timeout: Option<prost_types::Duration>, usual: Duration) -> Result<Duration, Status> {
     let Some(timeout) = timeout else { return Ok(usual) };
     let time = Duration::try_from(timeout).ok().filter(|time| !time.is_zero() && *time <= LONGEST_RUN);
     time.ok_or_else(|| invalid_argument("timeout", "it must be longer than nothing and 30 days at most"))

@@ -93,10 +93,10 @@ pub struct Opened {
     /// Of a fork: the run it was forked from.
     #[prost(string, tag = "20")]
     pub origin: String,
-    /// Of a fork: the component or activation it was forked at.
+    /// Of a fork: the activation it was forked at.
     #[prost(string, tag = "21")]
     pub fork_at: String,
-    /// Of a fork: the inputs that are set there, as an object.
+    /// Of a fork: the inputs that are set, as an object by activation.
     #[prost(message, optional, tag = "22")]
     pub overrides: Option<StoredValue>,
     /// Of a debug session: its id as people see it.

@@ -94,9 +94,9 @@ pub struct RecordedRequest {
 pub struct RecordedOverrides {
     /// The run that was forked.
     pub origin: String,
-    /// The component or activation.
+    /// The activation.
     pub at: String,
-    /// Its inputs that were set, as an object.
+    /// The inputs that were set, as an object by activation.
     pub set: RecordedValue,
 }
 

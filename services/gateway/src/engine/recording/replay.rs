@@ -156,8 +156,9 @@ fn begin(recording: &Recording, plan: Arc<Plan>) -> Result<Run, ReplayError> {
     }
     let mut overrides = BTreeMap::new();
     if let Some(forked) = &recording.overrides {
-        let set = forked.set.value()?.as_object().cloned().unwrap_or_default();
-        overrides.insert(forked.at.parse()?, set);
+        for (key, inputs) in forked.set.value()?.as_object().into_iter().flatten() {
+            overrides.insert(key.parse()?, inputs.as_object().cloned().unwrap_or_default());
+        }
     }
     let options = RunOptions {
         run_id: recording.run_id.clone(),
