@@ -1,6 +1,7 @@
 //! The services as one running component may use them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,18 +24,24 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
 
 use super::files;
+use super::journal::records::{WaitKind, Waiting};
+use super::questions::{self, About};
 use super::scope::RunScope;
 
 /// The context of one activation.
 pub struct ActivationContext {
     scope: Arc<RunScope>,
     key: ActivationKey,
+    sleeps: AtomicU32,
+    awaits: AtomicU32,
+    questions: AtomicU32,
 }
 
 impl ActivationContext {
     /// The context of an activation of this run.
     pub fn new(scope: Arc<RunScope>, key: ActivationKey) -> Self {
-        Self { scope, key }
+        let counter = AtomicU32::default;
+        Self { scope, key, sleeps: counter(), awaits: counter(), questions: counter() }
     }
 
     async fn link(&self, role: Role) -> Result<Link, Status> {
@@ -138,29 +145,41 @@ impl Context for ActivationContext {
         count: usize,
         max: Duration,
     ) -> Result<Vec<JobView>, ContextError> {
-        let wait = Box::pin(super::jobs::wait(&self.scope, ids, count, max));
-        match &self.scope.slot {
-            Some(slot) => slot.lend(wait).await,
-            None => wait.await,
-        }
+        let place = self.awaits.fetch_add(1, Ordering::Relaxed);
+        let wait = Box::pin(super::jobs::wait(&self.scope, &self.key, place, ids, count, max));
+        self.scope.lend(wait).await
     }
 
     async fn sleep(&self, duration: Duration) {
+        let place = self.sleeps.fetch_add(1, Ordering::Relaxed);
+        let far = self.scope.engine.host.config().gateway.park_after();
         let cancelled = self.scope.cancel.token();
-        let sleep = async {
+        let nap = async |duration| {
             tokio::select! {
                 () = cancelled.cancelled() => {}
                 () = tokio::time::sleep(duration) => {}
             }
         };
-        match &self.scope.slot {
-            Some(slot) => slot.lend(sleep).await,
-            None => sleep.await,
+        match &self.scope.waits {
+            Some(waits) if duration > far => {
+                let clock = self.scope.engine.journal.clock();
+                let wanted = Waiting {
+                    kind: WaitKind::Sleep.into(),
+                    until_ms: clock.now_ms() + super::launch::milliseconds(duration),
+                    place,
+                    ..Waiting::default()
+                };
+                let (waiting, _wait) = waits.begin(&self.key, wanted, None);
+                self.scope.lend(nap(clock.until(waiting.until_ms))).await;
+            }
+            _ => self.scope.lend(nap(duration)).await,
         }
     }
 
-    async fn approval(&self, _: Question) -> Result<Decision, ContextError> {
-        Err(ContextError::new(Failure::Unavailable, "a run without a journal cannot ask people"))
+    async fn approval(&self, question: Question) -> Result<Decision, ContextError> {
+        let place = self.questions.fetch_add(1, Ordering::Relaxed);
+        let asked = questions::ask(&self.scope, &self.key, About::Component(place), question);
+        Ok(Box::pin(asked).await?.into())
     }
 
     fn emit_content(&self, text: &str, content: Content) {

@@ -1,9 +1,8 @@
 //! The loop of one run: it executes what is ready, takes in how it ended, and keeps the journal ahead of
 //! everything that counts outside. An effect starts when its intent and all that led to it are durable; an
-//! answer is given when the run's end is.
+//! answer is given when the run's end is. A run that only waits leaves memory.
 
-use std::collections::{HashSet, VecDeque};
-use std::panic::AssertUnwindSafe;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,36 +10,53 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use prost::Message as _;
-use sre_components::Call;
 use sre_engine::run::Settled;
-use sre_engine::{Activation, ActivationKey, ActivationKind, Effect, Map, Node, Outcome, Run, Status, Value};
+use sre_engine::spec::{Flow, OnUncertain};
+use sre_engine::{Activation, ActivationKey, Run, Status};
 use sre_proto::error::Reason;
-use sre_proto::gateway::v1::ComponentStarted;
-use sre_proto::gateway::v1::run_event::Event;
-use sre_proto::memory::v1::{JournalRecord, RecordKind};
+use sre_proto::memory::v1::{JournalRecord, RecordKind, RunState};
+use tokio::time::Instant;
 
 use super::answers::{Closed, Ending};
-use super::context::ActivationContext;
+use super::flight::{self, Barrier, Landed, What, is_effect};
 use super::journal::queue::AppendError;
-use super::journal::records::{Finished, Intent, record};
-use super::journal::run::{Flushed, RunJournal};
+use super::journal::records::{Finished, Intent, SignalTaken, record};
+use super::journal::run::{Flushed, Parked, Parking, RunJournal};
 use super::journal::values::ValueError;
+use super::live::CANCEL;
 use super::redact::Redactor;
+use super::runs;
 use super::scope::RunScope;
-use super::session::Lease;
+use super::waits::Patience;
 
-/// Activations of one run that are executed at a time.
+/// Activations of one run that are executed at a time; those that wait are not counted.
 const IN_FLIGHT: usize = 64;
-/// Records that may wait to be written before the run waits for the journal.
-const UNWRITTEN: usize = 1_000;
+/// Activations that end at once before others get a turn.
+const IN_A_ROW: u32 = 256;
 
 /// A run under way.
 pub struct Drive {
     scope: Arc<RunScope>,
     run: Run,
     journal: Option<RunJournal>,
-    /// Effects whose intent is durable from before a takeover.
-    intended: HashSet<ActivationKey>,
+    /// Effects whose intent is durable from before a takeover, and how often they were started.
+    intended: HashMap<ActivationKey, u32>,
+    paused: bool,
+    /// Activations that are ready.
+    ready: VecDeque<Activation>,
+    /// Activations to be started although they were before: an uncertain effect that shall run again.
+    again: VecDeque<Activation>,
+    /// Not before this is parking tried: it was refused a moment ago.
+    parks_from: Instant,
+}
+
+/// What a journalled run begins with.
+#[derive(Default)]
+pub struct Recovered {
+    /// Effects that were started and did not finish, and how often.
+    pub intended: HashMap<ActivationKey, u32>,
+    /// Whether a person paused it.
+    pub paused: bool,
 }
 
 /// Why work on a run ended without its end.
@@ -54,79 +70,139 @@ pub enum Stopped {
     SessionOver,
 }
 
-/// Something that was executed.
-struct Landed {
-    key: ActivationKey,
-    component_type: Arc<str>,
-    /// When it left the engine.
-    started: SystemTime,
-    what: What,
+/// Where work on a run came to.
+pub enum Worked {
+    /// Its end.
+    Ended(Ending),
+    /// It waits, without an owner.
+    Parked,
 }
 
-enum What {
-    Finished(Outcome),
-    Resolved(Vec<Result<Value, String>>),
-    /// It was not executed.
-    Stopped(Stopped),
+/// Where work on a journalled run came to.
+pub enum Done {
+    /// Its end, durably.
+    Closed(Ending, Closed),
+    /// It waits, without an owner.
+    Parked,
 }
+
+type Flights = FuturesUnordered<BoxFuture<'static, Landed>>;
 
 impl Drive {
     /// A run without a journal.
     pub fn light(scope: Arc<RunScope>, run: Run) -> Self {
-        Self { scope, run, journal: None, intended: HashSet::new() }
+        Self::new(scope, run, None, Recovered::default())
     }
 
     /// A run with one.
-    pub fn journalled(
-        scope: Arc<RunScope>,
-        run: Run,
-        journal: RunJournal,
-        intended: HashSet<ActivationKey>,
-    ) -> Self {
-        Self { scope, run, journal: Some(journal), intended }
+    pub fn journalled(scope: Arc<RunScope>, run: Run, journal: RunJournal, recovered: Recovered) -> Self {
+        Self::new(scope, run, Some(journal), recovered)
     }
 
-    /// Works until the run ends.
+    fn new(scope: Arc<RunScope>, run: Run, journal: Option<RunJournal>, recovered: Recovered) -> Self {
+        Self {
+            scope,
+            run,
+            journal,
+            intended: recovered.intended,
+            paused: recovered.paused,
+            ready: VecDeque::new(),
+            again: VecDeque::new(),
+            parks_from: Instant::now(),
+        }
+    }
+
+    /// Works until the run ends. For runs without a journal, which never park.
     pub async fn to_end(mut self) -> Result<Ending, Stopped> {
-        self.work().await
+        match self.work().await? {
+            Worked::Ended(ending) => Ok(ending),
+            Worked::Parked => Err(Stopped::SessionOver),
+        }
     }
 
-    /// Works until the run ends and its end is durable.
-    pub async fn to_durable_end(mut self) -> Result<(Ending, Closed), Stopped> {
-        let ending = self.work().await?;
+    /// Works until the run ends and its end is durable, or until it is parked.
+    pub async fn to_durable_end(mut self) -> Result<Done, Stopped> {
+        let ending = match self.work().await? {
+            Worked::Ended(ending) => ending,
+            Worked::Parked => return Ok(Done::Parked),
+        };
         let live = ending.closed(None);
+        if ending.state() == RunState::Cancelled && self.has_jobs() {
+            // Before its own end: whoever would have to go on with it does the same.
+            runs::cancel_jobs(&self.scope, &self.scope.cancel.reason()).await;
+        }
         if let Some(journal) = &mut self.journal {
             let redactor = self.scope.redactor();
             let stored = if redactor.is_empty() { live.clone() } else { ending.closed(Some(&redactor)) };
-            for signal in self.scope.cancel.signals() {
-                journal.consume(signal);
+            for signal in self.scope.inbox.take() {
+                journal.consume(signal.signal_id);
             }
             journal.push(record(RecordKind::Closed, None, &()));
             journal.close(ending.state(), stored.encode_to_vec().into()).await?;
         }
-        Ok((ending, live))
+        Ok(Done::Closed(ending, live))
     }
 
-    async fn work(&mut self) -> Result<Ending, Stopped> {
+    fn has_jobs(&self) -> bool {
+        let starts_jobs = |flow| flow == Some(Flow::Async);
+        let nodes = self.scope.subject.compiled.plan.nodes();
+        nodes.iter().any(|node| starts_jobs(node.entry.map(|entry| entry.spec.flow)))
+    }
+
+    async fn work(&mut self) -> Result<Worked, Stopped> {
         let scope = self.scope.clone();
         let deadline = tokio::time::sleep_until(scope.deadline);
         tokio::pin!(deadline);
         let lost = self.journal.as_ref().map(|journal| journal.lease().lost().clone()).unwrap_or_default();
-        let mut waiting: VecDeque<Activation> = VecDeque::new();
-        let mut flights: FuturesUnordered<BoxFuture<'static, Landed>> = FuturesUnordered::new();
+        let mut flights = Flights::new();
         let mut writing: Option<Flushed> = None;
+        let mut in_a_row = 0;
         loop {
+            self.heed();
             if scope.cancel.token().is_cancelled() {
                 self.run.cancel(scope.cancel.reason());
-                return Ok(Ending::Answered(self.run.answer()));
+                return Ok(Worked::Ended(Ending::Answered(self.run.answer())));
             }
-            waiting.extend(self.run.ready());
+            if Instant::now() >= scope.deadline {
+                return Ok(Worked::Ended(Ending::TimedOut(scope.time)));
+            }
+            if !self.paused {
+                self.ready.extend(self.run.ready());
+            }
             if let Err(error) = self.tell_settled() {
-                return Ok(unwritable(&error));
+                return Ok(Worked::Ended(unwritable(&error)));
             }
-            self.start(&mut waiting, &mut flights, &mut writing).await?;
+            self.start(&mut flights, &mut writing).await?;
             if self.run.status() == Status::Finished {
-                return Ok(Ending::Answered(self.run.answer()));
+                return Ok(Worked::Ended(Ending::Answered(self.run.answer())));
+            }
+            // What ends at once needs no append of its own.
+            if let Some(landed) = flights.next().now_or_never().flatten() {
+                if let Err(error) = self.land(landed)? {
+                    return Ok(Worked::Ended(unwritable(&error)));
+                }
+                in_a_row += 1;
+                if in_a_row % IN_A_ROW == 0 {
+                    tokio::task::yield_now().await;
+                }
+                continue;
+            }
+            self.write_waits();
+            let parks_at = match self.parks_at(flights.len()) {
+                Some(at) if at <= Instant::now() => {
+                    if self.park().await? {
+                        return Ok(Worked::Parked);
+                    }
+                    writing = None;
+                    continue;
+                }
+                other => other,
+            };
+            if writing.is_none()
+                && let Some(journal) = &mut self.journal
+                && journal.is_dirty()
+            {
+                writing = Some(journal.flush());
             }
             tokio::select! {
                 biased;
@@ -135,45 +211,82 @@ impl Drive {
                 () = lost.cancelled() => return Err(Stopped::SessionOver),
                 Some(landed) = flights.next() => {
                     if let Err(error) = self.land(landed)? {
-                        return Ok(unwritable(&error));
+                        return Ok(Worked::Ended(unwritable(&error)));
                     }
                 }
                 Some(written) = written(&mut writing) => {
                     written?;
                     writing = None;
                 }
-                () = &mut deadline => return Ok(Ending::TimedOut(scope.time)),
-            }
-            if writing.is_none()
-                && let Some(journal) = &mut self.journal
-                && journal.is_dirty()
-            {
-                writing = Some(journal.flush());
+                () = scope.inbox.arrived() => {}
+                () = waits_changed(&scope) => {}
+                () = at(parks_at) => {}
+                () = &mut deadline => {}
             }
         }
     }
 
+    /// Acts upon signals. All are consumed with what is written next, also those of kinds nobody knows here.
+    fn heed(&mut self) {
+        let Some(journal) = &mut self.journal else { return };
+        for signal in self.scope.inbox.take() {
+            match signal.kind.as_str() {
+                CANCEL => {}
+                "pause" | "resume" => {
+                    let pause = signal.kind == "pause";
+                    if self.paused != pause {
+                        self.paused = pause;
+                        let taken = SignalTaken {
+                            kind: signal.kind.clone(),
+                            body: signal.body.clone(),
+                            id: signal.signal_id.clone(),
+                        };
+                        journal.push(record(RecordKind::Signal, None, &taken));
+                    }
+                }
+                "approval" => {
+                    if let Some(waits) = &self.scope.waits {
+                        waits.decide();
+                    }
+                }
+                // It has woken the run; what it is about has a row of its own.
+                "job_done" => {}
+                kind => {
+                    tracing::debug!(run = self.scope.id, kind, "a signal of an unknown kind is passed over")
+                }
+            }
+            journal.consume(signal.signal_id);
+        }
+    }
+
     /// Starts what may start.
-    async fn start(
-        &mut self,
-        waiting: &mut VecDeque<Activation>,
-        flights: &mut FuturesUnordered<BoxFuture<'static, Landed>>,
-        writing: &mut Option<Flushed>,
-    ) -> Result<(), Stopped> {
+    async fn start(&mut self, flights: &mut Flights, writing: &mut Option<Flushed>) -> Result<(), Stopped> {
         if let Some(journal) = &mut self.journal
-            && journal.unwritten() > UNWRITTEN
+            && journal.is_full()
         {
             journal.flush().await?;
             *writing = None;
         }
-        let free = IN_FLIGHT.saturating_sub(flights.len()).min(waiting.len());
-        let starting: Vec<Activation> = waiting.drain(..free).collect();
-        let mut barrier = None;
+        if self.paused || self.ready.is_empty() && self.again.is_empty() {
+            return Ok(());
+        }
+        let waiting = self.scope.waits.as_ref().map_or(0, |waits| waits.count());
+        let mut free = IN_FLIGHT.saturating_sub(flights.len().saturating_sub(waiting));
+        let again = self.again.len().min(free);
+        free -= again;
+        let mut starting: Vec<(Activation, Option<u32>)> =
+            self.again.drain(..again).map(|activation| (activation, None)).collect();
+        for activation in self.ready.drain(..free.min(self.ready.len())) {
+            let times = self.intended.remove(&activation.key);
+            starting.push((activation, times));
+        }
+        let mut barrier: Option<Barrier> = None;
         if let Some(journal) = &mut self.journal {
-            let effects: Vec<&Activation> =
-                starting.iter().filter(|activation| is_effect(activation)).collect();
-            for activation in &effects {
-                if !self.intended.contains(&activation.key) {
+            let effects = starting.iter().filter(|(activation, _)| is_effect(activation));
+            let mut any = false;
+            for (activation, times) in effects {
+                any = true;
+                if times.is_none() {
                     let idempotency_key = activation.key.idempotency_key(&self.scope.id);
                     journal.push(record(
                         RecordKind::Intent,
@@ -182,13 +295,22 @@ impl Drive {
                     ));
                 }
             }
-            if !effects.is_empty() {
+            if any {
                 barrier = Some((journal.flush(), journal.lease().clone()));
             }
         }
-        for activation in starting {
-            let before = barrier.clone().filter(|_| is_effect(&activation));
-            flights.push(execute(self.scope.clone(), activation, before).boxed());
+        for (activation, times) in starting {
+            let policy = flight::policy(&activation);
+            let scope = self.scope.clone();
+            flights.push(match times {
+                Some(times) if policy != OnUncertain::Retry => {
+                    flight::settle(scope, activation, policy, times).boxed()
+                }
+                _ => {
+                    let before = barrier.clone().filter(|_| is_effect(&activation));
+                    flight::execute(scope, activation, before).boxed()
+                }
+            });
         }
         Ok(())
     }
@@ -206,6 +328,60 @@ impl Drive {
         Ok(())
     }
 
+    /// Writes down what components wait for.
+    fn write_waits(&mut self) {
+        let (Some(journal), Some(waits)) = (&mut self.journal, &self.scope.waits) else { return };
+        for new in waits.take_unwritten() {
+            journal.push(record(RecordKind::Waiting, Some(&new.key), &new.waiting));
+            if let Some(approval) = new.approval {
+                journal.ask(approval);
+            }
+        }
+    }
+
+    /// When the run may leave memory, if it does nothing but wait, or is paused and nothing is under way.
+    fn parks_at(&self, flights: usize) -> Option<Instant> {
+        let (Some(_), Some(waits)) = (&self.journal, &self.scope.waits) else { return None };
+        if waits.count() < flights {
+            return None;
+        }
+        if self.paused {
+            return Some(self.parks_from);
+        }
+        if !self.ready.is_empty() || !self.again.is_empty() {
+            return None;
+        }
+        let gateway = &self.scope.engine.host.config().gateway;
+        let idle = waits.idle(Patience { far: gateway.park_after(), grace: gateway.park_grace() })?;
+        Some(idle.at.max(self.parks_from))
+    }
+
+    /// Gives the run up until something happens. False where something has happened already.
+    async fn park(&mut self) -> Result<bool, Stopped> {
+        let (Some(journal), Some(waits)) = (&mut self.journal, &self.scope.waits) else { return Ok(false) };
+        let gateway = &self.scope.engine.host.config().gateway;
+        let parking = if self.paused {
+            Parking { paused: true, ..Parking::default() }
+        } else {
+            match waits.idle(Patience { far: gateway.park_after(), grace: gateway.park_grace() }) {
+                Some(idle) => Parking { until_ms: idle.until_ms, wake_on_end: idle.runs, paused: false },
+                None => return Ok(false),
+            }
+        };
+        // It may be told that there are signals which are on their way here by the command stream, too.
+        let parked = journal.park(parking).await?;
+        match parked {
+            Parked::Left => Ok(true),
+            Parked::Not(signals) => {
+                self.parks_from = Instant::now() + gateway.park_grace();
+                for signal in signals {
+                    self.scope.signal(signal);
+                }
+                Ok(false)
+            }
+        }
+    }
+
     /// Takes in how something ended.
     fn land(&mut self, landed: Landed) -> Result<Result<(), ValueError>, Stopped> {
         let Landed { key, component_type, started, what } = landed;
@@ -219,6 +395,10 @@ impl Drive {
         };
         let reported = match what {
             What::Stopped(stopped) => return Err(stopped),
+            What::Again(activation) => {
+                self.again.push_back(*activation);
+                return Ok(Ok(()));
+            }
             What::Finished(outcome) => self.run.complete(&key, outcome),
             What::Resolved(values) => self.run.resolve(&key, values),
         };
@@ -226,6 +406,9 @@ impl Drive {
             // Its result no longer matters to the run.
             tracing::debug!(run = self.scope.id, %error, "a result came too late");
             return Ok(Ok(()));
+        }
+        if let Some(waits) = &self.scope.waits {
+            waits.forget(&key);
         }
         if let (Some(stored), Some(journal)) = (stored, &mut self.journal) {
             match stored {
@@ -250,10 +433,6 @@ fn unwritable(error: &ValueError) -> Ending {
     Ending::Broken(Reason::Internal, format!("a component's output cannot be written: {error}"))
 }
 
-fn is_effect(activation: &Activation) -> bool {
-    activation.effect == Effect::Effect && activation.kind == ActivationKind::Execute
-}
-
 /// Ready when the append on its way is; never while there is none.
 async fn written(writing: &mut Option<Flushed>) -> Option<Result<(), AppendError>> {
     match writing {
@@ -262,78 +441,20 @@ async fn written(writing: &mut Option<Flushed>) -> Option<Result<(), AppendError
     }
 }
 
+async fn waits_changed(scope: &RunScope) {
+    match &scope.waits {
+        Some(waits) => waits.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
 fn since_1970(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map(super::launch::milliseconds).unwrap_or_default()
-}
-
-/// What a component runs with, for watchers: its declared inputs, not the variables under them.
-fn shown_input(scope: &RunScope, node: &Node, input: &Map) -> bytes::Bytes {
-    let declared = node.inputs.iter().filter_map(|port| {
-        let value = input.get(&port.name)?;
-        Some((port.name.clone(), value.clone()))
-    });
-    let redactor = scope.redactor();
-    redactor.presentable(&redactor.redact(&Value::object(declared.collect()))).to_json_text().into()
-}
-
-async fn execute(scope: Arc<RunScope>, activation: Activation, before: Option<(Flushed, Lease)>) -> Landed {
-    let Activation { key, node, input, kind, .. } = activation;
-    let component_type = node.type_name.clone();
-    let mut started = SystemTime::now();
-    let landed =
-        |started, what| Landed { key: key.clone(), component_type: component_type.clone(), started, what };
-    if let Some((written, lease)) = before {
-        if let Err(error) = written.await {
-            return landed(started, What::Stopped(error.into()));
-        }
-        if lease.held().await.is_err() {
-            return landed(started, What::Stopped(Stopped::SessionOver));
-        }
-        started = SystemTime::now();
-    }
-    scope.events.emit(|| {
-        Event::ComponentStarted(ComponentStarted {
-            component: key.component.to_string(),
-            r#type: component_type.to_string(),
-            activation: key.to_string(),
-            name: node.display_name.to_string(),
-            title: node.title.to_string(),
-            input_json: shown_input(&scope, &node, &input),
-        })
-    });
-    let context = ActivationContext::new(scope.clone(), key.clone());
-    let work = async {
-        match &kind {
-            ActivationKind::Resolve(needs) => {
-                let mut values = Vec::with_capacity(needs.len());
-                for need in needs {
-                    let value = sre_components::binary_io::perform(&context, need).await;
-                    values.push(value.map_err(|error| error.message));
-                }
-                What::Resolved(values)
-            }
-            ActivationKind::Execute => match scope.engine.registry.component(&component_type) {
-                Some(component) => {
-                    let call = Call { input: &input, node: &node, context: &context };
-                    What::Finished(component.process(call).await)
-                }
-                None => What::Finished(Outcome::error(format!("Component {component_type} not found"))),
-            },
-        }
-    };
-    match AssertUnwindSafe(work).catch_unwind().await {
-        Ok(what) => landed(started, what),
-        Err(_) => {
-            tracing::error!(run = scope.id, component = %key.component, %component_type, "a component panicked");
-            let outcome =
-                Outcome::error(format!("{component_type} failed inside; the engine's log says where"));
-            let what = match kind {
-                ActivationKind::Execute => What::Finished(outcome),
-                ActivationKind::Resolve(needs) => What::Resolved(
-                    needs.iter().map(|_| Err("an input could not be resolved".to_owned())).collect(),
-                ),
-            };
-            landed(started, what)
-        }
-    }
 }

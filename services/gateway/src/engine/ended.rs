@@ -10,6 +10,7 @@ use tonic::Status;
 
 use super::answers::Closed;
 use super::core::{Engine, internal};
+use super::journal::queue::worth_repeating;
 use super::journal::records::Spec;
 use super::live::Over;
 use super::redact::Redactor;
@@ -73,6 +74,26 @@ pub async fn wait(engine: &Engine, run_id: &str) -> Result<Ended, Status> {
         }
         if engine.live.get(run_id).is_none() {
             follow(engine, run_id, run.next_sequence - 1).await;
+        }
+    }
+}
+
+/// [`wait`] for runs that have the time to wait until a store that is away comes back.
+pub async fn wait_through(engine: &Engine, run_id: &str) -> Result<Ended, Status> {
+    loop {
+        match wait(engine, run_id).await {
+            Err(status) if worth_repeating(&status) => tokio::time::sleep(RETRY).await,
+            ended => return ended,
+        }
+    }
+}
+
+/// A run, or none; from a store that may be away for a while.
+pub async fn find_through(engine: &Engine, run_id: &str) -> Result<Option<RunRecord>, Status> {
+    loop {
+        match engine.journal.find(run_id).await {
+            Err(status) if worth_repeating(&status) => tokio::time::sleep(RETRY).await,
+            found => return found,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Jobs: the branches below Async components. A job is a run of its own, durable before the component that
 //! started it goes on, and named by its parent and the effect's key: a repeated start finds the first one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +9,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use prost::Message as _;
 use sre_components::{ContextError, Failure, JobStatus, JobView};
-use sre_engine::{Map, RequestData, Value};
+use sre_engine::{ActivationKey, Map, RequestData, Value};
 use sre_proto::memory::v1::{OpenRunRequest, RecordKind, RunKind, RunRecord, RunState};
 use tokio::time::Instant;
 
@@ -16,7 +17,7 @@ use super::acl;
 use super::core::{internal, timestamp};
 use super::ended::{self, Ended};
 use super::job_id;
-use super::journal::records::{EntryKind, FORMAT, Opened, Spec, StoredRequest, record};
+use super::journal::records::{EntryKind, Opened, Spec, StoredRequest, WaitKind, Waiting, record};
 use super::journal::values::StoredValue;
 use super::launch::{self, Claimable};
 use super::redact::Redactor;
@@ -82,7 +83,7 @@ pub async fn start(
         idempotency_key: idempotency_key.to_owned(),
         deadline: Some(timestamp(SystemTime::now() + TIME)),
         spec: Spec { marker }.encode_to_vec().into(),
-        record_format: FORMAT,
+        record_format: parent.subject.compiled.record_format(),
         acl: Some((&acl::of_run(&root, &version.agent.agent)?).into()),
         label: component.to_owned(),
         version: version.id.clone(),
@@ -98,38 +99,69 @@ pub async fn start(
     Ok(job_id)
 }
 
-/// Waits until so many of the jobs ended, none is pending, or the time is over.
+/// Waits until so many of the jobs ended, none is pending, or the time is over. The wait is the activation's
+/// so-many-eth.
 pub async fn wait(
     scope: &Arc<RunScope>,
+    key: &ActivationKey,
+    place: u32,
     ids: &[String],
     count: usize,
     max: Duration,
 ) -> Result<Vec<JobView>, ContextError> {
-    let until = Instant::now() + max;
     let mut views: Vec<JobView> = Vec::with_capacity(ids.len());
-    let mut pending = FuturesUnordered::new();
-    for (place, id) in ids.iter().enumerate() {
+    let mut ends = FuturesUnordered::new();
+    let mut pending: BTreeMap<usize, String> = BTreeMap::new();
+    for (at, id) in ids.iter().enumerate() {
         let mut view = JobView { id: id.clone(), status: JobStatus::Unknown, output: None };
         if let Some(run) = find(scope, id).await? {
             if ended::is_ended(run.state()) {
                 (view.status, view.output) = outcome(scope, Ended::Stored(Box::new(run))).await?;
             } else {
                 view.status = JobStatus::Pending;
+                pending.insert(at, run.run_id.clone());
                 let engine = scope.engine.clone();
-                pending.push(async move { (place, ended::wait(&engine, &run.run_id).await) });
+                ends.push(async move { (at, ended::wait_through(&engine, &run.run_id).await) });
             }
         }
         views.push(view);
     }
-    let settled = |views: &[JobView]| views.iter().filter(|view| view.status != JobStatus::Pending).count();
-    while settled(&views) < count {
+    let wanted = |views: &[JobView]| {
+        views.iter().filter(|view| view.status != JobStatus::Pending).count() < count.min(views.len())
+    };
+    if !wanted(&views) {
+        return Ok(views);
+    }
+    let runs = |pending: &BTreeMap<usize, String>| pending.values().cloned().collect::<Vec<_>>();
+    let clock = scope.engine.journal.clock();
+    let (left, wait) = match &scope.waits {
+        Some(waits) => {
+            let waiting = Waiting {
+                kind: WaitKind::Jobs.into(),
+                until_ms: clock.now_ms() + launch::milliseconds(max),
+                runs: runs(&pending),
+                place,
+                ..Waiting::default()
+            };
+            let (waiting, wait) = waits.begin(key, waiting, None);
+            wait.for_runs(runs(&pending));
+            (clock.until(waiting.until_ms), Some(wait))
+        }
+        None => (max, None),
+    };
+    let until = Instant::now() + left;
+    while wanted(&views) {
         let next = tokio::select! {
             () = tokio::time::sleep_until(until) => break,
             () = scope.cancel.token().cancelled() => break,
-            next = pending.next() => next,
+            next = ends.next() => next,
         };
-        let Some((place, ended)) = next else { break };
-        if let Some(view) = views.get_mut(place) {
+        let Some((at, ended)) = next else { break };
+        pending.remove(&at);
+        if let Some(wait) = &wait {
+            wait.for_runs(runs(&pending));
+        }
+        if let Some(view) = views.get_mut(at) {
             (view.status, view.output) = outcome(scope, ended?).await?;
         }
     }
@@ -139,7 +171,7 @@ pub async fn wait(
 /// The run of a job id, if it is a job of this agent.
 async fn find(scope: &RunScope, id: &str) -> Result<Option<RunRecord>, ContextError> {
     let Some(run_id) = job_id::to_run(id) else { return Ok(None) };
-    let run = scope.engine.journal.find(&run_id).await?;
+    let run = ended::find_through(&scope.engine, &run_id).await?;
     let agent = &scope.subject.version.agent;
     Ok(run.filter(|run| {
         run.kind() == RunKind::Job

@@ -1,35 +1,31 @@
-//! Setting a run to work: from a first record, written a moment ago or found in the journal.
+//! Setting a run to work: one that was asked for a moment ago, or one found in the journal.
 
-use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use prost::Message as _;
 use sre_engine::run::Observe;
-use sre_engine::{ActivationKey, EntryId, Limits, Map, RequestData, Run, RunOptions, Value};
+use sre_engine::{Aborted, Answer, Map, RequestData};
 use sre_proto::error::Reason;
 use sre_proto::memory::v1::{JournalRecord, RecordKind, RunRecord};
 use tonic::{Code, Status};
 
 use super::admission::Slot;
 use super::answers::{Closed, Ending};
-use super::authority::Authority;
 use super::core::Engine;
-use super::drive::{self, Drive, Stopped};
-use super::journal::records::{EntryKind, Finished, Opened, RecordError, TakenOver, record};
+use super::drive::{Done, Drive, Recovered, Stopped};
+use super::fold::{Folded, Unstartable, begin, fold, time_left};
+use super::journal::opening::Opening;
+use super::journal::queue::{AppendError, AppendStore as _};
+use super::journal::records::record;
 use super::journal::run::RunJournal;
-use super::journal::values::{StoredValue, ValueError};
 use super::live::Entry;
-use super::names::AgentName;
-use super::plans::{Compiled, Version};
-use super::redact::Redactor;
-use super::scope::{NewScope, RunScope, Subject};
+use super::scope::RunScope;
 use super::session::Lease;
+use super::takeover::HandedBack;
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// The longest that any run may take.
-pub const LONGEST_RUN: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const RETRY: Duration = Duration::from_millis(200);
 
 /// What can be claimed now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,42 +61,135 @@ pub struct Owned {
     pub slot: Slot,
 }
 
-/// Why a run cannot be set to work.
-enum Unstartable {
-    /// Not now: somebody may try again.
-    Later(Status),
-    /// Never.
-    Never(Reason, String),
+/// A run that nobody knows yet. It begins in memory, and is opened with what it did there when its first effect
+/// is about to start, or when it has to wait.
+pub struct Fresh {
+    /// What its components share.
+    pub scope: Arc<RunScope>,
+    /// Its first record.
+    pub first: JournalRecord,
+    /// What it answers.
+    pub request: RequestData,
+    /// How it is opened.
+    pub opening: Opening,
+    /// The lease that will own it.
+    pub lease: Lease,
+    /// This engine's work on it.
+    pub entry: Entry,
+    /// The slot it takes.
+    pub slot: Slot,
 }
 
-impl From<Status> for Unstartable {
-    fn from(status: Status) -> Self {
-        match status.code() {
-            Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Cancelled => {
-                Self::Later(status)
+/// Works on a new run until it ended, or until it is somebody else's.
+pub async fn fresh(engine: Engine, fresh: Fresh) {
+    let Fresh { scope, first, request, opening, lease, entry, slot } = fresh;
+    let run_id = scope.id.clone();
+    let run = match begin(&scope, request, String::new(), Map::new(), Observe::Settled).await {
+        Ok(run) => run,
+        Err(status) => {
+            // It is opened all the same, and gone on with when what it needs is back.
+            tracing::debug!(run = run_id, %status, "a run cannot begin at once");
+            drop(scope);
+            return fresh_later(engine, first, opening, lease, entry, slot).await;
+        }
+    };
+    let mut journal =
+        RunJournal::unopened(engine.journal.clone(), engine.appends.clone(), lease.clone(), opening);
+    journal.push(first);
+    let drive = Drive::journalled(scope, run, journal, Recovered::default());
+    match Box::pin(drive.to_durable_end()).await {
+        Ok(Done::Closed(ending, closed)) => entry.closed(ending.state(), Arc::new(closed)),
+        Ok(Done::Parked) | Err(Stopped::SessionOver) => {}
+        Err(Stopped::Journal(AppendError::Fenced | AppendError::Elsewhere)) => {}
+        Err(Stopped::Journal(AppendError::Unwanted)) => {
+            let ending = cancelled("its caller was told that it could not be opened");
+            end(&engine, &run_id, &lease, FIRST_EPOCH, entry, ending).await;
+        }
+        Err(Stopped::Journal(error)) => {
+            tracing::debug!(run = run_id, %error, "work on a new run stopped");
+            // Whether it was opened is not known; where it was, it is gone on with like any other.
+            if let Some(row) = row_of(&engine, &run_id, &lease).await {
+                go_on(engine, row, lease, entry, slot).await;
             }
-            _ => Self::Never(
-                sre_proto::error::reason(&status).unwrap_or(Reason::Internal),
-                status.message().to_owned(),
-            ),
         }
     }
 }
 
-impl From<RecordError> for Unstartable {
-    fn from(error: RecordError) -> Self {
-        Self::Never(Reason::Internal, format!("the run's journal cannot be read: {error}"))
+/// What the store gives a run that is opened for its owner.
+const FIRST_EPOCH: i64 = 1;
+
+async fn fresh_later(
+    engine: Engine,
+    first: JournalRecord,
+    opening: Opening,
+    lease: Lease,
+    entry: Entry,
+    slot: Slot,
+) {
+    let run_id = opening.run_id().to_owned();
+    let records = match engine.journal.apart(&run_id, first).await {
+        Ok(first) => vec![first],
+        Err(status) => return opening.refuse(status),
+    };
+    match opening.open(&engine.journal, &lease, records).await {
+        Ok(()) => {
+            if let Some(row) = row_of(&engine, &run_id, &lease).await {
+                go_on(engine, row, lease, entry, slot).await;
+            }
+        }
+        Err(AppendError::Unwanted) => {
+            let ending = cancelled("its caller was told that it could not be opened");
+            end(&engine, &run_id, &lease, FIRST_EPOCH, entry, ending).await;
+        }
+        Err(error) => tracing::debug!(run = run_id, %error, "a new run was not opened here"),
     }
 }
 
-impl From<ValueError> for Unstartable {
-    fn from(error: ValueError) -> Self {
-        RecordError::from(error).into()
+/// Works on a run whose row this engine holds, from its journal on.
+pub async fn go_on(engine: Engine, run: RunRecord, lease: Lease, entry: Entry, slot: Slot) {
+    let mut owned = Owned { run, records: Vec::new(), lease, entry, slot };
+    loop {
+        owned.records = match records_of(&engine, &owned.run.run_id, &owned.lease).await {
+            Some(records) => records,
+            None => return,
+        };
+        match work(&engine, owned).await {
+            Some(again) => owned = again,
+            None => return,
+        }
     }
 }
 
-/// Works on a run until it ended, or until it is somebody else's.
-pub async fn work(engine: Engine, owned: Owned) {
+async fn records_of(engine: &Engine, run_id: &str, lease: &Lease) -> Option<Vec<JournalRecord>> {
+    loop {
+        match engine.journal.load(run_id).await {
+            Ok(records) => return Some(records),
+            Err(status) if lease.lost().is_cancelled() || status.code() == Code::NotFound => return None,
+            Err(status) => {
+                tracing::debug!(run = run_id, %status, "a claimed run cannot be read yet");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+/// The row of a run, if this lease owns it.
+async fn row_of(engine: &Engine, run_id: &str, lease: &Lease) -> Option<RunRecord> {
+    loop {
+        match engine.journal.find(run_id).await {
+            Ok(row) => return row.filter(|row| row.session == **lease.id()),
+            Err(status) if lease.lost().is_cancelled() => {
+                tracing::debug!(run = run_id, %status, "a run cannot be looked for any more");
+                return None;
+            }
+            Err(_) => tokio::time::sleep(RETRY).await,
+        }
+    }
+}
+
+/// Works on a run until it ended, waits, or is somebody else's. Gives it back where it is still this engine's
+/// and must be read again.
+async fn work(engine: &Engine, owned: Owned) -> Option<Owned> {
     let Owned { run, records, lease, entry, slot } = owned;
     let mut journal = RunJournal::new(
         engine.journal.clone(),
@@ -110,29 +199,44 @@ pub async fn work(engine: Engine, owned: Owned) {
         run.epoch,
         run.next_sequence,
     );
-    let folded = patiently(&engine, &run, &records, &entry, &slot, &mut journal).await;
-    let ended = match folded {
-        Ok(Folded { scope, run, intended }) => {
-            Box::pin(Drive::journalled(scope, run, journal, intended).to_durable_end()).await
+    let done = match patiently(engine, &run, &records, &entry, &slot, &mut journal).await {
+        Ok(Folded { scope, run, recovered }) => {
+            drop(records);
+            Box::pin(Drive::journalled(scope, run, journal, recovered).to_durable_end()).await
         }
         Err(Unstartable::Never(reason, message)) => {
             tracing::warn!(run = run.run_id, message, "a run cannot be gone on with");
-            fail(journal, Ending::Broken(reason, message)).await
+            close(journal, &entry, Ending::Broken(reason, message)).await
         }
         Err(Unstartable::Later(status)) => {
             tracing::info!(run = run.run_id, %status, "a run could not be gone on with in time");
-            fail(journal, Ending::TimedOut(time_left(&run))).await
+            let cancel = &entry.run().cancel;
+            let ending = match cancel.token().is_cancelled() {
+                true => cancelled(&cancel.reason()),
+                false => Ending::TimedOut(time_left(engine, &run)),
+            };
+            close(journal, &entry, ending).await
         }
     };
-    match ended {
-        Ok((ending, closed)) => entry.closed(ending.state(), Arc::new(closed)),
-        Err(Stopped::SessionOver) => {}
+    match done {
+        Ok(Done::Closed(ending, closed)) => entry.closed(ending.state(), Arc::new(closed)),
+        Ok(Done::Parked) | Err(Stopped::SessionOver) => {}
+        Err(Stopped::Journal(AppendError::Refused(why))) => {
+            tracing::warn!(run = run.run_id, why, "the journal refuses what a run writes");
+            let message = format!("what it did cannot be journalled: {why}");
+            end(engine, &run.run_id, &lease, run.epoch, entry, Ending::Broken(Reason::Internal, message))
+                .await;
+        }
         Err(Stopped::Journal(error)) => {
             tracing::debug!(run = run.run_id, %error, "work on a run stopped");
-            drop(entry);
-            engine.takeover.hand_back(&run, &lease).await;
+            if let HandedBack::Not(signals) = engine.takeover.hand_back(&run, &lease).await {
+                signals.into_iter().for_each(|signal| entry.run().signal(signal));
+                let run = row_of(engine, &run.run_id, &lease).await?;
+                return Some(Owned { run, records: Vec::new(), lease, entry, slot });
+            }
         }
     }
+    None
 }
 
 /// Folds, and tries again as long as some service is away. The run is kept meanwhile: giving it back would
@@ -145,12 +249,12 @@ async fn patiently(
     slot: &Slot,
     journal: &mut RunJournal,
 ) -> Result<Folded, Unstartable> {
-    let until = tokio::time::Instant::now() + time_left(row);
+    let until = tokio::time::Instant::now() + time_left(engine, row);
     let gone = journal.lease().lost().clone();
     let cancelled = entry.run().cancel.token().clone();
     let mut wait = FIRST_WAIT;
     loop {
-        let status = match fold(engine, row, records, entry, slot, journal).await {
+        let status = match fold(engine, row, records, entry.run(), slot, journal).await {
             Err(Unstartable::Later(status)) => status,
             other => return other,
         };
@@ -163,199 +267,45 @@ async fn patiently(
     }
 }
 
-async fn fail(mut journal: RunJournal, ending: Ending) -> Result<(Ending, Closed), Stopped> {
-    let closed = ending.closed(None);
+fn cancelled(reason: &str) -> Ending {
+    let aborted = Some(Aborted::Cancelled { reason: reason.to_owned() });
+    Ending::Answered(Answer { aborted, ..Answer::default() })
+}
+
+/// Ends a run that its owner cannot go on with, from where its journal is.
+async fn end(engine: &Engine, run_id: &str, lease: &Lease, epoch: i64, entry: Entry, ending: Ending) {
+    let position = loop {
+        match engine.journal.position(run_id).await {
+            Ok(position) => break position,
+            Err(_) if lease.lost().is_cancelled() => return,
+            Err(status) if status.code() == Code::NotFound => return,
+            Err(_) => tokio::time::sleep(RETRY).await,
+        }
+    };
+    let (next, found) = position;
+    if found != epoch {
+        return;
+    }
+    let (store, appends) = (engine.journal.clone(), engine.appends.clone());
+    let journal = RunJournal::new(store, appends, run_id.to_owned(), lease.clone(), epoch, next);
+    match close(journal, &entry, ending).await {
+        Ok(Done::Closed(ending, closed)) => entry.closed(ending.state(), Arc::new(closed)),
+        Ok(Done::Parked) => {}
+        Err(error) => tracing::debug!(run = run_id, %error, "a run could not be ended"),
+    }
+}
+
+async fn close(mut journal: RunJournal, entry: &Entry, ending: Ending) -> Result<Done, Stopped> {
+    let closed: Closed = ending.closed(None);
+    for signal in entry.run().inbox.take() {
+        journal.consume(signal.signal_id);
+    }
     journal.push(record(RecordKind::Closed, None, &()));
-    journal.close(ending.state(), closed.encode_to_vec().into()).await?;
-    Ok((ending, closed))
+    journal.close(ending.state(), prost::Message::encode_to_vec(&closed).into()).await?;
+    Ok(Done::Closed(ending, closed))
 }
 
-struct Folded {
-    scope: Arc<RunScope>,
-    run: Run,
-    intended: HashSet<ActivationKey>,
-}
-
-/// Rebuilds a run from its records: what finished is not executed again.
-async fn fold(
-    engine: &Engine,
-    row: &RunRecord,
-    records: &[JournalRecord],
-    entry: &Entry,
-    slot: &Slot,
-    journal: &mut RunJournal,
-) -> Result<Folded, Unstartable> {
-    let opened = records.first().filter(|record| record.kind() == RecordKind::Opened);
-    let opened = opened.ok_or(RecordError::NotOpened)?;
-    let opened = Opened::decode(opened.body.clone()).map_err(RecordError::from)?;
-    let authority = Authority::granted(engine.host.tokens().clone(), opened.resume_grant.as_str());
-    let version = Version {
-        agent: AgentName::parse("agent", &opened.agent)?,
-        id: opened.version.clone(),
-        digest: opened.digest.clone(),
-    };
-    let agent_link = authority.agent_link(engine.host.link(sre_service::Role::Agent)).await?;
-    let compiled = engine.plans.plan(agent_link, &version).await?;
-    let at = entry_of(&compiled, &opened)?;
-    let stored = Stored::read(&opened, &records[1..])?;
-    let scope = Arc::new(RunScope::new(
-        engine.clone(),
-        NewScope {
-            id: row.run_id.clone(),
-            subject: Subject { version, compiled, entry: at, root: opened.root.as_str().into() },
-            marker: opened.marker.clone(),
-            time: Duration::from_millis(opened.time_ms),
-            left: time_left(row),
-            authority,
-            grant: Some(opened.resume_grant.as_str().into()),
-            cancel: entry.run().cancel.clone(),
-            events: entry.run().events.clone(),
-            slot: Some(slot.clone()),
-        },
-        &stored.request,
-    ));
-    let stored = stored.with_secrets(&scope).await?;
-    let mut run =
-        begin(&scope, stored.request, opened.job_id.clone(), stored.job_input, Observe::Settled).await?;
-    for (key, done) in stored.done {
-        let taken = match done {
-            Done::Finished(outcome) => run.complete(&key, outcome),
-            Done::Resolved(values) => run.resolve(&key, values),
-        };
-        if let Err(error) = taken {
-            // The agent's secrets or limits changed meanwhile; what it led to is executed anew.
-            tracing::warn!(run = row.run_id, %error, "a journalled result does not fit the run any more");
-        }
-    }
-    for settled in run.take_settled().iter().filter(|settled| !stored.told.contains(&settled.key)) {
-        journal.push(drive::settled_record(settled, &scope.redactor())?);
-    }
-    let intended: HashSet<ActivationKey> =
-        stored.intended.into_iter().filter(|key| run.under_way().any(|known| known == key)).collect();
-    if records.len() > 1 {
-        // Written together with the first progress, so that a run that breaks each owner shows none.
-        let restarted = run.under_way().map(|key| key.component.to_string()).collect();
-        journal.push(record(RecordKind::TakenOver, None, &TakenOver { epoch: row.epoch, restarted }));
-    }
-    Ok(Folded { scope, run, intended })
-}
-
-/// Starts the state machine of a run.
-pub async fn begin(
-    scope: &RunScope,
-    request: RequestData,
-    job_id: String,
-    job_input: Map,
-    observe: Observe,
-) -> Result<Run, Status> {
-    let plan = scope.subject.compiled.plan.clone();
-    let options = RunOptions {
-        run_id: scope.id.clone(),
-        limits: Limits::default(),
-        observe,
-        variables: plan.resolve_variables(&scope.variable_secrets().await?),
-        job_id,
-        job_input,
-        ..RunOptions::default()
-    };
-    Ok(Run::start(plan, scope.subject.entry, request, options))
-}
-
-fn entry_of(compiled: &Compiled, opened: &Opened) -> Result<EntryId, Unstartable> {
-    let entry = match opened.entry_kind() {
-        EntryKind::Job => compiled.plan.fork(&opened.component),
-        EntryKind::Endpoint | EntryKind::Unspecified => compiled.plan.entry(&opened.component),
-    };
-    entry.ok_or_else(|| {
-        Unstartable::Never(
-            Reason::InvalidAgent,
-            format!("the agent has no component {} to start at", opened.component),
-        )
-    })
-}
-
-fn time_left(run: &RunRecord) -> Duration {
-    let deadline = run.deadline.and_then(|deadline| SystemTime::try_from(deadline).ok());
-    deadline.map_or(LONGEST_RUN, |deadline| deadline.duration_since(SystemTime::now()).unwrap_or_default())
-}
-
-enum Done {
-    Finished(sre_engine::Outcome),
-    Resolved(Vec<Result<Value, String>>),
-}
-
-/// What the records say.
-struct Stored {
-    request: RequestData,
-    job_input: Map,
-    done: Vec<(ActivationKey, Done)>,
-    intended: Vec<ActivationKey>,
-    /// What the engine settled and watchers were told of.
-    told: HashSet<ActivationKey>,
-}
-
-impl Stored {
-    fn read(opened: &Opened, records: &[JournalRecord]) -> Result<Self, RecordError> {
-        let request = opened.request.as_ref().map(|request| request.request()).transpose()?;
-        let job_input = opened.job_input.as_ref().map(StoredValue::value).transpose()?;
-        let mut stored = Self {
-            request: request.unwrap_or_default(),
-            job_input: job_input.and_then(|value| value.as_object().cloned()).unwrap_or_default(),
-            done: Vec::new(),
-            intended: Vec::new(),
-            told: HashSet::new(),
-        };
-        for record in records {
-            match record.kind() {
-                RecordKind::Finished => {
-                    let finished = Finished::decode(record.body.clone())?;
-                    if finished.settled {
-                        stored.told.insert(record.step.parse()?);
-                        continue;
-                    }
-                    let done = match &finished.resolved {
-                        Some(resolved) => Done::Resolved(resolved.values()?),
-                        None => Done::Finished(finished.outcome()?),
-                    };
-                    stored.done.push((record.step.parse()?, done));
-                }
-                RecordKind::Intent => stored.intended.push(record.step.parse()?),
-                _ => {}
-            }
-        }
-        Ok(stored)
-    }
-
-    /// Puts the secrets back in place of their markers.
-    async fn with_secrets(mut self, scope: &RunScope) -> Result<Self, Status> {
-        let redactor = scope.redactor();
-        let mut names: Vec<String> = Vec::new();
-        self.each_value(&mut |value| {
-            names.extend(redactor.names_in(value));
-        });
-        if names.is_empty() {
-            return Ok(self);
-        }
-        names.sort();
-        names.dedup();
-        scope.learn(&names.iter().map(String::as_str).collect::<Vec<_>>()).await?;
-        let redactor: Redactor = scope.redactor();
-        self.each_value(&mut |value| *value = redactor.restore(value));
-        Ok(self)
-    }
-
-    fn each_value(&mut self, visit: &mut dyn FnMut(&mut Value)) {
-        let mut each = |map: &mut Map| map.values_mut().for_each(&mut *visit);
-        each(&mut self.request.headers);
-        each(&mut self.request.query);
-        each(&mut self.request.params);
-        each(&mut self.job_input);
-        visit(&mut self.request.body);
-        for (_, done) in &mut self.done {
-            match done {
-                Done::Finished(outcome) => outcome.output.iter_mut().for_each(&mut *visit),
-                Done::Resolved(values) => values.iter_mut().flatten().for_each(&mut *visit),
-            }
-        }
-    }
+/// What a caller hears whose run could not be opened because the engine stops or its session is over.
+pub fn not_opened() -> Status {
+    super::journal::queue::stopping()
 }

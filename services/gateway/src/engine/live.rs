@@ -2,20 +2,27 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use sre_proto::memory::v1::{PendingSignal, RunState};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::answers::Closed;
 use super::events::RunEvents;
+use super::inbox::Inbox;
 
 /// The reason where whoever cancels gives none.
 const DEFAULT_REASON: &str = "kill";
+/// The kind of the signal that cancels a run.
+pub const CANCEL: &str = "cancel";
 
 /// Signals kept for runs that were claimed and not entered yet.
 const EARLY_SIGNALS: usize = 256;
+/// For so long: a run is entered at once after its claim, and an older signal may have been acted upon since.
+const EARLY: Duration = Duration::from_secs(5);
 
 /// All of them, by run id.
 #[derive(Clone, Default)]
@@ -26,7 +33,7 @@ pub struct Live {
 #[derive(Default)]
 struct Inner {
     runs: HashMap<String, LiveRun>,
-    early: VecDeque<(String, PendingSignal)>,
+    early: VecDeque<(String, PendingSignal, Instant)>,
 }
 
 /// One of them, as others of this process see it.
@@ -36,6 +43,8 @@ pub struct LiveRun {
     pub events: RunEvents,
     /// The way to cancel it.
     pub cancel: Cancel,
+    /// Its signals.
+    pub inbox: Inbox,
     /// How it ended, once it did.
     pub over: watch::Receiver<Option<Over>>,
 }
@@ -59,7 +68,21 @@ pub struct Cancel {
 #[derive(Default)]
 struct Asked {
     reason: Option<String>,
-    signals: Vec<String>,
+}
+
+impl LiveRun {
+    /// A signal came.
+    pub fn signal(&self, signal: PendingSignal) {
+        deliver(&self.cancel, &self.inbox, signal);
+    }
+}
+
+/// Puts a signal into an inbox. Components in flight hear at once that their run is cancelled.
+pub fn deliver(cancel: &Cancel, inbox: &Inbox, signal: PendingSignal) {
+    if signal.kind == CANCEL {
+        cancel.cancel(&String::from_utf8_lossy(&signal.body));
+    }
+    inbox.put(signal);
 }
 
 impl Cancel {
@@ -68,16 +91,6 @@ impl Cancel {
         let reason = if reason.is_empty() { DEFAULT_REASON } else { reason };
         self.asked.lock().reason.get_or_insert_with(|| reason.to_owned());
         self.token.cancel();
-    }
-
-    /// Acts on a signal of the run's inbox.
-    pub fn signal(&self, signal: &PendingSignal) {
-        if signal.kind == "cancel" {
-            self.asked.lock().signals.push(signal.signal_id.clone());
-            self.cancel(&String::from_utf8_lossy(&signal.body));
-        } else {
-            tracing::debug!(kind = signal.kind, "a signal that running runs do not know stays in the inbox");
-        }
     }
 
     /// Cancelled together with the run.
@@ -89,26 +102,26 @@ impl Cancel {
     pub fn reason(&self) -> String {
         self.asked.lock().reason.clone().unwrap_or_else(|| DEFAULT_REASON.to_owned())
     }
-
-    /// The signals that asked for it.
-    pub fn signals(&self) -> Vec<String> {
-        self.asked.lock().signals.clone()
-    }
 }
 
 impl Live {
     /// Notes that this engine works on a run, until the entry is dropped. None where it does already.
     pub fn enter(&self, run_id: &str) -> Option<Entry> {
         let (ended, over) = watch::channel(None);
-        let run = LiveRun { events: RunEvents::default(), cancel: Cancel::default(), over };
+        let run = LiveRun {
+            events: RunEvents::default(),
+            cancel: Cancel::default(),
+            inbox: Inbox::default(),
+            over,
+        };
         let mut inner = self.inner.lock();
         if inner.runs.contains_key(run_id) {
             return None;
         }
         inner.runs.insert(run_id.to_owned(), run.clone());
-        inner.early.retain(|(early, signal)| {
-            if early == run_id {
-                run.cancel.signal(signal);
+        inner.early.retain(|(early, signal, came)| {
+            if early == run_id && came.elapsed() < EARLY {
+                run.signal(signal.clone());
             }
             early != run_id
         });
@@ -125,13 +138,13 @@ impl Live {
     pub fn signal(&self, run_id: &str, signal: PendingSignal) {
         let mut inner = self.inner.lock();
         if let Some(run) = inner.runs.get(run_id) {
-            run.cancel.signal(&signal);
+            run.signal(signal);
             return;
         }
         if inner.early.len() >= EARLY_SIGNALS {
             inner.early.pop_front();
         }
-        inner.early.push_back((run_id.to_owned(), signal));
+        inner.early.push_back((run_id.to_owned(), signal, Instant::now()));
     }
 }
 
@@ -206,19 +219,22 @@ mod tests {
     }
 
     #[test]
-    fn the_first_reason_counts_and_signals_are_remembered() {
-        let cancel = Cancel::default();
+    fn the_first_reason_counts_and_every_signal_is_kept() {
+        let live = Live::default();
+        let entry = live.enter("r").unwrap();
         let signal = |id: &str, kind: &str, body: &'static str| PendingSignal {
             signal_id: id.into(),
             kind: kind.into(),
             body: body.into(),
         };
-        cancel.signal(&signal("1", "approve", ""));
+        let cancel = &entry.run().cancel;
+        live.signal("r", signal("1", "approval", ""));
         assert!(!cancel.token().is_cancelled());
-        cancel.signal(&signal("2", "cancel", "because"));
-        cancel.signal(&signal("3", "cancel", "later"));
+        live.signal("r", signal("2", "cancel", "because"));
+        live.signal("r", signal("3", "cancel", "later"));
         assert!(cancel.token().is_cancelled());
-        assert_eq!((cancel.reason().as_str(), cancel.signals()), ("because", vec!["2".into(), "3".into()]));
+        assert_eq!(cancel.reason(), "because");
+        assert_eq!(entry.run().inbox.take().len(), 3);
         let silent = Cancel::default();
         silent.cancel("");
         assert_eq!(silent.reason(), "kill");

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use moka::future::Cache;
 use parking_lot::Mutex;
-use sre_engine::{EntryId, Issue, Map, Plan, Types, Value};
+use sre_engine::spec::{OnUncertain, Waits};
+use sre_engine::{Effect, EntryId, Issue, Map, Node, Plan, Types, Value};
 use sre_proto::agent::v1::agent_data_client::AgentDataClient;
 use sre_proto::agent::v1::{GetVersionRequest, ResolveVersionRequest};
 use sre_proto::error::{Reason, status};
@@ -13,6 +14,7 @@ use sre_service::Link;
 use tonic::{Code, Status};
 
 use super::authority::{self, Scope};
+use super::journal::records::{FORMAT, PLAIN_FORMAT};
 use super::names::AgentName;
 
 /// A compiled version of an agent.
@@ -22,10 +24,16 @@ pub struct Compiled {
     pub plan: Arc<Plan>,
     /// The agent's variables as its author wrote them.
     pub variables: Map,
+    record_format: i32,
     scopes: Mutex<HashMap<EntryId, Arc<[Scope]>>>,
 }
 
 impl Compiled {
+    /// The format of records that runs of it need: whoever cannot read that much must not claim them.
+    pub fn record_format(&self) -> i32 {
+        self.record_format
+    }
+
     /// What a run from this entry may call. Worked out once.
     pub fn scopes(&self, entry: EntryId) -> Arc<[Scope]> {
         self.scopes
@@ -102,7 +110,15 @@ pub fn compile(document: &[u8], types: &dyn Types) -> Result<Compiled, Status> {
     };
     let variables = bare.get("variables").map(Value::from);
     let variables = variables.and_then(|value| value.as_object().cloned()).unwrap_or_default();
-    Ok(Compiled { plan: Arc::new(plan), variables, scopes: Mutex::default() })
+    let record_format = if plan.nodes().iter().any(|node| is_special(node)) { FORMAT } else { PLAIN_FORMAT };
+    Ok(Compiled { plan: Arc::new(plan), variables, record_format, scopes: Mutex::default() })
+}
+
+/// Whether an engine that does not know waits and policies would execute a component wrongly.
+fn is_special(node: &Node) -> bool {
+    let waits = node.entry.is_some_and(|entry| entry.spec.waits == Waits::Durably);
+    let effect = node.entry.is_some_and(|entry| entry.spec.effect == Effect::Effect);
+    waits || effect && OnUncertain::of(node) != OnUncertain::Retry
 }
 
 fn invalid(message: &str) -> Status {

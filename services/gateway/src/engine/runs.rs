@@ -2,24 +2,31 @@
 
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use sre_identity::Caller;
-use sre_proto::error::invalid_argument;
+use sre_proto::error::{Reason, invalid_argument, status};
 use sre_proto::gateway::v1 as gateway;
 use sre_proto::memory::v1::{
     ListRunsRequest as StoredListRequest, PendingSignal, RunKind, RunRecord, RunState, SignalRequest,
+    SignalResponse,
 };
 use sre_proto::{AccessLevel, Guarded};
 use sre_service::Granted;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::acl;
 use super::answers::{Closed, ValueView};
 use super::core::Engine;
 use super::ended::{self, is_ended};
+use super::live::CANCEL;
 use super::names::{AgentName, RunName, no_such_run};
+use super::scope::RunScope;
 
 /// How long an answer waits for a cancelled run to end.
 const CANCELLING: Duration = Duration::from_secs(2);
+/// How long an answer waits for a run to stand, or to go on.
+const STEERING: Duration = Duration::from_secs(2);
+const JOBS_PER_PAGE: i32 = 500;
 const REASON_CHARACTERS: usize = 1024;
 
 /// A run that the caller may do this with.
@@ -92,18 +99,114 @@ pub async fn cancel(engine: &Engine, run: RunRecord, reason: &str) -> Result<Run
     if is_ended(run.state()) {
         return Ok(run);
     }
-    let signal =
-        PendingSignal { signal_id: "cancel".into(), kind: "cancel".into(), body: reason.to_owned().into() };
-    // Durable first: whoever owns the run, now or next, reads it.
-    let kept = SignalRequest { run_id: run.run_id.clone(), signal: Some(signal.clone()) };
-    let answer = engine.journal.signal(kept).await?;
-    if !answer.ended {
-        if let Some(live) = engine.live.get(&run.run_id) {
-            live.cancel.signal(&signal);
-        }
+    if !signal(engine, &run.run_id, CANCEL, CANCEL, reason).await?.ended {
         let _ = tokio::time::timeout(CANCELLING, ended::wait(engine, &run.run_id)).await;
     }
     engine.journal.run(&run.run_id).await
+}
+
+/// Pauses a run and waits a moment until it stands. What is under way is finished first.
+pub async fn pause(engine: &Engine, run: RunRecord) -> Result<RunRecord, Status> {
+    refuse_ended(run.state(), "paused")?;
+    if run.state() == RunState::Paused {
+        return Ok(run);
+    }
+    steer(engine, run, "pause", |state| state == RunState::Paused).await
+}
+
+/// Resumes a paused run.
+pub async fn resume(engine: &Engine, run: RunRecord) -> Result<RunRecord, Status> {
+    refuse_ended(run.state(), "resumed")?;
+    steer(engine, run, "resume", |state| state != RunState::Paused).await
+}
+
+fn refuse_ended(state: RunState, what: &str) -> Result<(), Status> {
+    if is_ended(state) {
+        let message = format!("a run that ended cannot be {what}");
+        return Err(status(Code::FailedPrecondition, Reason::RunState, message));
+    }
+    Ok(())
+}
+
+/// Signals a run and waits a moment until it stands as wished, or ended.
+async fn steer(
+    engine: &Engine,
+    run: RunRecord,
+    kind: &str,
+    stands: impl Fn(RunState) -> bool,
+) -> Result<RunRecord, Status> {
+    // Each is a signal of its own: a run may be paused again.
+    let id = format!("{kind}/{}", sre_proto::ids::new_uuid());
+    let answer = signal(engine, &run.run_id, &id, kind, "").await?;
+    if answer.ended {
+        refuse_ended(answer.state(), if kind == "pause" { "paused" } else { "resumed" })?;
+    }
+    let stood = async {
+        loop {
+            let Ok(mut pages) = engine.journal.tail(&run.run_id, run.next_sequence - 1).await else { return };
+            while let Some(Ok(page)) = pages.next().await {
+                if stands(page.state()) || is_ended(page.state()) {
+                    return;
+                }
+            }
+        }
+    };
+    let _ = tokio::time::timeout(STEERING, stood).await;
+    engine.journal.run(&run.run_id).await
+}
+
+/// Signals a run. Durable first: whoever owns it, now or next, reads it.
+async fn signal(
+    engine: &Engine,
+    run_id: &str,
+    id: &str,
+    kind: &str,
+    body: &str,
+) -> Result<SignalResponse, Status> {
+    let signal =
+        PendingSignal { signal_id: id.to_owned(), kind: kind.to_owned(), body: body.to_owned().into() };
+    let kept = SignalRequest { run_id: run_id.to_owned(), signal: Some(signal.clone()) };
+    let answer = engine.journal.signal(kept).await?;
+    if !answer.ended
+        && let Some(live) = engine.live.get(run_id)
+    {
+        live.signal(signal);
+    }
+    Ok(answer)
+}
+
+/// Cancels the jobs of a run that is cancelled. One that cannot be reached in time goes on to its own end.
+pub async fn cancel_jobs(scope: &RunScope, reason: &str) {
+    let cancelled = tokio::time::timeout(CANCELLING, async {
+        let agent = &scope.subject.version.agent;
+        let mut page_token = String::new();
+        loop {
+            let page = scope
+                .engine
+                .journal
+                .list(StoredListRequest {
+                    team: agent.team.clone(),
+                    agent: agent.agent.clone(),
+                    parent_run: scope.id.clone(),
+                    page_size: JOBS_PER_PAGE,
+                    page_token,
+                    ..StoredListRequest::default()
+                })
+                .await?;
+            for run in page.runs.iter().filter(|run| !is_ended(run.state()) && run.parent_run == scope.id) {
+                signal(&scope.engine, &run.run_id, CANCEL, CANCEL, reason).await?;
+            }
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return Ok::<_, Status>(());
+            }
+        }
+    });
+    match cancelled.await {
+        Ok(Ok(())) => {}
+        Ok(Err(status)) => tracing::warn!(run = scope.id, %status, "jobs of a cancelled run go on"),
+        Err(_) => tracing::warn!(run = scope.id, "jobs of a cancelled run were not cancelled in time"),
+    }
 }
 
 /// A run with its result, once it ended.

@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use sre_components::{AgentInfo, RequestInfo};
 use sre_engine::{EntryId, RequestData, Secrets};
 use sre_proto::error::{Reason, status};
+use sre_proto::memory::v1::PendingSignal;
 use sre_proto::security::v1::AccessSecretsRequest;
 use sre_proto::security::v1::vault_client::VaultClient;
 use sre_service::Role;
@@ -21,10 +22,12 @@ use super::admission::Slot;
 use super::authority::Authority;
 use super::core::Engine;
 use super::events::RunEvents;
-use super::live::Cancel;
+use super::inbox::Inbox;
+use super::live::{self, Cancel};
 use super::names::AgentName;
 use super::plans::{Compiled, Version};
 use super::redact::Redactor;
+use super::waits::Waits;
 
 /// Keys that one call of the vault takes.
 const KEYS_PER_CALL: usize = 100;
@@ -61,6 +64,8 @@ pub struct RunScope {
     pub time: Duration,
     /// Cancels it.
     pub cancel: Cancel,
+    /// Its signals.
+    pub inbox: Inbox,
     /// What it may do.
     pub authority: Authority,
     /// The grant that its journal keeps; none for a run without one.
@@ -69,6 +74,10 @@ pub struct RunScope {
     pub events: RunEvents,
     /// Its slot, where it holds one.
     pub slot: Option<Slot>,
+    /// What its components wait for; none for a run without a journal, which waits in memory.
+    pub waits: Option<Arc<Waits>>,
+    /// Its owner's epoch.
+    pub epoch: i64,
     secrets: Mutex<RunSecrets>,
 }
 
@@ -95,10 +104,16 @@ pub struct NewScope {
     pub grant: Option<Arc<str>>,
     /// Cancels it.
     pub cancel: Cancel,
+    /// Its signals.
+    pub inbox: Inbox,
     /// Its transient events.
     pub events: RunEvents,
     /// Its slot.
     pub slot: Option<Slot>,
+    /// What its components wait for.
+    pub waits: Option<Arc<Waits>>,
+    /// Its owner's epoch.
+    pub epoch: i64,
 }
 
 impl RunScope {
@@ -119,9 +134,12 @@ impl RunScope {
             deadline: Instant::now() + new.left,
             time: new.time,
             cancel: new.cancel,
+            inbox: new.inbox,
             grant: new.grant,
             events: new.events,
             slot: new.slot,
+            waits: new.waits,
+            epoch: new.epoch,
             secrets: Mutex::new(RunSecrets { redactor: Redactor::new(new.marker), values: HashMap::new() }),
         }
     }
@@ -219,6 +237,19 @@ impl RunScope {
     pub fn adopt_secrets(&self, redactor: &mut Redactor) {
         for (name, value) in &self.secrets.lock().values {
             redactor.learn(name, value.expose_secret());
+        }
+    }
+
+    /// A signal came, in another way than by the command stream.
+    pub fn signal(&self, signal: PendingSignal) {
+        live::deliver(&self.cancel, &self.inbox, signal);
+    }
+
+    /// Waits for something without holding the run's slot.
+    pub async fn lend<T>(&self, wait: impl Future<Output = T>) -> T {
+        match &self.slot {
+            Some(slot) => slot.lend(wait).await,
+            None => wait.await,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Starting runs: who may, of what, and whether the answer comes before or after the journal.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,24 +10,29 @@ use sre_engine::{Map, RequestData};
 use sre_identity::token::Purpose;
 use sre_identity::{Caller, Candidate};
 use sre_proto::error::{Reason, invalid_argument, status};
-use sre_proto::memory::v1::{OpenRunRequest, RecordKind, RunKind, RunRecord};
+use sre_proto::memory::v1::{JournalRecord, OpenRunRequest, RecordKind, RunKind, RunRecord};
 use sre_service::Role;
 use tonic::{Code, Status};
 
 use super::acl;
+use super::admission::Slot;
 use super::answers::{Closed, Ending};
 use super::authority::Authority;
 use super::core::{Engine, internal, timestamp};
 use super::drive::Drive;
 use super::ended::{self, Ended};
-use super::events::RunEvents;
-use super::journal::records::{EntryKind, FORMAT, Opened, Spec, StoredRequest, record};
-use super::launch::{self, Claimable, LONGEST_RUN, Owned};
-use super::live::Cancel;
+use super::fold::{LONGEST_RUN, begin};
+use super::journal::clock::StoreClock;
+use super::journal::opening::{Begun, Opening};
+use super::journal::records::{EntryKind, Opened, Spec, StoredRequest, record};
+use super::launch::{self, Claimable, Fresh};
+use super::live::LiveRun;
 use super::names::AgentName;
 use super::redact::Redactor;
 use super::requests::{self, Routed, Wanted};
 use super::scope::{NewScope, RunScope, Subject};
+use super::session::Lease;
+use super::waits::Waits;
 
 /// How long a caller is kept waiting while the journal does not answer; the run itself goes on.
 const OUTAGE: Duration = Duration::from_millis(800);
@@ -56,6 +62,7 @@ struct Ready {
     request_id: String,
     version_asked: String,
     time: Duration,
+    clock: StoreClock,
 }
 
 /// An answered run.
@@ -102,6 +109,7 @@ async fn prepare(engine: &Engine, caller: &Caller, asked: Asked, usual: Duration
         request_id: asked.request_id,
         version_asked: asked.version,
         time,
+        clock: engine.journal.clock().clone(),
     })
 }
 
@@ -143,22 +151,11 @@ async fn light(engine: &Engine, ready: Ready) -> Result<Answered, Status> {
     let began = SystemTime::now();
     let id = sre_proto::ids::new_id();
     let marker = launch::new_marker();
-    let Ready { subject, authority, root, routed, time, .. } = ready;
+    let new = ready.scope(id, marker.clone(), None, None);
+    let Ready { root, routed, .. } = ready;
     let Routed { request, skill, .. } = routed;
-    let new = NewScope {
-        id,
-        subject,
-        marker: marker.clone(),
-        time,
-        left: time,
-        authority,
-        grant: None,
-        cancel: Cancel::default(),
-        events: RunEvents::default(),
-        slot: None,
-    };
     let scope = Arc::new(RunScope::new(engine.clone(), new, &request));
-    let run = launch::begin(&scope, request, String::new(), Map::new(), Observe::Nothing).await?;
+    let run = begin(&scope, request, String::new(), Map::new(), Observe::Nothing).await?;
     let ending = match Drive::light(scope.clone(), run).to_end().await {
         Ok(ending) => ending,
         Err(stopped) => return Err(internal("a run without a journal stopped", &stopped)),
@@ -201,7 +198,7 @@ fn summarise(engine: &Engine, scope: &RunScope, root: &Candidate, summary: Summa
         acl: Some((&acl).into()),
         spec: Spec { marker: summary.marker }.encode_to_vec().into(),
         outcome: outcome.into(),
-        record_format: FORMAT,
+        record_format: scope.subject.compiled.record_format(),
         ..RunRecord::default()
     });
 }
@@ -218,18 +215,7 @@ async fn journalled(engine: &Engine, mut ready: Ready) -> Result<Answered, Statu
         Ended::Here(_, closed) => closed,
         Ended::Stored(stored) => {
             // Its secrets are resolved again under the authority of whoever asks again.
-            let new = NewScope {
-                id: run.run_id,
-                subject: ready.subject,
-                marker: String::new(),
-                time: ready.time,
-                left: ready.time,
-                authority: ready.authority,
-                grant: None,
-                cancel: Cancel::default(),
-                events: RunEvents::default(),
-                slot: None,
-            };
+            let new = ready.scope(run.run_id, String::new(), None, None);
             let scope = RunScope::new(engine.clone(), new, &RequestData::default());
             Arc::new(ended::restored_answer(&scope, &stored).await?)
         }
@@ -240,70 +226,122 @@ async fn journalled(engine: &Engine, mut ready: Ready) -> Result<Answered, Statu
 /// Makes a run durable and sees to it that somebody works on it. The row may be that of an earlier call with
 /// the same request id.
 async fn open(engine: &Engine, ready: &mut Ready) -> Result<RunRecord, Status> {
-    let mut lease = engine.lease().await?;
+    let lease = engine.lease().await?;
     let grant = ready.authority.grant(ready.time).await?;
+    match open_under(engine, ready, &grant, lease.clone()).await {
+        // The journal was away for longer than the session lives; nothing was written.
+        Err(status) if sre_proto::error::reason(&status) == Some(Reason::Fenced) => {
+            let lease = engine.lease_after(&lease).await?;
+            open_under(engine, ready, &grant, lease).await
+        }
+        answer => answer,
+    }
+}
+
+async fn open_under(
+    engine: &Engine,
+    ready: &Ready,
+    grant: &Arc<str>,
+    lease: Lease,
+) -> Result<RunRecord, Status> {
     let run_id = sre_proto::ids::new_id();
     let marker = launch::new_marker();
-    let (version, plan) = (&ready.subject.version, &ready.subject.compiled.plan);
-    let request = StoredRequest::of(&ready.routed.request, &Redactor::new(marker.clone()));
+    let (first, request) = first_record(engine, ready, grant, &run_id, &marker)?;
+    let entry = engine.admission.slot().and_then(|slot| Some((slot, engine.live.enter(&run_id)?)));
+    let Some((slot, entry)) = entry else {
+        let records = vec![engine.journal.apart(&run_id, first).await?];
+        let answer = engine.journal.open(OpenRunRequest { records, ..request }).await?;
+        engine.takeover.look(Claimable::Run);
+        return answer.run.ok_or_else(|| internal("memory opened a run without naming it", &run_id));
+    };
+    let new = ready.scope(run_id, marker, Some(grant.clone()), Some((entry.run(), slot.clone())));
+    let scope = Arc::new(RunScope::new(engine.clone(), new, &ready.routed.request));
+    let (opening, begun) = Opening::new(request);
+    let request = ready.routed.request.clone();
+    let fresh = Fresh { scope, first, request, opening, lease, entry, slot };
+    engine.host.spawn("run", Box::pin(launch::fresh(engine.clone(), fresh)));
+    match begun.await {
+        Ok(begun) => match begun? {
+            Begun::Here(run) | Begun::Elsewhere(run) => Ok(run),
+        },
+        Err(_) => Err(launch::not_opened()),
+    }
+}
+
+/// The first record of a run, and what opens it.
+fn first_record(
+    engine: &Engine,
+    ready: &Ready,
+    grant: &str,
+    run_id: &str,
+    marker: &str,
+) -> Result<(JournalRecord, OpenRunRequest), Status> {
+    let Subject { version, compiled, entry, root } = &ready.subject;
+    let request = StoredRequest::of(&ready.routed.request, &Redactor::new(marker));
     let opened = Opened {
         agent: version.agent.to_string(),
         version: version.id.clone(),
         digest: version.digest.clone(),
         entry_kind: EntryKind::Endpoint.into(),
-        component: plan.entry_node(ready.subject.entry).id.to_string(),
+        component: compiled.plan.entry_node(*entry).id.to_string(),
         request: Some(request.map_err(|error| internal("a request cannot be written", &error))?),
-        resume_grant: grant.to_string(),
-        marker: marker.clone(),
+        resume_grant: grant.to_owned(),
+        marker: marker.to_owned(),
         skill: ready.routed.skill.clone(),
-        root: ready.subject.root.to_string(),
+        root: root.to_string(),
         time_ms: launch::milliseconds(ready.time),
         ..Opened::default()
     };
     let row = RunRecord {
-        run_id: run_id.clone(),
+        run_id: run_id.to_owned(),
         team: version.agent.team.clone(),
         agent: version.agent.agent.clone(),
         caller: ready.root.to_string(),
         kind: RunKind::Skill.into(),
-        deadline: Some(timestamp(SystemTime::now() + ready.time)),
-        spec: Spec { marker }.encode_to_vec().into(),
-        record_format: FORMAT,
+        deadline: Some(timestamp(engine.journal.clock().now() + ready.time)),
+        spec: Spec { marker: marker.to_owned() }.encode_to_vec().into(),
+        record_format: compiled.record_format(),
         acl: Some((&acl::of_run(&ready.root, &version.agent.agent)?).into()),
         label: ready.routed.skill.clone(),
         version: version.id.clone(),
         ..RunRecord::default()
     };
-    let slot = engine.admission.slot();
-    let first = record(RecordKind::Opened, None, &opened);
-    let mut request = OpenRunRequest {
+    let request = OpenRunRequest {
         run: Some(row),
-        session: slot.as_ref().map(|_| lease.id().to_string()).unwrap_or_default(),
-        records: vec![engine.journal.apart(&run_id, first.clone()).await?],
         request_id: ready.request_id.clone(),
         input_digest: input_digest(ready),
+        ..OpenRunRequest::default()
     };
-    let answer = match engine.journal.open(request.clone()).await {
-        // The journal was away for longer than the session lives; nothing was written.
-        Err(status) if sre_proto::error::reason(&status) == Some(Reason::Fenced) => {
-            lease = engine.lease_after(&lease).await?;
-            request.session = slot.as_ref().map(|_| lease.id().to_string()).unwrap_or_default();
-            engine.journal.open(request).await?
+    Ok((record(RecordKind::Opened, None, &opened), request))
+}
+
+impl Ready {
+    /// The scope of a run of it, which works here where `live` is.
+    fn scope(
+        &self,
+        id: String,
+        marker: String,
+        grant: Option<Arc<str>>,
+        live: Option<(&LiveRun, Slot)>,
+    ) -> NewScope {
+        let engine_waits = |clock: &StoreClock| Arc::new(Waits::new(clock.clone(), HashMap::new()));
+        let (run, slot) = live.unzip();
+        NewScope {
+            id,
+            subject: self.subject.clone(),
+            marker,
+            time: self.time,
+            left: self.time,
+            authority: self.authority.clone(),
+            grant,
+            cancel: run.map(|run| run.cancel.clone()).unwrap_or_default(),
+            inbox: run.map(|run| run.inbox.clone()).unwrap_or_default(),
+            events: run.map(|run| run.events.clone()).unwrap_or_default(),
+            waits: slot.is_some().then(|| engine_waits(&self.clock)),
+            slot,
+            epoch: 1,
         }
-        answer => answer?,
-    };
-    let run = answer.run.ok_or_else(|| internal("memory opened a run without naming it", &run_id))?;
-    match slot {
-        _ if answer.attached => {}
-        Some(slot) => {
-            if let Some(entry) = engine.live.enter(&run_id) {
-                let owned = Owned { run: run.clone(), records: vec![first], lease, entry, slot };
-                engine.host.spawn("run", Box::pin(launch::work(engine.clone(), owned)));
-            }
-        }
-        None => engine.takeover.look(Claimable::Run),
     }
-    Ok(run)
 }
 
 /// The same request id stands for the same input of the same agent.

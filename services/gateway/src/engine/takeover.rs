@@ -2,17 +2,17 @@
 //! listens on its command stream, claims what it has slots for, and goes on with it.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use sre_proto::memory::v1::attach_response::Command;
-use sre_proto::memory::v1::{ClaimedRun, RunRecord};
+use sre_proto::memory::v1::{ClaimedRun, ParkRequest, PendingSignal, RunRecord};
 use tokio::sync::Notify;
 use tonic::Code;
 
 use super::core::Engine;
 use super::journal::store::JournalStore;
-use super::launch::{self, Claimable, Owned};
+use super::launch::{self, Claimable};
 use super::session::Lease;
 
 const RETRY: Duration = Duration::from_millis(200);
@@ -41,20 +41,39 @@ impl Takeover {
     }
 
     /// Gives a run back that this engine cannot go on with, as long as it is still this engine's.
-    pub async fn hand_back(&self, run: &RunRecord, lease: &Lease) {
+    pub async fn hand_back(&self, run: &RunRecord, lease: &Lease) -> HandedBack {
         while !lease.lost().is_cancelled() {
-            let until = SystemTime::now() + REST;
-            match self.journal.park(&run.run_id, lease.id(), run.epoch, until).await {
-                Ok(()) => return,
+            let request = ParkRequest {
+                run_id: run.run_id.clone(),
+                session: lease.id().to_string(),
+                epoch: run.epoch,
+                until: Some((self.journal.clock().now() + REST).into()),
+                ..ParkRequest::default()
+            };
+            match self.journal.park(request).await {
+                Ok(answer) if answer.parked => return HandedBack::Yes,
+                Ok(answer) => {
+                    tokio::time::sleep(REST).await;
+                    return HandedBack::Not(answer.signals);
+                }
                 Err(status) if status.code() == Code::Unavailable => tokio::time::sleep(RETRY).await,
                 Err(status) => {
                     // Fenced or ended: it is not this engine's any more.
                     tracing::debug!(run = run.run_id, %status, "a run was not handed back");
-                    return;
+                    return HandedBack::Yes;
                 }
             }
         }
+        HandedBack::Yes
     }
+}
+
+/// Whether a run was given back.
+pub enum HandedBack {
+    /// It is not this engine's any more.
+    Yes,
+    /// It is: these signals wait for it.
+    Not(Vec<PendingSignal>),
 }
 
 /// Claims and goes on with runs until the process drains.
@@ -160,18 +179,8 @@ async fn go_on(engine: Engine, lease: Lease, claimed: ClaimedRun, slot: super::a
             }
         }
     };
-    for signal in &claimed.signals {
-        entry.run().cancel.signal(signal);
+    for signal in claimed.signals {
+        entry.run().signal(signal);
     }
-    let records = loop {
-        match engine.journal.load(&run.run_id).await {
-            Ok(records) => break records,
-            Err(status) if lease.lost().is_cancelled() || status.code() == Code::NotFound => return,
-            Err(status) => {
-                tracing::debug!(run = run.run_id, %status, "a claimed run cannot be read yet");
-                tokio::time::sleep(RETRY).await;
-            }
-        }
-    };
-    launch::work(engine, Owned { run, records, lease, entry, slot }).await;
+    launch::go_on(engine, run, lease, entry, slot).await;
 }

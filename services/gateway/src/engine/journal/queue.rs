@@ -47,6 +47,12 @@ pub enum AppendError {
     /// The store refused the records.
     #[error("the journal refused the records: {0}")]
     Refused(String),
+    /// The run that was to be opened exists already, or waits for a slot: it is not this engine's.
+    #[error("the run is somebody else's, or waits")]
+    Elsewhere,
+    /// The run was opened after its caller had heard that it was not.
+    #[error("the run was opened too late for its caller")]
+    Unwanted,
 }
 
 struct Item {
@@ -237,7 +243,8 @@ fn answer(batch: Vec<Item>, outcomes: Vec<AppendOutcome>) {
     }
 }
 
-fn worth_repeating(status: &Status) -> bool {
+/// Whether a call may succeed when it is made again.
+pub fn worth_repeating(status: &Status) -> bool {
     matches!(
         status.code(),
         Code::Unavailable

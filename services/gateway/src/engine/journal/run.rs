@@ -1,16 +1,31 @@
 //! The journal of one run, as its owner writes it: records are collected and written in order, one append on
-//! its way at a time.
+//! its way at a time. The journal of a run that nobody knows yet begins with opening it: what the run did in
+//! memory until then goes into the same transaction.
+
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
-use sre_proto::memory::v1::{AppendRequest, JournalRecord, RunState};
+use prost::Message as _;
+use sre_proto::memory::v1::{
+    AppendRequest, JournalRecord, ParkRequest, PendingSignal, RunApproval, RunState,
+};
 
-use super::queue::{AppendError, AppendQueue};
+use super::clock;
+use super::opening::Opening;
+use super::queue::{AppendError, AppendQueue, AppendStore as _};
 use super::store::JournalStore;
 use crate::engine::session::Lease;
 
 /// Ready when the records are durable.
 pub type Flushed = Shared<BoxFuture<'static, Result<(), AppendError>>>;
+
+/// Records that may wait to be written before the run waits for the journal.
+const UNWRITTEN_RECORDS: usize = 1_000;
+/// Bytes of them, and of one append: a message holds 4 MiB.
+const UNWRITTEN_BYTES: usize = 1 << 20;
+/// Wait before a run is parked again whose store did not answer.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// The journal of one run.
 pub struct RunJournal {
@@ -20,9 +35,32 @@ pub struct RunJournal {
     lease: Lease,
     epoch: i64,
     next_sequence: i64,
+    opening: Option<Box<Opening>>,
     pending: Vec<JournalRecord>,
+    pending_bytes: usize,
+    approvals: Vec<RunApproval>,
     consumed: Vec<String>,
     last: Flushed,
+}
+
+/// Until when a run is parked.
+#[derive(Clone, Debug, Default)]
+pub struct Parking {
+    /// A time that wakes it, in milliseconds since 1970 by the store's clock.
+    pub until_ms: Option<u64>,
+    /// Runs whose end wakes it.
+    pub wake_on_end: Vec<String>,
+    /// A person paused it.
+    pub paused: bool,
+}
+
+/// Whether a run was parked.
+#[derive(Debug)]
+pub enum Parked {
+    /// It is somebody else's from now on.
+    Left,
+    /// It is not: these signals wait already.
+    Not(Vec<PendingSignal>),
 }
 
 impl RunJournal {
@@ -44,9 +82,21 @@ impl RunJournal {
             lease,
             epoch,
             next_sequence,
+            opening: None,
             pending: Vec::new(),
+            pending_bytes: 0,
+            approvals: Vec::new(),
             consumed: Vec::new(),
             last,
+        }
+    }
+
+    /// The journal of a run that its first flush opens.
+    pub fn unopened(store: JournalStore, queue: AppendQueue, lease: Lease, opening: Opening) -> Self {
+        let run_id = opening.run_id().to_owned();
+        Self {
+            opening: Some(Box::new(opening)),
+            ..Self::new(store, queue, run_id, lease, FIRST_EPOCH, FIRST_SEQUENCE)
         }
     }
 
@@ -55,14 +105,20 @@ impl RunJournal {
         &self.lease
     }
 
-    /// The owner's epoch.
-    pub fn epoch(&self) -> i64 {
-        self.epoch
+    /// Sequence that the next record gets.
+    pub fn next_sequence(&self) -> i64 {
+        self.next_sequence + i64::try_from(self.pending.len()).unwrap_or(i64::MAX)
     }
 
     /// Adds a record; it is written with the next flush.
     pub fn push(&mut self, record: JournalRecord) {
+        self.pending_bytes += record.body.len();
         self.pending.push(record);
+    }
+
+    /// Asks people; the next flush does.
+    pub fn ask(&mut self, approval: RunApproval) {
+        self.approvals.push(approval);
     }
 
     /// A signal was acted upon; the next flush says so.
@@ -72,12 +128,12 @@ impl RunJournal {
 
     /// Whether records wait to be written.
     pub fn is_dirty(&self) -> bool {
-        !self.pending.is_empty()
+        !self.pending.is_empty() || self.opening.is_some()
     }
 
-    /// How many records wait to be written.
-    pub fn unwritten(&self) -> usize {
-        self.pending.len()
+    /// Whether so many records wait that the run should, too.
+    pub fn is_full(&self) -> bool {
+        self.pending.len() > UNWRITTEN_RECORDS || self.pending_bytes > UNWRITTEN_BYTES
     }
 
     /// Writes what was added. The answer has to be awaited (or the next one) for anything to happen.
@@ -94,31 +150,193 @@ impl RunJournal {
         self.last.clone()
     }
 
-    fn append(&mut self, close_state: RunState, outcome: bytes::Bytes) {
-        let records = std::mem::take(&mut self.pending);
-        let first_sequence = self.next_sequence;
-        self.next_sequence += i64::try_from(records.len()).unwrap_or(i64::MAX);
-        let mut request = AppendRequest {
+    /// Gives the run up until a moment or a signal. Ready when that is durable.
+    pub async fn park(&mut self, parking: Parking) -> Result<Parked, AppendError> {
+        if self.opening.is_some() {
+            self.flush().await?;
+        }
+        self.last.clone().await?;
+        let mut records = self.take_pending();
+        self.set_apart(&mut records).await?;
+        let mut request = ParkRequest {
             run_id: self.run_id.clone(),
             session: self.lease.id().to_string(),
             epoch: self.epoch,
+            until: parking.until_ms.map(|until| clock::moment(until).into()),
             records,
+            consumed_signals: std::mem::take(&mut self.consumed),
+            wake_on_end: parking.wake_on_end,
+            paused: parking.paused,
+            approvals: std::mem::take(&mut self.approvals),
+        };
+        let last = self.next_sequence - 1;
+        loop {
+            match self.store.park(request.clone()).await {
+                Ok(answer) if answer.parked => return Ok(Parked::Left),
+                Ok(answer) => return Ok(Parked::Not(answer.signals)),
+                Err(status) if is_over(&status) => {
+                    // Parked by a call whose answer was lost, or claimed by somebody: the same to this engine.
+                    return Ok(Parked::Left);
+                }
+                Err(status) if !super::queue::worth_repeating(&status) => {
+                    return Err(AppendError::Refused(status.message().to_owned()));
+                }
+                Err(status) => {
+                    tracing::debug!(run = self.run_id, %status, "a run cannot be parked yet");
+                    if self.lease.lost().is_cancelled() {
+                        return Err(AppendError::Fenced);
+                    }
+                    tokio::time::sleep(RETRY).await;
+                    // A call whose answer was lost wrote its records all the same, where signals kept the run.
+                    if let Ok((next, epoch)) = self.store.position(&self.run_id).await
+                        && epoch == self.epoch
+                        && next > last
+                    {
+                        request.records.clear();
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_pending(&mut self) -> Vec<JournalRecord> {
+        let records = std::mem::take(&mut self.pending);
+        self.pending_bytes = 0;
+        self.next_sequence += i64::try_from(records.len()).unwrap_or(i64::MAX);
+        records
+    }
+
+    async fn set_apart(&self, records: &mut [JournalRecord]) -> Result<(), AppendError> {
+        apart(&self.store, &self.run_id, records).await
+    }
+
+    fn append(&mut self, close_state: RunState, outcome: bytes::Bytes) {
+        let first_sequence = self.next_sequence;
+        let records = self.take_pending();
+        let end = AppendRequest {
+            run_id: self.run_id.clone(),
+            session: self.lease.id().to_string(),
+            epoch: self.epoch,
             close_state: close_state.into(),
             outcome,
             consumed_signals: std::mem::take(&mut self.consumed),
+            approvals: std::mem::take(&mut self.approvals),
             ..AppendRequest::default()
         };
         let (store, queue, before) = (self.store.clone(), self.queue.clone(), self.last.clone());
+        let (opening, lease) = (self.opening.take(), self.lease.clone());
         let write: BoxFuture<'static, _> = Box::pin(async move {
             before.await?;
-            for record in &mut request.records {
-                if store.is_large(record) {
-                    let large = std::mem::take(record);
-                    *record = store.apart(&request.run_id, large).await.map_err(AppendError::Unavailable)?;
+            let mut records = records;
+            apart(&store, &end.run_id, &mut records).await?;
+            let mut next = first_sequence;
+            let mut parts = split(records).into_iter();
+            let mut part = parts.next().unwrap_or_default();
+            if let Some(opening) = opening {
+                // The last record of a run that ends at once belongs to its end.
+                let rest = match end.close_state() {
+                    RunState::Unspecified => Vec::new(),
+                    _ => part.split_off(part.len().saturating_sub(1).max(1).min(part.len())),
+                };
+                next += length(&part);
+                opening.open(&store, &lease, part).await?;
+                part = if rest.is_empty() { parts.next().unwrap_or_default() } else { rest };
+                if part.is_empty() && is_idle(&end) {
+                    return Ok(());
                 }
             }
-            queue.append(request, first_sequence).await.map(|_| ())
+            loop {
+                let following = parts.next();
+                let written = length(&part);
+                let request = match following {
+                    Some(_) => AppendRequest {
+                        run_id: end.run_id.clone(),
+                        session: end.session.clone(),
+                        epoch: end.epoch,
+                        ..AppendRequest::default()
+                    },
+                    None => end.clone(),
+                };
+                let request = AppendRequest { records: part, expected_sequence: next, ..request };
+                queue.append(request, next).await?;
+                next += written;
+                match following {
+                    Some(following) => part = following,
+                    None => return Ok(()),
+                }
+            }
         });
         self.last = write.shared();
+    }
+}
+
+/// What the store gives a run that is opened for its owner.
+const FIRST_EPOCH: i64 = 1;
+const FIRST_SEQUENCE: i64 = 1;
+
+fn length(records: &[JournalRecord]) -> i64 {
+    i64::try_from(records.len()).unwrap_or(i64::MAX)
+}
+
+fn is_idle(end: &AppendRequest) -> bool {
+    end.close_state() == RunState::Unspecified && end.consumed_signals.is_empty() && end.approvals.is_empty()
+}
+
+async fn apart(store: &JournalStore, run_id: &str, records: &mut [JournalRecord]) -> Result<(), AppendError> {
+    for record in records {
+        if store.is_large(record) {
+            let large = std::mem::take(record);
+            *record = store.apart(run_id, large).await.map_err(AppendError::Unavailable)?;
+        }
+    }
+    Ok(())
+}
+
+/// Records in parts that fit a message.
+fn split(records: Vec<JournalRecord>) -> Vec<Vec<JournalRecord>> {
+    let mut parts = vec![Vec::with_capacity(records.len().min(UNWRITTEN_RECORDS))];
+    let mut bytes = 0;
+    for record in records {
+        let size = record.encoded_len();
+        if let Some(part) = parts.last_mut() {
+            if bytes + size <= UNWRITTEN_BYTES || part.is_empty() {
+                bytes += size;
+                part.push(record);
+                continue;
+            }
+        }
+        bytes = size;
+        parts.push(vec![record]);
+    }
+    parts
+}
+
+/// Whether the run is not this owner's any more.
+fn is_over(status: &tonic::Status) -> bool {
+    use sre_proto::error::{Reason, reason};
+    matches!(reason(status), Some(Reason::Fenced | Reason::NotFound))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_split_into_messages_in_order() {
+        assert_eq!(split(Vec::new()).len(), 1);
+        let record = |number: usize, size: usize| JournalRecord {
+            step: number.to_string(),
+            body: vec![0; size].into(),
+            ..JournalRecord::default()
+        };
+        let records: Vec<_> = (0..40).map(|number| record(number, 60 << 10)).collect();
+        let parts = split(records.clone());
+        assert!(parts.len() > 1);
+        for part in &parts {
+            assert!(part.iter().map(prost::Message::encoded_len).sum::<usize>() <= UNWRITTEN_BYTES);
+        }
+        assert_eq!(parts.concat(), records);
+        let large = split(vec![record(0, 2 << 20), record(1, 1)]);
+        assert_eq!(large.len(), 2, "what is too large for a part is one by itself");
     }
 }

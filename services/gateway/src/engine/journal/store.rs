@@ -10,15 +10,18 @@ use sre_proto::error::{Reason, status};
 use sre_proto::memory::v1::runtime_context_client::RuntimeContextClient;
 use sre_proto::memory::v1::{
     AppendBatchRequest, AppendOutcome, AppendRequest, AttachRequest, AttachResponse, ClaimRequest,
-    ClaimedRun, CloseSessionRequest, DeleteRunRequest, GetBlobRequest, GetRunRequest, JournalRecord,
+    ClaimedRun, CloseSessionRequest, DecideRunApprovalRequest, DeleteRunRequest, GetBlobRequest,
+    GetRunApprovalRequest, GetRunRequest, JournalRecord, ListRunApprovalsRequest, ListRunApprovalsResponse,
     ListRunsRequest, ListRunsResponse, LoadRequest, LoadResponse, OpenRunRequest, OpenRunResponse,
-    OpenSessionRequest, ParkRequest, PutBlobRequest, RenewSessionRequest, RunRecord, Session, SignalRequest,
-    SignalResponse, TailRequest, TailResponse, WriteSummariesRequest, WriteSummariesResponse,
+    OpenSessionRequest, ParkRequest, ParkResponse, PutBlobRequest, RenewSessionRequest, RunApproval,
+    RunRecord, Session, SignalRequest, SignalResponse, TailRequest, TailResponse, TakeRunRequest,
+    WriteSummariesRequest, WriteSummariesResponse,
 };
 use sre_proto::types::v1::BlobRef;
 use sre_service::Link;
 use tonic::{Code, Status};
 
+use super::clock::StoreClock;
 use super::queue::AppendStore;
 use super::records::FORMAT;
 use crate::engine::session::Leases;
@@ -32,12 +35,18 @@ pub struct JournalStore {
     link: Link,
     time_to_live: Duration,
     blob_threshold: usize,
+    clock: StoreClock,
 }
 
 impl JournalStore {
     /// The journal behind a link. Sessions live so long; content above the threshold is kept apart.
     pub fn new(link: Link, time_to_live: Duration, blob_threshold: usize) -> Self {
-        Self { link, time_to_live, blob_threshold }
+        Self { link, time_to_live, blob_threshold, clock: StoreClock::default() }
+    }
+
+    /// The store's clock.
+    pub fn clock(&self) -> &StoreClock {
+        &self.clock
     }
 
     fn client(&self) -> RuntimeContextClient<Link> {
@@ -93,24 +102,42 @@ impl JournalStore {
         Ok(self.client().signal(request).await?.into_inner())
     }
 
-    /// Gives up a run until a moment.
-    pub async fn park(
-        &self,
-        run_id: &str,
-        session: &str,
-        epoch: i64,
-        until: SystemTime,
-    ) -> Result<(), Status> {
-        let request = ParkRequest {
-            run_id: run_id.to_owned(),
+    /// Gives up a run until a moment or a signal.
+    pub async fn park(&self, request: ParkRequest) -> Result<ParkResponse, Status> {
+        Ok(self.client().park(request).await?.into_inner())
+    }
+
+    /// Takes one run that nobody works on, whatever it waits for.
+    pub async fn take(&self, session: &str, run_id: &str) -> Result<ClaimedRun, Status> {
+        let request = TakeRunRequest {
             session: session.to_owned(),
-            epoch,
-            until: Some(until.into()),
-            records: Vec::new(),
-            ..ParkRequest::default()
+            run_id: run_id.to_owned(),
+            max_record_format: FORMAT,
         };
-        self.client().park(request).await?;
-        Ok(())
+        Ok(self.client().take_run(request).await?.into_inner())
+    }
+
+    /// Approvals of a team, newest first.
+    pub async fn approvals(
+        &self,
+        request: ListRunApprovalsRequest,
+    ) -> Result<ListRunApprovalsResponse, Status> {
+        Ok(self.client().list_run_approvals(request).await?.into_inner())
+    }
+
+    /// An approval, or none.
+    pub async fn approval(&self, run_id: &str, id: &str) -> Result<Option<RunApproval>, Status> {
+        let request = GetRunApprovalRequest { run_id: run_id.to_owned(), id: id.to_owned() };
+        match self.client().get_run_approval(request).await {
+            Ok(found) => Ok(Some(found.into_inner())),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(status),
+        }
+    }
+
+    /// Decides an approval.
+    pub async fn decide(&self, request: DecideRunApprovalRequest) -> Result<RunApproval, Status> {
+        Ok(self.client().decide_run_approval(request).await?.into_inner())
     }
 
     /// All records of a run, with the content that is kept apart.
@@ -223,15 +250,17 @@ impl Leases for JournalStore {
             time_to_live: self.time_to_live.try_into().ok(),
             host: format!("process {}", std::process::id()),
         };
+        let sent = SystemTime::now();
         let session = self.client().open_session(request).await?.into_inner();
-        let time_to_live = lifetime(&session)?;
+        let time_to_live = self.lifetime(&session, sent)?;
         Ok((session.id, time_to_live))
     }
 
     async fn renew(&self, id: &str) -> Result<Duration, Status> {
+        let sent = SystemTime::now();
         let session =
             self.client().renew_session(RenewSessionRequest { id: id.to_owned() }).await?.into_inner();
-        lifetime(&session)
+        self.lifetime(&session, sent)
     }
 
     async fn close(&self, id: &str) -> Result<(), Status> {
@@ -247,9 +276,17 @@ impl SummaryStore for JournalStore {
     }
 }
 
-fn lifetime(session: &Session) -> Result<Duration, Status> {
-    let time = session.time_to_live.and_then(|time| Duration::try_from(time).ok());
-    time.filter(|time| !time.is_zero()).ok_or_else(|| {
-        status(Code::Internal, Reason::Internal, "memory answered a session without its time to live")
-    })
+impl JournalStore {
+    /// How long a session lives from now. It says what time the store has, too.
+    fn lifetime(&self, session: &Session, sent: SystemTime) -> Result<Duration, Status> {
+        let time = session.time_to_live.and_then(|time| Duration::try_from(time).ok());
+        let time = time.filter(|time| !time.is_zero()).ok_or_else(|| {
+            status(Code::Internal, Reason::Internal, "memory answered a session without its time to live")
+        })?;
+        let ends = session.expire_time.and_then(|ends| SystemTime::try_from(ends).ok());
+        if let Some(there) = ends.and_then(|ends| ends.checked_sub(time)) {
+            self.clock.learn(there, sent);
+        }
+        Ok(time)
+    }
 }
