@@ -18,3 +18,4 @@ mod faults;
 mod matrix;
 mod takeover;
 mod takeover_during_effect;
+mod watchers;

@@ -43,9 +43,28 @@ impl Identities {
         issued.entry(principal.to_owned()).or_insert_with(make).clone()
     }
 
+    /// What a principal presents, apart from this: for tasks that connect by themselves.
+    pub fn tls(&self, principal: &str) -> Tls {
+        Tls { bundle: self.bundle().to_owned(), own: self.issue(principal) }
+    }
+
     /// A channel to an address under a principal's certificate.
     pub fn channel(&self, principal: &str, address: &str) -> Channel {
         channel(address, self.bundle(), Some(&self.issue(principal)))
+    }
+}
+
+/// A principal's certificate, and whom it trusts.
+#[derive(Clone)]
+pub struct Tls {
+    bundle: String,
+    own: IssuedCert,
+}
+
+impl Tls {
+    /// A channel to an address.
+    pub fn channel(&self, address: &str) -> Channel {
+        channel(address, &self.bundle, Some(&self.own))
     }
 }
 

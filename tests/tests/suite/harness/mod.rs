@@ -2,8 +2,11 @@
 
 pub mod agents;
 pub mod clients;
+pub mod cutter;
+pub mod gateways;
 pub mod http_server;
 pub mod identities;
+pub mod journal;
 pub mod load;
 pub mod logs;
 pub mod process;
