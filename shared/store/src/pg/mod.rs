@@ -10,6 +10,7 @@ mod migrate;
 mod tls;
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub use config::{PgConfig, PgTls};
@@ -83,24 +84,10 @@ impl Pg {
         self.pool.get().await.map_err(|error| error::from_pool(error, &self.name, self.acquire_timeout))
     }
 
-    /// Lends a connection to `work` and waits for it within the deadline of a statement. What `work` began and
-    /// did not commit is rolled back; a connection that still waits for an answer, because the deadline passed
-    /// or the caller went away, is closed and not lent again.
-    pub async fn with<T, E: From<StoreError>>(
-        &self,
-        work: impl AsyncFnOnce(&PgClient) -> Result<T, E>,
-    ) -> Result<T, E> {
-        let loan = Loan(Some(self.get().await?));
-        let Some(client) = &loan.0 else { return Err(StoreError::Closed.into()) };
-        let Ok(result) = tokio::time::timeout(self.deadline, work(client)).await else {
-            return Err(no_answer(self.deadline).into());
-        };
-        // Where nothing is open this says so to nobody.
-        if result.is_err() && self.bounded(client.batch_execute("rollback")).await.is_err() {
-            return result;
-        }
-        loan.give_back();
-        result
+    /// Lends a connection for a transaction; see [`Loan`].
+    pub async fn lend(&self) -> Result<Loan, StoreError> {
+        let client = Some(self.get().await?);
+        Ok(Loan { client, deadline: self.deadline, lost: AtomicBool::new(false) })
     }
 
     /// Waits for `call` within the deadline of a statement.
@@ -170,18 +157,50 @@ fn no_answer(deadline: Duration) -> StoreError {
     StoreError::Unavailable { message: format!("no answer within {} ms", deadline.as_millis()) }
 }
 
-/// A connection that is closed unless it is given back.
-struct Loan(Option<PgClient>);
+/// A connection on loan for a transaction. Abandoned before [`Loan::finish`], it is closed, so that nobody
+/// else gets a connection with a transaction that is open or waits for an answer.
+#[derive(Debug)]
+pub struct Loan {
+    client: Option<PgClient>,
+    deadline: Duration,
+    lost: AtomicBool,
+}
 
 impl Loan {
-    fn give_back(mut self) {
-        drop(self.0.take());
+    /// The connection.
+    pub fn client(&self) -> Result<&PgClient, StoreError> {
+        self.client.as_ref().ok_or(StoreError::Closed)
+    }
+
+    /// Waits for `work` on this connection within the deadline of a statement.
+    pub async fn run<T, E: From<StoreError>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        match tokio::time::timeout(self.deadline, work).await {
+            Ok(outcome) => outcome,
+            Err(_elapsed) => {
+                self.lost.store(true, Ordering::Relaxed);
+                Err(no_answer(self.deadline).into())
+            }
+        }
+    }
+
+    /// Gives the connection back, after rolling back what a failure left open.
+    pub async fn finish<T, E>(mut self, outcome: Result<T, E>) -> Result<T, E> {
+        let Some(client) = &self.client else { return outcome };
+        let usable = !self.lost.load(Ordering::Relaxed)
+            && (outcome.is_ok() || within(self.deadline, client.batch_execute("rollback")).await.is_ok());
+        if usable {
+            drop(self.client.take());
+        }
+        outcome
     }
 }
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        if let Some(client) = self.0.take() {
+        if let Some(client) = self.client.take() {
             drop(deadpool_postgres::Object::take(client));
         }
     }

@@ -1,5 +1,6 @@
 //! Where the journal is kept: one file (or folder) per backend behind one trait.
 
+mod postgres;
 mod sqlite;
 
 #[cfg(test)]
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use postgres::{PG_MIGRATIONS, PostgresJournal, SESSION as PG_SESSION};
 pub use sqlite::{MIGRATIONS, SqliteJournal};
 
 use super::approval::{Approval, ApprovalFilter, Decision};

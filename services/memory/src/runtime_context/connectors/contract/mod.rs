@@ -89,7 +89,9 @@ macro_rules! every_case {
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $case() {
             use crate::runtime_context::connectors::contract;
-            let bench = $fresh($settings).await;
+            // A backend whose server is not there gives none.
+            let bench: Option<contract::Bench> = $fresh($settings).await.into();
+            let Some(bench) = bench else { return };
             contract::$case(&bench).await;
         }
     )*};

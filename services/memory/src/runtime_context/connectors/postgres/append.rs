@@ -7,12 +7,12 @@ use sre_store::pg::PgClient;
 use uuid::Uuid;
 
 use super::ending::{self, Ended};
-use super::inbox::{self, Consumed};
+use super::inbox::Consumed;
 use super::questions::Questions;
 use super::rows::{
     self, Place, Records, begin, commit, get, last_checkpoint, number, partition, prepare, query,
 };
-use super::{Core, Result};
+use super::{Core, Result, transact};
 use crate::runtime_context::changes::Change;
 use crate::runtime_context::error::JournalError;
 use crate::runtime_context::ids::RunId;
@@ -20,13 +20,13 @@ use crate::runtime_context::model::{Append, NewRecord, Owner};
 
 /// Each item for itself. Items of one owner that follow each other are written as one.
 pub(super) async fn append_each(core: &Core, appends: &[Append]) -> Result<Vec<Result<i64>>> {
-    let written = core.run(async |client| write(core, client, appends).await).await?;
+    let written = transact!(core, client => write(core, client, appends).await)?;
     core.tell(written.changes);
     let mut outcomes = Vec::with_capacity(appends.len());
     for (append, last) in appends.iter().zip(written.lasts) {
         outcomes.push(match last {
             Some(last) => Ok(last),
-            None => core.run(async |client| refusal(client, append).await).await?,
+            None => transact!(core, client => refusal(client, append).await)?,
         });
     }
     Ok(outcomes)

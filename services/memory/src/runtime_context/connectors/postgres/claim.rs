@@ -13,7 +13,7 @@ use super::rows::{
     self, CONTENT_COLUMNS, Ids, Param, Place, RUN_COLUMNS, RUN_TABLES, begin, commit, get, partition, prepare,
     query, state,
 };
-use super::{Core, Result, open, poison, reap};
+use super::{Core, Result, open, poison, reap, transact};
 use crate::runtime_context::changes::Change;
 use crate::runtime_context::error::JournalError;
 use crate::runtime_context::ids::SessionId;
@@ -46,7 +46,7 @@ pub(super) struct Candidate {
 
 pub(super) async fn claim(core: &Core, claim: Claim) -> Result<Claimed> {
     let reaped = reap::reap(core).await?;
-    let (mut claimed, changes) = core.run(async |client| take_due(core, client, claim).await).await?;
+    let (mut claimed, changes) = transact!(core, client => take_due(core, client, claim).await)?;
     core.tell(changes);
     claimed.reaped.sessions.extend(reaped.sessions);
     claimed.reaped.released += reaped.released;
@@ -254,8 +254,7 @@ async fn lease(
 
 /// One run, whatever it waits for.
 pub(super) async fn take(core: &Core, take: Take) -> Result<(Run, Vec<Signal>)> {
-    let taken = core
-        .run(async |client| {
+    let taken = transact!(core, client => {
             let [session, lock] = prepare(client, [SESSION, LOCK]).await?;
             let session_params: [Param<'_>; 1] = [&take.session.0];
             let (uuid, part) = (take.run.uuid, partition(take.run));
@@ -283,8 +282,7 @@ pub(super) async fn take(core: &Core, take: Take) -> Result<(Run, Vec<Signal>)> 
                 return Err(JournalError::RunBusy);
             }
             lease(client, &[place], take.session, 0).await
-        })
-        .await?;
+        })?;
     taken.into_iter().next().ok_or(JournalError::RunNotFound)
 }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::open::id_of;
 use super::rows::{self, Param, Place, begin, commit, get, number, partition, prepare, query, state};
-use super::{Core, Result};
+use super::{Core, Result, transact};
 use crate::runtime_context::changes::Change;
 use crate::runtime_context::error::JournalError;
 use crate::runtime_context::ids::{RunId, SessionId};
@@ -32,8 +32,7 @@ pub(super) fn target(place: Place, row: &Row) -> Result<Target> {
 }
 
 pub(super) async fn signal(core: &Core, run: RunId, signal: &Signal) -> Result<Signalled> {
-    let (signalled, changes) = core
-        .run(async |client| {
+    let (signalled, changes) = transact!(core, client => {
             let [lock] = prepare(client, [LOCK]).await?;
             let key: [Param<'_>; 2] = [&run.uuid, &partition(run)];
             let found = try_join!(begin(client), rows::rows(client, &lock, &key))?.1;
@@ -51,8 +50,7 @@ pub(super) async fn signal(core: &Core, run: RunId, signal: &Signal) -> Result<S
             };
             let target = target(Place { run: get(row, 0)?, id: run }, row)?;
             put(core, client, &target, signal, i64::from(core.settings.inbox_signals)).await
-        })
-        .await?;
+        })?;
     core.tell(changes);
     Ok(signalled)
 }

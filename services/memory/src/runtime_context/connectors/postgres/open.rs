@@ -14,7 +14,7 @@ use super::rows::{
     self, CONTENT_COLUMNS, Place, RUN_COLUMNS, RUN_TABLES, Records, begin, commit, get, number, partition,
     prepare, query, run_id,
 };
-use super::{Core, Result};
+use super::{Core, Result, transact};
 use crate::runtime_context::changes::Change;
 use crate::runtime_context::error::JournalError;
 use crate::runtime_context::ids::{RunId, SessionId};
@@ -48,7 +48,7 @@ pub(super) async fn open_each(core: &Core, openings: &[Opening]) -> Vec<Result<O
 /// Opens one, or finds it. A run that is deleted between looking and opening makes it look again.
 async fn open_one(core: &Core, opening: &Opening) -> Result<Opened> {
     for _ in 0..4 {
-        if let Some(run) = core.run(async |client| existing(core, client, opening).await).await? {
+        if let Some(run) = transact!(core, client => existing(core, client, opening).await)? {
             return Ok(Opened { run, attached: true });
         }
         match open_new(core, std::slice::from_ref(opening), &[0]).await {
@@ -138,7 +138,7 @@ async fn open_new(core: &Core, openings: &[Opening], places: &[usize]) -> Result
     let mut locked = core.admission.near(&slots, limit);
     loop {
         let attempt =
-            core.run(async |client| insert(core, client, openings, places, &locked).await).await?;
+            transact!(core, client => insert(core, client, openings, places, &locked).await)?;
         match attempt {
             Attempt::Opened(opened) => {
                 tell(core, &opened);

@@ -9,14 +9,14 @@ use super::ending::FREED;
 use super::inbox::{Consumed, PENDING};
 use super::questions::Questions;
 use super::rows::{self, Ids, Param, Place, Records, begin, commit, get, number, partition, prepare, query};
-use super::{Core, Result, open};
+use super::{Core, Result, open, transact};
 use crate::runtime_context::changes::Change;
 use crate::runtime_context::error::JournalError;
 use crate::runtime_context::ids::RunId;
 use crate::runtime_context::model::{Append, Hold, Parked, Parking, Signal, job_done};
 
 pub(super) async fn park(core: &Core, parking: &Parking) -> Result<Parked> {
-    let (parked, changes) = core.run(async |client| write(core, client, parking).await).await?;
+    let (parked, changes) = transact!(core, client => write(core, client, parking).await)?;
     core.tell(changes);
     Ok(parked)
 }

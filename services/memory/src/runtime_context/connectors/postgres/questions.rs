@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::inbox;
 use super::rows::{self, Param, Place, begin, commit, get, moment, number, partition, prepare, query, run_id};
-use super::{Core, Result, open};
+use super::{Core, Result, open, transact};
 use crate::runtime_context::approval::{Approval, ApprovalFilter, Decision, Question, Verdict};
 use crate::runtime_context::error::JournalError;
 use crate::runtime_context::ids::RunId;
@@ -169,8 +169,7 @@ pub(super) async fn list(client: &PgClient, filter: &ApprovalFilter) -> Result<V
 
 /// Decides, and tells the run.
 pub(super) async fn decide(core: &Core, run: RunId, id: &str, decision: &Decision) -> Result<Approval> {
-    let (approval, changes) = core
-        .run(async |client| {
+    let (approval, changes) = transact!(core, client => {
             let select = format!("select {COLUMNS} from approval a where a.run = $1 and a.id = $2 for update of a");
             let [lock, select, update] = prepare(client, [inbox::LOCK, &select, DECIDE]).await?;
             let key: [Param<'_>; 2] = [&run.uuid, &partition(run)];
@@ -199,8 +198,7 @@ pub(super) async fn decide(core: &Core, run: RunId, id: &str, decision: &Decisio
             // As many as the run asked for, however full its inbox is.
             let (_, changes) = inbox::put(core, client, &target, &decided.signal(), i64::MAX).await?;
             Ok((decided, changes))
-        })
-        .await?;
+        })?;
     core.tell(changes);
     Ok(approval)
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::claim::QUEUES;
 use super::rows::{self, Param, begin, commit, get, prepare, query};
-use super::{Core, Result, sessions};
+use super::{Core, Result, sessions, transact};
 use crate::runtime_context::changes::Change;
 use crate::runtime_context::ids::SessionId;
 use crate::runtime_context::model::Reaped;
@@ -19,10 +19,10 @@ const SESSIONS: i64 = 16;
 pub(super) async fn reap(core: &Core) -> Result<Reaped> {
     let expired = "select 1 from session where until_ms <= (select now_ms()) limit 1";
     // Without a transaction where there is nothing to do, which is nearly always.
-    if core.run(async |client| query(client, expired, &[]).await).await?.is_empty() {
+    if transact!(core, client => query(client, expired, &[]).await)?.is_empty() {
         return Ok(Reaped::default());
     }
-    let reaped = core.run(async |client| end_expired(core, client).await).await?;
+    let reaped = transact!(core, client => end_expired(core, client).await)?;
     let mut changes: Vec<Change> = reaped.sessions.iter().map(|id| Change::SessionOver(*id)).collect();
     if reaped.released > 0 {
         changes.extend([Change::Claimable, Change::Rescheduled]);

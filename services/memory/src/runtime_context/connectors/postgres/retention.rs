@@ -6,7 +6,7 @@ use sre_store::pg::PgClient;
 use uuid::Uuid;
 
 use super::rows::{self, Ids, Param, begin, commit, get, number, partition, prepare, query};
-use super::{Core, Result, open, questions, sessions};
+use super::{Core, Result, open, questions, sessions, transact};
 use crate::runtime_context::changes::Change;
 use crate::runtime_context::connectors::{Emptied, Purge};
 use crate::runtime_context::error::JournalError;
@@ -14,7 +14,7 @@ use crate::runtime_context::ids::RunId;
 use crate::runtime_context::model::{Summary, is_ended};
 
 pub(super) async fn delete(core: &Core, id: RunId) -> Result<()> {
-    core.run(async |client| {
+    transact!(core, client => {
         let text = format!(
             "with gone as (delete from ended where id = $1 and partition = $2 returning run, id, partition) {REMOVE}"
         );
@@ -23,8 +23,7 @@ pub(super) async fn delete(core: &Core, id: RunId) -> Result<()> {
             return Err(if is_ended(run.state) { JournalError::RunNotFound } else { JournalError::NotEnded });
         }
         Ok(())
-    })
-    .await?;
+    })?;
     core.tell(vec![Change::Run(id)]);
     Ok(())
 }
@@ -192,4 +191,4 @@ with item as materialized (
 insert into ended (run, epoch, next_seq, checkpoint_seq, ended_ms, id, barren, partition, kind, state, outcome)
 select w.run, 0, 1, 0, least(i.ended_ms, (select now_ms())), w.id, 0, w.partition, i.kind, i.state, i.outcome
 from written w join item i on i.id = w.id and i.partition = w.partition
-returning 1";
+on conflict do nothing returning 1";
