@@ -5,6 +5,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use sre_identity::{Kind, Principal, Svid, SvidSource, TrustRoots};
 use sre_proto::agent::v1::agent_data_client::AgentDataClient;
+use sre_proto::gateway::v1::approvals_client::ApprovalsClient;
+use sre_proto::gateway::v1::debugger_client::DebuggerClient;
 use sre_proto::gateway::v1::runs_client::RunsClient;
 use sre_proto::llm::v1::inference_client::InferenceClient;
 use sre_proto::llm::v1::models_client::ModelsClient;
@@ -67,6 +69,16 @@ impl Client {
     /// Runs.
     pub fn runs(&self) -> RunsClient<Link> {
         RunsClient::new(self.link.clone())
+    }
+
+    /// Questions that runs put to people.
+    pub fn approvals(&self) -> ApprovalsClient<Link> {
+        ApprovalsClient::new(self.link.clone())
+    }
+
+    /// Debug sessions.
+    pub fn debugger(&self) -> DebuggerClient<Link> {
+        DebuggerClient::new(self.link.clone())
     }
 
     /// API keys.

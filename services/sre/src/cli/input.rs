@@ -24,6 +24,16 @@ pub fn object(words: &[String]) -> Result<Map<String, Value>> {
     Ok(object)
 }
 
+/// Reads a JSON object given as one word.
+pub fn json_object(text: &str) -> Result<Map<String, Value>> {
+    match serde_json::from_str(text) {
+        Ok(Value::Object(object)) => Ok(object),
+        _ => Err(Failure::usage(format!(
+            "{text:?} is not a JSON object: write for example '{{\"Reply\": \"x\"}}'"
+        ))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +51,14 @@ mod tests {
         for words in [vec!["a"], vec!["=1"], vec!["a=1", "a=2"]] {
             let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
             assert!(object(&words).is_err(), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn an_object_is_one() {
+        assert_eq!(Value::Object(json_object(r#"{"a":[1]}"#).unwrap()), json!({"a": [1]}));
+        for text in ["[1]", "x", "\"text\""] {
+            assert!(json_object(text).is_err(), "{text}");
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{ready_file, settings, suite};
 
 /// Runs the command: on the suite that runs on the data folder, else on one started for the while.
 pub async fn run(global: &Global, arguments: Agent) -> Result<()> {
-    let output = Output::new(global.output);
+    let output = Output::new(global.format());
     // Wrong input is said before anything is started.
     let document = agents::read_document(&arguments.file)?;
     let input = Value::Object(input::object(&arguments.input)?);

@@ -5,10 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use sre_engine::{Issue, Severity};
 use sre_proto::agent::v1::{
-    Agent, AgentVersion, DeleteAgentRequest, DeployVersionRequest, GetAgentRequest, ListAgentsRequest,
-    ListVersionsRequest, UpdateAgentRequest,
+    Agent, AgentVersion, DeleteAgentRequest, DeployVersionRequest, GetAgentRequest, GetProtoRequest,
+    ListAgentsRequest, ListVersionsRequest, UpdateAgentRequest,
 };
 
 use crate::cli::args::{Agents, Global};
@@ -17,14 +16,16 @@ use crate::cli::output::{Output, complain, line};
 use crate::client::Client;
 use crate::dates;
 
+use super::check;
+
 /// Largest page a service gives.
 const PAGE: i32 = 1000;
 
 /// Runs the command.
 pub async fn run(global: &Global, command: Agents) -> Result<()> {
-    let output = Output::new(global.output);
-    if let Agents::Check { file } = &command {
-        return check(output, file);
+    let output = Output::new(global.format());
+    if let Agents::Check { files } = &command {
+        return check::run(global, output, files).await;
     }
     let client = Client::connect(global).await?;
     let name = |id: &str| client.agent_name(id);
@@ -38,6 +39,16 @@ pub async fn run(global: &Global, command: Agents) -> Result<()> {
                 line(&String::from_utf8_lossy(&agent.document_json));
             } else {
                 show(output, &agent);
+            }
+            Ok(())
+        }
+        Agents::Proto { id, package } => {
+            let request = GetProtoRequest { name: name(&id), package };
+            let answer = client.agents().get_proto(request).await?.into_inner();
+            if output.is_json() {
+                output.json(&json!({ "path": answer.path, "proto": answer.proto }));
+            } else {
+                line(answer.proto.trim_end());
             }
             Ok(())
         }
@@ -55,28 +66,6 @@ pub async fn run(global: &Global, command: Agents) -> Result<()> {
             Ok(())
         }
     }
-}
-
-/// Checks a document here, without a suite.
-fn check(output: Output, file: &Path) -> Result<()> {
-    let document = read_document(file)?;
-    let issues = sre_engine::check(&document, sre_components::registry());
-    let errors = issues.iter().filter(|issue| issue.severity == Severity::Error).count();
-    output
-        .rows(&["severity", "component", "field", "message", "hint"], issues.iter().map(issue_row).collect());
-    if errors > 0 {
-        return Err(Failure::failed(format!("{}: {errors} errors", file.display())));
-    }
-    output.note(&format!("{}: sound, {} warnings", file.display(), issues.len()));
-    Ok(())
-}
-
-fn issue_row(issue: &Issue) -> Vec<Value> {
-    let severity = match issue.severity {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-    };
-    vec![json!(severity), json!(issue.component), json!(issue.field), json!(issue.message), json!(issue.hint)]
 }
 
 /// Reads an agent file as JSON, naming the file and the place of an error.

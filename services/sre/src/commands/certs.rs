@@ -15,7 +15,7 @@ use crate::settings;
 
 /// Runs the command.
 pub fn run(global: &Global, command: Certs) -> Result<()> {
-    let output = Output::new(global.output);
+    let output = Output::new(global.format());
     match command {
         Certs::Init { out, names } => {
             let identities = identities(global, out, names, None)?;

@@ -9,7 +9,7 @@ use crate::settings;
 
 /// Runs the command.
 pub fn run(global: &Global, command: &Config) -> Result<()> {
-    let output = Output::new(global.output);
+    let output = Output::new(global.format());
     match command {
         Config::Reference => line(&sre_service::config::reference_markdown()),
         Config::Check => {

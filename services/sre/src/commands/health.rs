@@ -21,7 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(3);
 
 /// Runs the command. A role that listens nowhere (all in one process) is seen through the edge.
 pub async fn run(global: &Global) -> Result<()> {
-    let output = Output::new(global.output);
+    let output = Output::new(global.format());
     let mut config = settings::load(global, Vec::new())?;
     if let Some(address) = &global.address {
         config.endpoints.0.insert(Role::Edge, vec![address.clone()]);

@@ -39,7 +39,7 @@ pub struct Imported {
 
 /// Runs the command.
 pub async fn run(global: &Global, arguments: Import) -> Result<()> {
-    let output = Output::new(global.output);
+    let output = Output::new(global.format());
     let folder = &arguments.folder;
     if !folder.is_dir() {
         return Err(Failure::usage(format!("{} is no folder: name a .smyth folder", folder.display())));

@@ -17,7 +17,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Runs the command.
 pub async fn run(global: &Global, command: Keys) -> Result<()> {
-    let output = Output::new(global.output);
+    let output = Output::new(global.format());
     let client = Client::connect(global).await?;
     match command {
         Keys::Create { principal, name, days } => {

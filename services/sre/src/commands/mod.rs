@@ -2,8 +2,11 @@
 
 mod agent;
 mod agents;
+mod approvals;
 mod certs;
+mod check;
 mod config;
+mod debug;
 mod health;
 mod import;
 mod keys;
@@ -31,6 +34,8 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Agent(arguments) => Box::pin(agent::run(&global, arguments)).await,
         Command::Agents(command) => Box::pin(agents::run(&global, command)).await,
         Command::Runs(command) => Box::pin(runs::run(&global, command)).await,
+        Command::Approvals(command) => Box::pin(approvals::run(&global, command)).await,
+        Command::Debug(command) => Box::pin(debug::run(&global, command)).await,
         Command::Keys(command) => Box::pin(keys::run(&global, command)).await,
         Command::Certs(command) => certs::run(&global, command),
         Command::Config(command) => config::run(&global, &command),

@@ -11,7 +11,7 @@ use crate::{settings, suite};
 
 /// Runs the command until it is told to stop.
 pub async fn run(global: &Global, arguments: Serve) -> Result<()> {
-    let output = Output::new(global.output);
+    let output = Output::new(global.format());
     let mut roles: Vec<Role> = Vec::new();
     for name in &arguments.roles {
         for role in Role::parse_alias(name).map_err(|e| Failure::usage(e.to_string()))? {

@@ -14,7 +14,7 @@ use crate::golden::{self, Options};
 
 /// Runs the command.
 pub async fn run(global: &Global, arguments: Test) -> Result<()> {
-    let output = Output::new(global.output);
+    let output = Output::new(global.format());
     let options = Options {
         agents: arguments.agents,
         vectors: arguments.vectors,

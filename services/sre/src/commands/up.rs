@@ -22,7 +22,7 @@ use crate::{commands, settings, suite};
 
 /// Runs the command until it is told to stop.
 pub async fn run(global: &Global, arguments: Up) -> Result<()> {
-    let output = Output::new(global.output);
+    let output = Output::new(global.format());
     let config = settings::load(global, Vec::new())?;
     ReadyFile::clear(&config.data_dir);
     let progress = Progress::start("starting the suite");

@@ -1,8 +1,12 @@
 //! Every example agent answers what its description says.
 
-use serde_json::{Value, json};
+use std::time::Duration;
 
-use crate::harness::{Mode, Options, Suite, agents, in_both_modes};
+use serde_json::{Value, json};
+use sre_proto::gateway::v1::{ApprovalState, DecideApprovalRequest, ListApprovalsRequest};
+
+use crate::harness::clients::Client;
+use crate::harness::{Mode, Options, Suite, agents, eventually, in_both_modes};
 
 in_both_modes!(examples);
 
@@ -12,14 +16,35 @@ async fn examples(mode: Mode) {
     let documents = agents::examples();
     assert!(documents.len() >= 5, "five example agents at least");
     for (id, document) in &documents {
-        let name = format!("teams/default/agents/{id}");
-        dev.put(&name, document).await.unwrap();
-        for (skill, input, check) in vectors(id) {
-            let answer = dev.answer(&name, skill, &input).await.unwrap();
-            check(&answer);
-        }
+        dev.put(&name(id), document).await.unwrap();
     }
+    // At a time: some of them wait.
+    let answers =
+        documents.iter().flat_map(|(id, _)| vectors(id).into_iter().map(move |vector| (id, vector)));
+    let answers = answers.map(async |(id, (skill, input, check))| {
+        check(&dev.answer(&name(id), skill, &input).await.unwrap());
+    });
+    tokio::join!(futures::future::join_all(answers), approve(&dev));
     suite.stop().await;
+}
+
+fn name(id: &str) -> String {
+    format!("teams/default/agents/{id}")
+}
+
+/// Approves what `expense` asks.
+async fn approve(dev: &Client) {
+    let asked = eventually("an expense is asked for", Duration::from_secs(20), async || {
+        let request = ListApprovalsRequest { parent: name("expense"), ..ListApprovalsRequest::default() };
+        dev.approvals().list_approvals(request).await.ok()?.into_inner().approvals.pop()
+    })
+    .await;
+    let request = DecideApprovalRequest {
+        name: asked.name,
+        decision: ApprovalState::Approved.into(),
+        ..DecideApprovalRequest::default()
+    };
+    dev.approvals().decide_approval(request).await.unwrap();
 }
 
 type Check = Box<dyn Fn(&Value)>;
@@ -80,6 +105,15 @@ fn vectors(id: &str) -> Vec<(&'static str, Value, Check)> {
                 assert!(answer["published"].is_string() || answer["published"].is_number(), "{answer}");
             }),
         )],
+        "expense" => vec![(
+            "pay",
+            json!({ "amount": 5, "purpose": "cake" }),
+            Box::new(|answer| {
+                assert_eq!(answer["expense"], json!({ "amount": 5, "purpose": "cake" }));
+                assert!(answer["receipt"].as_str().is_some_and(|text| text.len() == 32), "{answer}");
+            }),
+        )],
+        "reminder" => vec![("remind", json!({ "text": "tea" }), is(json!({ "reminder": "tea" })))],
         other => panic!("examples/{other}.smyth has no expectation here"),
     }
 }

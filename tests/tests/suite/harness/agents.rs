@@ -112,6 +112,34 @@ pub fn sender(id: &str, url: &str) -> Value {
     )
 }
 
+/// An agent that asks people: `pay` answers who decided about `amount`, and how.
+pub fn asker(id: &str, settings: Value) -> Value {
+    document(
+        id,
+        json!({}),
+        &[
+            endpoint("pay", "POST", &[("amount", "Number")]),
+            component(
+                "ask",
+                "Approval",
+                settings,
+                &["amount"],
+                &["Approved", "Rejected", "Comment", "DecidedBy"],
+            ),
+            output("paid", &["approved", "by"]),
+            output("refused", &["rejected", "by", "comment"]),
+        ],
+        &[
+            "pay.amount > ask.amount",
+            "ask.Approved > paid.approved",
+            "ask.DecidedBy > paid.by",
+            "ask.Rejected > refused.rejected",
+            "ask.DecidedBy > refused.by",
+            "ask.Comment > refused.comment",
+        ],
+    )
+}
+
 /// The project's own example agents: id and document.
 pub fn examples() -> Vec<(String, Value)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples");

@@ -1,12 +1,16 @@
 //! Typed clients of the edge for one principal, and the calls that many tests make.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde_json::Value;
 use sre_proto::agent::v1::agent_data_client::AgentDataClient;
 use sre_proto::agent::v1::{Agent, DeployVersionRequest, UpdateAgentRequest};
+use sre_proto::gateway::v1::approvals_client::ApprovalsClient;
+use sre_proto::gateway::v1::debugger_client::DebuggerClient;
 use sre_proto::gateway::v1::runs_client::RunsClient;
 use sre_proto::gateway::v1::{
-    GetRunRequest, Run, RunEvent, RunSkillRequest, RunSkillResponse, SkillCall, StartRunRequest,
+    GetRunRequest, Run, RunEvent, RunSkillRequest, RunSkillResponse, RunState, SkillCall, StartRunRequest,
     WatchRunRequest, run_skill_request, start_run_request,
 };
 use sre_proto::io::v1::nkv_client::NkvClient;
@@ -34,6 +38,14 @@ impl Client {
 
     pub fn runs(&self) -> RunsClient<Channel> {
         RunsClient::new(self.channel.clone())
+    }
+
+    pub fn approvals(&self) -> ApprovalsClient<Channel> {
+        ApprovalsClient::new(self.channel.clone())
+    }
+
+    pub fn debugger(&self) -> DebuggerClient<Channel> {
+        DebuggerClient::new(self.channel.clone())
     }
 
     pub fn agents(&self) -> AgentDataClient<Channel> {
@@ -104,6 +116,18 @@ impl Client {
             events.push(event);
         }
         Ok(events)
+    }
+
+    /// A run once it is in one of these states.
+    pub async fn reached(&self, name: &str, states: &[RunState]) -> Run {
+        super::eventually(&format!("{name} is one of {states:?}"), Duration::from_secs(30), async || {
+            let run = self.get_run(name).await.ok()?;
+            let ended = [RunState::Done, RunState::Failed, RunState::Cancelled].contains(&run.state());
+            let there = states.contains(&run.state());
+            assert!(there || !ended, "the run ended: {run:?}");
+            there.then_some(run)
+        })
+        .await
     }
 
     /// Puts the secret that no file may hold in clear into the vault of the caller's team.

@@ -26,6 +26,7 @@ use crate::engine::authority::Authority;
 use crate::engine::core::{Engine, internal};
 use crate::engine::ended::{self, is_ended};
 use crate::engine::journal::records::{EntryKind, Finished, Opened, RecordError};
+use crate::engine::journal::store::JournalStore;
 use crate::engine::journal::values::StoredValue;
 use crate::engine::redact::Redactor;
 use crate::engine::runs;
@@ -99,15 +100,20 @@ pub struct Tape {
 impl Tape {
     /// Reads a run's journal; none where it has none.
     pub async fn read(engine: &Engine, run: &RunRecord) -> Result<Option<Self>, Status> {
+        Self::of_journal(&engine.journal, run).await
+    }
+
+    /// The same without an engine: of a suite that is stopped.
+    pub async fn of_journal(journal: &JournalStore, run: &RunRecord) -> Result<Option<Self>, Status> {
         let redactor = redactor_of(run)?;
-        let mut pages = engine.journal.pages(&run.run_id, 0).await?;
+        let mut pages = journal.pages(&run.run_id, 0).await?;
         let (mut tape, mut bytes): (Option<Self>, usize) = (None, 0);
         while let Some(page) = pages.try_next().await? {
             for record in page.records {
                 if !matches!(record.kind(), RecordKind::Opened | RecordKind::Finished) {
                     continue;
                 }
-                let record = engine.journal.whole(&run.run_id, record).await?;
+                let record = journal.whole(&run.run_id, record).await?;
                 bytes += record.body.len();
                 if bytes > LARGEST_BYTES {
                     let limit = LARGEST_BYTES >> 20;

@@ -102,6 +102,16 @@ pub async fn data(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
                 },
             )
         }
+        "GetProto" => {
+            let request = |name: &str| GetProtoRequest { name: name.into(), package: String::new() };
+            Case::of(&request(&name)).absent(&request(NOWHERE)).by_list(AccessLevel::Read).answers(
+                |answer: GetProtoResponse| {
+                    ensure!(answer.proto.contains("proto3") && answer.proto.contains("ash"), "{answer:?}");
+                    ensure!(answer.path.ends_with(".proto"), "{answer:?}");
+                    Ok(())
+                },
+            )
+        }
         "GetAgentAcl" => {
             let aspect = AclAspect::Definition.into();
             let request = |name: &str| GetAgentAclRequest { name: name.into(), aspect };

@@ -13,6 +13,8 @@ use super::super::world::World;
 const ENGINE: &str = "service/engine";
 /// A format that the running engine does not read, so that it leaves these runs alone.
 const OURS: i32 = 9_999;
+/// The id of what a run asks people.
+const QUESTION: &str = "question";
 const PAYLOAD: &[u8] = b"a payload of the matrix";
 
 pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
@@ -116,6 +118,56 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
                 Ok(())
             })
         }
+        "TakeRun" => {
+            let request = TakeRunRequest {
+                session: session(world).await?,
+                run_id: run(world, "").await?.run_id,
+                max_record_format: OURS,
+            };
+            let expected = request.clone();
+            Case::of(&request).stores().answers(move |taken: ClaimedRun| {
+                let Some(run) = taken.run else { bail!("no run") };
+                ensure!(run.run_id == expected.run_id && run.session == expected.session, "{run:?}");
+                Ok(())
+            })
+        }
+        "ListRunApprovals" => {
+            let run_id = asking(world).await?;
+            let request = ListRunApprovalsRequest {
+                team: "default".into(),
+                state: ApprovalState::Pending.into(),
+                page_size: 1000,
+                ..ListRunApprovalsRequest::default()
+            };
+            Case::of(&request).answers(move |list: ListRunApprovalsResponse| {
+                ensure!(list.approvals.iter().any(|approval| approval.run_id == run_id), "{list:?}");
+                Ok(())
+            })
+        }
+        "GetRunApproval" => {
+            let request = GetRunApprovalRequest { run_id: asking(world).await?, id: QUESTION.into() };
+            Case::of(&request).answers(|approval: RunApproval| {
+                ensure!(
+                    approval.title == "may it?" && approval.state() == ApprovalState::Pending,
+                    "{approval:?}"
+                );
+                Ok(())
+            })
+        }
+        "DecideRunApproval" => {
+            let request = DecideRunApprovalRequest {
+                run_id: asking(world).await?,
+                id: QUESTION.into(),
+                decision: ApprovalState::Approved.into(),
+                decided_by: "user/dev".into(),
+                ..DecideRunApprovalRequest::default()
+            };
+            Case::of(&request).stores().answers(|approval: RunApproval| {
+                ensure!(approval.state() == ApprovalState::Approved, "{approval:?}");
+                ensure!(approval.decided_by == "user/dev", "{approval:?}");
+                Ok(())
+            })
+        }
         "GetRun" => {
             let run_id = owned(world).await?.run_id;
             Case::of(&GetRunRequest { run_id: run_id.clone(), ..GetRunRequest::default() }).answers(
@@ -212,6 +264,25 @@ async fn owned(world: &World) -> anyhow::Result<RunRecord> {
     let session = session(world).await?;
     let run = run(world, &session).await?;
     Ok(RunRecord { session, ..run })
+}
+
+/// A run that asks people something; its id.
+async fn asking(world: &World) -> anyhow::Result<String> {
+    let append = append(world).await?;
+    let hour = std::time::SystemTime::now() + std::time::Duration::from_secs(3600);
+    let approval = RunApproval {
+        id: QUESTION.into(),
+        component: "ask".into(),
+        kind: "approval".into(),
+        title: "may it?".into(),
+        approvers: vec!["admins".into()],
+        expire_time: Some(hour.into()),
+        ..RunApproval::default()
+    };
+    let run_id = append.run_id.clone();
+    let request = AppendRequest { approvals: vec![approval], ..append };
+    let _: AppendResponse = world.ask(ENGINE, request).await?;
+    Ok(run_id)
 }
 
 async fn append(world: &World) -> anyhow::Result<AppendRequest> {

@@ -2,7 +2,9 @@
 
 mod account;
 mod agent;
+mod approvals;
 mod cache;
+mod debugger;
 mod identity;
 mod journal;
 mod llm;
@@ -24,6 +26,8 @@ pub async fn case(world: &World, row: &MethodPolicy) -> anyhow::Result<Option<Ca
         "sre.agent.v1.AgentData" => agent::data(world, method).await,
         "sre.agent.v1.Components" => Ok(agent::components(method)),
         "sre.compute.v1.Code" => Ok(observability::code(method)),
+        "sre.gateway.v1.Approvals" => approvals::case(world, method).await,
+        "sre.gateway.v1.Debugger" => debugger::case(world, method).await,
         "sre.gateway.v1.Runs" => runs::case(world, method).await,
         "sre.io.v1.Nkv" => nkv::case(world, method).await,
         "sre.io.v1.Storage" => storage::case(world, method).await,

@@ -1,8 +1,16 @@
 //! What can be said on the command line.
 
+mod agents;
+mod debug;
+mod runs;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use agents::Agents;
+pub use debug::Debug;
+pub use runs::{Approvals, Runs};
 
 /// An operating system for AI agents: the whole suite and its client in one command.
 #[derive(Debug, Parser)]
@@ -31,6 +39,9 @@ pub struct Global {
     /// How answers are shown.
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
     pub output: Format,
+    /// Short for --output json.
+    #[arg(long, global = true)]
+    pub json: bool,
     /// The suite's address [default: the one that runs on the data folder].
     #[arg(long, global = true, env = "SRE_ADDRESS", value_name = "HOST:PORT")]
     pub address: Option<String>,
@@ -56,6 +67,11 @@ pub struct Global {
 }
 
 impl Global {
+    /// How answers are shown.
+    pub fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.output }
+    }
+
     /// The options of a client of an embedded suite on this folder.
     pub fn embedded(data_dir: &std::path::Path) -> Self {
         Self {
@@ -63,6 +79,7 @@ impl Global {
             set: Vec::new(),
             data_dir: Some(data_dir.to_owned()),
             output: Format::Table,
+            json: false,
             address: None,
             cert: None,
             key: None,
@@ -93,9 +110,15 @@ pub enum Command {
     /// Stores agents.
     #[command(subcommand)]
     Agents(Agents),
-    /// Follows runs.
+    /// Follows, steers, forks and replays runs.
     #[command(subcommand)]
     Runs(Runs),
+    /// Questions that runs put to people.
+    #[command(subcommand)]
+    Approvals(Approvals),
+    /// Debug sessions: runs an agent step by step.
+    #[command(subcommand)]
+    Debug(Debug),
     /// API keys for the HTTP doors.
     #[command(subcommand)]
     Keys(Keys),
@@ -163,89 +186,6 @@ pub struct Agent {
     /// Input of the skill: key=value; values that are JSON are taken as such.
     #[arg(value_name = "KEY=VALUE")]
     pub input: Vec<String>,
-}
-
-/// `sre agents`.
-#[derive(Debug, Subcommand)]
-pub enum Agents {
-    /// Stores an agent file: creates the agent, or makes a new version of it.
-    Put {
-        /// A `.smyth` file.
-        file: PathBuf,
-        /// The agent's id [default: the document's].
-        #[arg(long)]
-        id: Option<String>,
-        /// Deploy the new version.
-        #[arg(long)]
-        deploy: bool,
-    },
-    /// Shows an agent, or (--document) prints its document.
-    Get {
-        /// The agent's id.
-        id: String,
-        /// The version: an id, or `deployed`.
-        #[arg(long, default_value = "", hide_default_value = true)]
-        version: String,
-        /// Print the document alone.
-        #[arg(long)]
-        document: bool,
-    },
-    /// Lists the agents of the team.
-    List,
-    /// Deletes an agent with all its versions.
-    Delete {
-        /// The agent's id.
-        id: String,
-    },
-    /// Lists an agent's versions.
-    Versions {
-        /// The agent's id.
-        id: String,
-    },
-    /// Deploys a version; an older one is a roll-back.
-    Deploy {
-        /// The agent's id.
-        id: String,
-        /// The version [default: the latest].
-        #[arg(default_value = "", hide_default_value = true)]
-        version: String,
-    },
-    /// Checks an agent file without storing it; needs no running suite.
-    Check {
-        /// A `.smyth` file.
-        file: PathBuf,
-    },
-}
-
-/// `sre runs`.
-#[derive(Debug, Subcommand)]
-pub enum Runs {
-    /// Lists an agent's runs, newest first.
-    List {
-        /// The agent's id.
-        agent: String,
-        /// At most so many.
-        #[arg(long, default_value_t = 20)]
-        limit: i32,
-    },
-    /// Shows a run.
-    Get {
-        /// The run's name.
-        run: String,
-    },
-    /// Follows a run's events until it ends.
-    Watch {
-        /// The run's name.
-        run: String,
-    },
-    /// Cancels a run.
-    Cancel {
-        /// The run's name.
-        run: String,
-        /// Why.
-        #[arg(long, default_value = "cancelled from the command line")]
-        reason: String,
-    },
 }
 
 /// `sre keys`.
@@ -351,5 +291,31 @@ mod tests {
     fn the_command_line_is_sound() {
         // Built with every subcommand, as completions need it.
         Cli::command().build();
+    }
+    #[test]
+    fn an_input_of_a_fork_is_no_setting_of_the_suite() {
+        let words = ["sre", "runs", "fork", "teams/-/agents/a/runs/r", "--at", "c", "--set", "k=v"];
+        let Command::Runs(Runs::Fork { set, .. }) = Cli::try_parse_from(words).unwrap().command else {
+            panic!("another command")
+        };
+        assert_eq!(set, ["k=v"]);
+        let words = ["sre", "runs", "list", "a", "--set", "gateway.max_running=5", "--json"];
+        let global = Cli::try_parse_from(words).unwrap().global;
+        assert_eq!((global.set, global.output), (vec!["gateway.max_running=5".to_owned()], Format::Table));
+        assert!(global.json);
+    }
+
+    #[test]
+    fn a_cursor_has_a_sequence_and_perhaps_a_place_in_it() {
+        let after = |cursor: &str| {
+            let words = ["sre", "runs", "watch", "r", "--after", cursor];
+            Cli::try_parse_from(words).map(|cli| match cli.command {
+                Command::Runs(Runs::Watch { after, .. }) => after,
+                _ => None,
+            })
+        };
+        assert_eq!(after("12").unwrap(), Some((12, 0)));
+        assert_eq!(after("12.3").unwrap(), Some((12, 3)));
+        assert!(after("x").is_err());
     }
 }
