@@ -43,6 +43,7 @@ extern crate self as sre_engine;
 mod bits;
 pub mod builtin;
 pub mod data;
+pub mod debug;
 pub mod document;
 pub mod issue;
 pub mod key;

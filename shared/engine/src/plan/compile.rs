@@ -236,8 +236,15 @@ impl Draft {
         let entries = entries.map_err(|issue| vec![issue])?;
         let facts = self.nodes.iter().map(|node| facts(node, &variables)).collect();
         let routes = super::routes::table(&self.nodes, &entries);
+        let mut outgoing = Bits::new(self.nodes.len());
+        self.links.iter().for_each(|link| {
+            outgoing.insert(link.source);
+        });
+        let links = self.live_links(u32::MAX, EntryKind::Endpoint);
         let document = self.document;
         Ok(Plan {
+            links,
+            outgoing,
             digest: digest(json),
             identity: Identity {
                 id: document.id,
@@ -256,7 +263,7 @@ impl Draft {
     }
 }
 
-pub(super) fn flow(node: &Node) -> Flow {
+pub(crate) fn flow(node: &Node) -> Flow {
     node.entry.map_or(Flow::Plain, |entry| entry.spec.flow)
 }
 

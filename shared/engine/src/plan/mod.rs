@@ -1,7 +1,7 @@
 //! A compiled agent: immutable, shared by every run of a version.
 
 mod check;
-mod compile;
+pub(crate) mod compile;
 pub(crate) mod region;
 mod routes;
 
@@ -12,10 +12,11 @@ pub use check::{Environment, Needs, Unknown as UnknownEnvironment, check, check_
 pub use compile::compile;
 pub use routes::{RouteError, Skill};
 
+use crate::bits::Bits;
 use crate::issue::Issue;
 use crate::node::Node;
 use crate::variables::{VariableTable, Variables};
-use region::Region;
+use region::{Link, Region};
 
 /// A compiled agent.
 #[derive(Debug)]
@@ -24,6 +25,10 @@ pub struct Plan {
     pub(crate) facts: Vec<NodeFacts>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) variables: VariableTable,
+    /// Connections that count in a main flow, by source, whatever the entry.
+    pub(crate) links: Vec<Vec<Link>>,
+    /// Components that any connection leaves.
+    pub(crate) outgoing: Bits,
     by_id: HashMap<Arc<str>, u32>,
     routes: HashMap<String, Vec<(String, EntryId)>>,
     digest: String,
@@ -101,6 +106,11 @@ impl Plan {
     /// A component by id.
     pub fn node(&self, id: &str) -> Option<&Arc<Node>> {
         self.by_id.get(id).map(|index| &self.nodes[*index as usize])
+    }
+
+    /// A component's number.
+    pub(crate) fn index(&self, id: &str) -> Option<u32> {
+        self.by_id.get(id).copied()
     }
 
     /// The entry for the branch of an Async component: the job's run.

@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::state::{Failed, Leaf};
+use super::state::Failed;
 use super::{Aborted, Run};
 use crate::node::Node;
 use crate::outcome::{Failure, failure};
+use crate::plan::Plan;
 use crate::spec::{PostProcess, Posted};
 use crate::value::{Map, Value};
 
 /// Most starved components that are named.
-pub(super) const MAX_STARVED: usize = 100;
+pub(crate) const MAX_STARVED: usize = 100;
 
 /// What a run has come to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -88,44 +89,24 @@ impl Run {
         if let Some(aborted) = self.aborted() {
             return Answer { aborted: Some(aborted), ..Answer::default() };
         }
-        let mut answer = Answer { starved: self.starved.clone(), ..Answer::default() };
-        self.collect_starved(0, &mut answer.starved);
-        let mut seen = HashSet::new();
+        let mut starved = self.starved.clone();
+        self.collect_starved(0, &mut starved);
+        let ended = |round: u32, node, output| Ended { round: u64::from(round), node, output };
         let handled: HashSet<(u32, u32)> = self
             .failed
             .iter()
             .filter(|failed| is_handled(failed))
             .map(|failed| (failed.node, failed.round))
             .collect();
-        let mut leaves: Vec<&Leaf> =
-            self.leaves.iter().filter(|leaf| !handled.contains(&(leaf.node, leaf.round))).collect();
-        leaves.sort_by_key(|leaf| (leaf.round, leaf.node));
-        for leaf in leaves.into_iter().filter(|leaf| seen.insert(leaf.node)) {
-            self.add(&mut answer, leaf.node, &leaf.output, None);
-        }
-        let mut failed: Vec<&Failed> = self.failed.iter().filter(|failed| !is_handled(failed)).collect();
-        failed.sort_by_key(|failed| (failed.round, failed.node));
-        for failed in failed.into_iter().filter(|failed| seen.insert(failed.node)) {
-            self.add(&mut answer, failed.node, &failed.output, Some(failed.kind));
-        }
-        answer
-    }
-
-    fn add(&self, answer: &mut Answer, node: u32, output: &Value, kind: Option<Failure>) {
-        let node = &self.plan.nodes[node as usize];
-        let error = failure(output).map(|(message, _)| message.clone());
-        let value = match kind {
-            Some(Failure::Hard) => hard_entry(node, error.clone().unwrap_or_default()),
-            _ => entry_value(node, posted(node, clean(output.clone()), &self.variable_values)),
-        };
-        let entry = AnswerEntry {
-            component: node.id.clone(),
-            type_name: node.type_name.clone(),
-            position: answer.results.len() + answer.errors.len(),
-            error,
-            value,
-        };
-        if entry.error.is_some() { answer.errors.push(entry) } else { answer.results.push(entry) }
+        let leaves = self.leaves.iter().filter(|leaf| !handled.contains(&(leaf.node, leaf.round)));
+        let failed = self.failed.iter().filter(|failed| !is_handled(failed));
+        assemble(
+            &self.plan,
+            &self.variable_values,
+            leaves.map(|leaf| ended(leaf.round, leaf.node, &leaf.output)).collect(),
+            failed.map(|it| (ended(it.round, it.node, &it.output), it.kind)).collect(),
+            starved,
+        )
     }
 
     /// Notes the starved components of an element that has come to its end.
@@ -158,12 +139,58 @@ impl Run {
     }
 }
 
+/// An execution that counts for the answer.
+pub(crate) struct Ended<'a> {
+    pub round: u64,
+    pub node: u32,
+    pub output: &'a Value,
+}
+
+/// Puts an answer together: results, then failures, each in order, the first of each component.
+pub(crate) fn assemble(
+    plan: &Plan,
+    variables: &Map,
+    mut leaves: Vec<Ended<'_>>,
+    mut failed: Vec<(Ended<'_>, Failure)>,
+    starved: BTreeSet<Starved>,
+) -> Answer {
+    let mut answer = Answer { starved, ..Answer::default() };
+    let mut seen = HashSet::new();
+    leaves.sort_by_key(|leaf| (leaf.round, leaf.node));
+    for leaf in leaves.into_iter().filter(|leaf| seen.insert(leaf.node)) {
+        answer.add(&plan.nodes[leaf.node as usize], leaf.output, None, variables);
+    }
+    failed.sort_by_key(|(failed, _)| (failed.round, failed.node));
+    for (failed, kind) in failed.into_iter().filter(|(failed, _)| seen.insert(failed.node)) {
+        answer.add(&plan.nodes[failed.node as usize], failed.output, Some(kind), variables);
+    }
+    answer
+}
+
+impl Answer {
+    fn add(&mut self, node: &Node, output: &Value, kind: Option<Failure>, variables: &Map) {
+        let error = failure(output).map(|(message, _)| message.clone());
+        let value = match kind {
+            Some(Failure::Hard) => hard_entry(node, error.clone().unwrap_or_default()),
+            _ => entry_value(node, posted(node, clean(output.clone()), variables)),
+        };
+        let entry = AnswerEntry {
+            component: node.id.clone(),
+            type_name: node.type_name.clone(),
+            position: self.results.len() + self.errors.len(),
+            error,
+            value,
+        };
+        if entry.error.is_some() { self.errors.push(entry) } else { self.results.push(entry) }
+    }
+}
+
 fn is_handled(failed: &Failed) -> bool {
     failed.handled.as_ref().is_some_and(|handled| handled.get())
 }
 
 /// Without members that are for debugging, and without an `_error` that is none.
-pub(super) fn clean(output: Value) -> Value {
+pub(crate) fn clean(output: Value) -> Value {
     let Value::Object(map) = &output else { return output };
     let drop = |key: &str, value: &Value| {
         matches!(key, "_debug" | "_debug_time") || (key == "_error" && !value.truthy())
@@ -176,7 +203,7 @@ pub(super) fn clean(output: Value) -> Value {
 }
 
 /// What the component's type makes of its entry.
-pub(super) fn posted(node: &Node, result: Value, variables: &Map) -> Posted {
+pub(crate) fn posted(node: &Node, result: Value, variables: &Map) -> Posted {
     match node.entry.and_then(|entry| entry.post_process) {
         Some(post_process) => post_process(PostProcess { node, result: &result, variables }),
         None => Posted::Entry(result),
@@ -184,7 +211,7 @@ pub(super) fn posted(node: &Node, result: Value, variables: &Map) -> Posted {
 }
 
 /// The entry as it stands in an answer or a loop's full result.
-pub(super) fn entry_value(node: &Node, posted: Posted) -> Value {
+pub(crate) fn entry_value(node: &Node, posted: Posted) -> Value {
     match posted {
         Posted::Bare(value) => value,
         Posted::Entry(result) => {

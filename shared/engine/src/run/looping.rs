@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Run;
 use super::answer::{clean, entry_value, posted};
-use super::state::{Leaf, Scope, Work};
+use super::state::{Scope, Work};
 use crate::data::permissive_json;
 use crate::data::typing::split_commas;
 use crate::key::LoopStep;
@@ -30,14 +30,15 @@ pub(super) struct Looping {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
+pub(crate) enum Format {
     Full,
     Minimal,
     ResultsArray,
 }
 
 impl Format {
-    fn of(node: &Node) -> Self {
+    /// What the record says.
+    pub fn of(node: &Node) -> Self {
         match node.text_setting("format") {
             Some("minimal") => Self::Minimal,
             Some("results-array") => Self::ResultsArray,
@@ -163,13 +164,8 @@ impl Run {
         let slot = &mut self.scopes[scope as usize].slots[place as usize];
         let Some(looping) = slot.looping.as_mut() else { return };
         for leaf in leaves {
-            contribute(
-                &plan.nodes[leaf.node as usize],
-                leaf,
-                variables,
-                looping.format,
-                &mut looping.results,
-            );
+            let node = &plan.nodes[leaf.node as usize];
+            contribute(node, leaf.output, variables, looping.format, &mut looping.results);
         }
         looping.round = last_round + 1;
         self.work.push_back(Work::Advance { scope, place });
@@ -186,12 +182,12 @@ impl Run {
     }
 }
 
-fn result(list: Value) -> Value {
+pub(crate) fn result(list: Value) -> Value {
     Value::object([("Result".into(), list)].into())
 }
 
 /// The elements of an input: a list, a JSON list as text, text split on commas, or the value alone.
-fn elements(input: Option<&Value>) -> Arc<Vec<Value>> {
+pub(crate) fn elements(input: Option<&Value>) -> Arc<Vec<Value>> {
     let list = match input {
         None => return Arc::default(),
         Some(Value::Array(items)) => return items.clone(),
@@ -209,11 +205,17 @@ fn elements(input: Option<&Value>) -> Arc<Vec<Value>> {
 
 /// Adds what a leaf contributes to a loop's results. A failure contributes `{_error}`, and to a flat list
 /// only what it delivered beside the message.
-fn contribute(node: &Node, leaf: Leaf, variables: &Map, format: Format, results: &mut Vec<Value>) {
-    let failed = failure(&leaf.output).map(|(message, _)| message.clone());
+pub(crate) fn contribute(
+    node: &Node,
+    output: Value,
+    variables: &Map,
+    format: Format,
+    results: &mut Vec<Value>,
+) {
+    let failed = failure(&output).map(|(message, _)| message.clone());
     let posted = match failed {
-        Some(message) => Posted::Entry(failure_value(&leaf.output, message)),
-        None => posted(node, clean(leaf.output), variables),
+        Some(message) => Posted::Entry(failure_value(&output, message)),
+        None => posted(node, clean(output), variables),
     };
     match (format, posted) {
         (Format::Full, posted) => results.push(entry_value(node, posted)),

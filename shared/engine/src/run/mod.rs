@@ -1,10 +1,10 @@
 //! A run: a deterministic state machine that says what to execute and takes in how it ended.
 
 mod activate;
-mod answer;
+pub(crate) mod answer;
 mod fire;
 mod fork;
-mod looping;
+pub(crate) mod looping;
 pub(crate) mod output;
 mod schedule;
 mod state;

@@ -3,11 +3,13 @@
 //! A clone costs one reference count, so a value fans out to any number of components without being
 //! copied. "Absent" is a missing key or `None`, and differs from [`Value::Null`].
 
+pub(crate) mod codec;
 mod convert;
 mod number;
 mod path;
 mod serde_impl;
 mod text;
+pub(crate) mod wire;
 
 use std::sync::Arc;
 
