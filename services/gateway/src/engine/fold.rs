@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use prost::Message as _;
 use sre_engine::run::Observe;
-use sre_engine::{ActivationKey, EntryId, Limits, Map, RequestData, Run, RunOptions, Value};
+use sre_engine::{ActivationKey, EntryId, Map, RequestData, Run, RunOptions, Value};
 use sre_proto::error::Reason;
 use sre_proto::memory::v1::{JournalRecord, RecordKind, RunRecord};
 use tonic::{Code, Status};
@@ -15,6 +15,7 @@ use super::admission::Slot;
 use super::authority::Authority;
 use super::core::Engine;
 use super::drive::{self, Recovered};
+use super::fork;
 use super::journal::records::{
     EntryKind, Finished, Opened, RecordError, SignalTaken, TakenOver, Waiting, record,
 };
@@ -118,8 +119,14 @@ pub async fn fold(
         &stored.request,
     ));
     let stored = stored.with_secrets(&scope).await?;
-    let mut run =
-        begin(&scope, stored.request, opened.job_id.clone(), stored.job_input, Observe::Settled).await?;
+    let options = RunOptions {
+        observe: Observe::Settled,
+        job_id: opened.job_id.clone(),
+        job_input: stored.job_input,
+        overrides: fork::overrides(&opened)?,
+        ..RunOptions::default()
+    };
+    let mut run = begin(&scope, stored.request, options).await?;
     for (key, done) in stored.done {
         let taken = match done {
             Done::Finished(outcome) => run.complete(&key, outcome),
@@ -147,24 +154,11 @@ pub async fn fold(
     Ok(Folded { scope, run, recovered: Recovered { intended, paused: stored.paused } })
 }
 
-/// Starts the state machine of a run.
-pub async fn begin(
-    scope: &RunScope,
-    request: RequestData,
-    job_id: String,
-    job_input: Map,
-    observe: Observe,
-) -> Result<Run, Status> {
+/// Starts the state machine of a run. Its id and the agent's variables are put into the options here.
+pub async fn begin(scope: &RunScope, request: RequestData, options: RunOptions) -> Result<Run, Status> {
     let plan = scope.subject.compiled.plan.clone();
-    let options = RunOptions {
-        run_id: scope.id.clone(),
-        limits: Limits::default(),
-        observe,
-        variables: plan.resolve_variables(&scope.variable_secrets().await?),
-        job_id,
-        job_input,
-        ..RunOptions::default()
-    };
+    let variables = plan.resolve_variables(&scope.variable_secrets().await?);
+    let options = RunOptions { run_id: scope.id.clone(), variables, ..options };
     Ok(Run::start(plan, scope.subject.entry, request, options))
 }
 

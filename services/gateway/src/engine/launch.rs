@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sre_engine::run::Observe;
-use sre_engine::{Aborted, Answer, Map, RequestData};
+use sre_engine::{Aborted, Answer, RequestData, RunOptions};
 use sre_proto::error::Reason;
 use sre_proto::memory::v1::{JournalRecord, RecordKind, RunRecord};
 use tonic::{Code, Status};
@@ -84,7 +84,8 @@ pub struct Fresh {
 pub async fn fresh(engine: Engine, fresh: Fresh) {
     let Fresh { scope, first, request, opening, lease, entry, slot } = fresh;
     let run_id = scope.id.clone();
-    let run = match begin(&scope, request, String::new(), Map::new(), Observe::Settled).await {
+    let options = RunOptions { observe: Observe::Settled, ..RunOptions::default() };
+    let run = match begin(&scope, request, options).await {
         Ok(run) => run,
         Err(status) => {
             // It is opened all the same, and gone on with when what it needs is back.

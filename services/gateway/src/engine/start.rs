@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prost::Message as _;
-use sre_engine::run::Observe;
-use sre_engine::{Map, RequestData};
+use sre_engine::{RequestData, RunOptions};
 use sre_identity::token::Purpose;
 use sre_identity::{Caller, Candidate};
 use sre_proto::error::{Reason, invalid_argument, status};
@@ -155,7 +154,7 @@ async fn light(engine: &Engine, ready: Ready) -> Result<Answered, Status> {
     let Ready { root, routed, .. } = ready;
     let Routed { request, skill, .. } = routed;
     let scope = Arc::new(RunScope::new(engine.clone(), new, &request));
-    let run = begin(&scope, request, String::new(), Map::new(), Observe::Nothing).await?;
+    let run = begin(&scope, request, RunOptions::default()).await?;
     let ending = match Drive::light(scope.clone(), run).to_end().await {
         Ok(ending) => ending,
         Err(stopped) => return Err(internal("a run without a journal stopped", &stopped)),
