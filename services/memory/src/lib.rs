@@ -6,6 +6,7 @@ use std::time::Duration;
 use sre_proto::memory::v1::cache_server::CacheServer;
 use sre_proto::memory::v1::llm_context_server::LlmContextServer;
 use sre_proto::memory::v1::runtime_context_server::RuntimeContextServer;
+use sre_service::config::Backend;
 use sre_service::{Config, Host};
 use tonic::service::Routes;
 
@@ -16,7 +17,8 @@ pub mod runtime_context;
 use cache::{CacheService, CacheSettings, Entries};
 use llm_context::LlmContextService;
 use runtime_context::{
-    JournalSettings, MIGRATIONS, RuntimeContext, RuntimeContextService, SqliteJournal, SystemClock,
+    BlobFiles, BlobStore, Journal, JournalSettings, MIGRATIONS, PG_MIGRATIONS, PG_SESSION, PostgresBlobs,
+    PostgresJournal, RuntimeContext, RuntimeContextService, SqliteJournal, SystemClock,
 };
 
 /// Messages are cut at the suite's limit by the server; one more MiB leaves room for what is around a value
@@ -27,10 +29,8 @@ const MESSAGE_BYTES: usize = 5 << 20;
 pub async fn start(host: Host) -> anyhow::Result<Routes> {
     let settings = Arc::new(journal_settings(host.config()));
     let clock = Arc::new(SystemClock);
-    let store = host.store(MIGRATIONS).await?;
-    let journal = Arc::new(SqliteJournal::new(store, clock.clone(), Arc::clone(&settings)));
-    let blobs = host.data_dir().join("blobs");
-    let context = RuntimeContext::open(journal, &blobs, clock, settings, host.draining()).await?;
+    let (journal, blobs) = stores(&host, &settings).await?;
+    let context = RuntimeContext::open(journal, blobs, clock, settings, host.draining()).await?;
     host.spawn("journal: wake what is due", context.clone().wake_due());
     host.spawn("journal: sweep", context.clone().sweep());
 
@@ -41,6 +41,27 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
         .add_service(LlmContextServer::new(LlmContextService))
         .add_service(CacheServer::new(cache).max_decoding_message_size(MESSAGE_BYTES))
         .prepare())
+}
+
+/// The journal and its payloads, where the configuration wants them.
+async fn stores(
+    host: &Host,
+    settings: &Arc<JournalSettings>,
+) -> anyhow::Result<(Arc<dyn Journal>, Arc<dyn BlobStore>)> {
+    let config = host.config();
+    match config.journal.backend.unwrap_or(config.store.backend) {
+        Backend::Sqlite => {
+            let store = host.store(MIGRATIONS).await?;
+            let journal = SqliteJournal::new(store, Arc::new(SystemClock), Arc::clone(settings));
+            let blobs = BlobFiles::open(&host.data_dir().join("blobs")).await?;
+            Ok((Arc::new(journal), Arc::new(blobs)))
+        }
+        Backend::Postgres => {
+            let pg = host.postgres(PG_MIGRATIONS, PG_SESSION).await?;
+            let journal = PostgresJournal::open(pg.clone(), Arc::clone(settings)).await?;
+            Ok((Arc::new(journal), Arc::new(PostgresBlobs::new(pg))))
+        }
+    }
 }
 
 fn journal_settings(config: &Config) -> JournalSettings {

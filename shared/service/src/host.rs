@@ -4,9 +4,13 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use sre_identity::{Peer, SvidSource};
-use sre_store::{Migration, Store};
+use sre_store::pg::Pg;
+use sre_store::{ErrorKind, Migration, Store};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
@@ -19,6 +23,11 @@ use crate::readiness::{Readiness, ReadyGuard};
 use crate::role::Role;
 use crate::task::Outcome;
 use crate::tokens::Tokens;
+
+/// How long a role that starts waits for its database,
+const DATABASE_WAIT: Duration = Duration::from_secs(60);
+/// and how often it looks for it.
+const DATABASE_RETRY: Duration = Duration::from_millis(250);
 
 /// What a role's `start` gets. Clones share everything.
 #[derive(Clone)]
@@ -96,7 +105,8 @@ impl Host {
         let config = self.config();
         if config.store.backend == Backend::Postgres {
             anyhow::bail!(
-                "store.backend is postgres, and {} has only an embedded store: set it to sqlite",
+                "store.backend is postgres, and {} keeps its state in files so far: leave store.backend out and \
+                 set journal.backend to postgres, which is for the run journal",
                 self.role()
             );
         }
@@ -110,6 +120,33 @@ impl Host {
         self.inner.process.stores.lock().push(store.clone());
         self.inner.audit.ship_outbox(self, &store).await?;
         Ok(store)
+    }
+
+    /// Connects this role's schema of the database `[store.postgres]` and migrates it, waiting for a database
+    /// that is not there yet. `session` sets what the statements of the service are written for.
+    pub async fn postgres(
+        &self,
+        migrations: &'static [Migration],
+        session: &'static [(&'static str, &'static str)],
+    ) -> anyhow::Result<Pg> {
+        let configured = self.config().store.postgres.clone();
+        let mut config = configured.context("no database is configured: set store.postgres.url")?;
+        config.schema = Some(format!("{}_{}", config.schema.as_deref().unwrap_or("sre"), self.role().name()));
+        config.session = session;
+        let give_up = Instant::now() + DATABASE_WAIT;
+        let draining = self.draining();
+        loop {
+            let error = match Pg::connect(&config, migrations).await {
+                Ok(pg) => return Ok(pg),
+                Err(error) => error,
+            };
+            let may_come = error.is_retryable() || error.kind() == ErrorKind::Unavailable;
+            if !may_come || Instant::now() >= give_up || draining.is_cancelled() {
+                return Err(error.into());
+            }
+            tracing::warn!(%error, "the database is not there yet, trying again");
+            tokio::time::sleep(DATABASE_RETRY).await;
+        }
     }
 
     /// The data folder.

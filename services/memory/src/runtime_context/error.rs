@@ -129,7 +129,7 @@ impl JournalError {
             Self::TooLarge { .. } => Reason::TooLarge,
             Self::Store(error) => match error.kind() {
                 ErrorKind::Overloaded | ErrorKind::Busy => Reason::Overloaded,
-                ErrorKind::Closed | ErrorKind::Io => Reason::BackendUnavailable,
+                ErrorKind::Unavailable | ErrorKind::Closed | ErrorKind::Io => Reason::BackendUnavailable,
                 _ => Reason::Internal,
             },
         }
@@ -155,7 +155,9 @@ impl JournalError {
             Self::Invalid { .. } | Self::TooLarge { .. } => Code::InvalidArgument,
             Self::Store(error) => match error.kind() {
                 ErrorKind::Overloaded => Code::ResourceExhausted,
-                ErrorKind::Busy | ErrorKind::Closed | ErrorKind::Io => Code::Unavailable,
+                ErrorKind::Busy | ErrorKind::Unavailable | ErrorKind::Closed | ErrorKind::Io => {
+                    Code::Unavailable
+                },
                 _ => Code::Internal,
             },
         }

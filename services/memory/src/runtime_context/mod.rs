@@ -1,7 +1,7 @@
 //! The run journal: what running agents decided and did is here before it counts.
 //!
 //! `service.rs` speaks gRPC; this file puts the parts together: the journal's store (`connectors/`), payloads
-//! (`blobs.rs`), the command streams of engines (`commands.rs`), followers of runs (`feed.rs`) and the
+//! (`blobs/`), the command streams of engines (`commands.rs`), followers of runs (`feed.rs`) and the
 //! housekeeping (`upkeep.rs`).
 
 mod approval;
@@ -20,21 +20,23 @@ mod settings;
 mod time;
 mod upkeep;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-pub use connectors::{Journal, MIGRATIONS, SqliteJournal};
+pub use blobs::{BlobFiles, BlobStore};
+pub use connectors::{
+    Journal, MIGRATIONS, PG_MIGRATIONS, PG_SESSION, PostgresBlobs, PostgresJournal, SqliteJournal,
+};
 pub use error::JournalError;
 pub use service::RuntimeContextService;
 pub use settings::JournalSettings;
 pub use time::{Clock, SystemClock};
 
 use approval::{Approval, ApprovalFilter, Decision};
-use blobs::{Blobs, Upload};
+use blobs::{Blobs, Pieces, Upload};
 use changes::Change;
 use commands::{CommandStream, Commands};
 use feed::{Feed, Follower};
@@ -63,17 +65,17 @@ pub struct RuntimeContext {
 }
 
 impl RuntimeContext {
-    /// The journal over its store, with payloads below `blobs`.
+    /// The journal over its store, with payloads in theirs.
     pub async fn open(
         journal: Arc<dyn Journal>,
-        blobs: &Path,
+        blobs: Arc<dyn BlobStore>,
         clock: Arc<dyn Clock>,
         settings: Arc<JournalSettings>,
         shutdown: CancellationToken,
     ) -> Result<Self> {
         let context = Self {
             journal,
-            blobs: Blobs::open(blobs, settings.blob_limit_bytes).await?,
+            blobs: Blobs::new(blobs, settings.blob_limit_bytes),
             commands: Commands::default(),
             feed: Feed::default(),
             summaries: Arc::new(RateCap::new(settings.summaries_per_second, settings.summaries_burst)),
@@ -241,7 +243,7 @@ impl RuntimeContext {
         self.blobs.upload(run, digest).await
     }
 
-    async fn blob(&self, run: RunId, digest: Digest) -> Result<tokio::fs::File> {
+    async fn blob(&self, run: RunId, digest: Digest) -> Result<Pieces> {
         self.blobs.read(run, digest).await
     }
 }
@@ -260,5 +262,7 @@ fn report(reaped: &Reaped) {
     }
 }
 
+#[cfg(test)]
+mod control_tests;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,6 @@ use sre_proto::memory::v1 as pb;
 use sre_proto::memory::v1::runtime_context_server::RuntimeContext as Rpc;
 use sre_proto::types::v1::BlobRef;
 use tokio::time::MissedTickBehavior;
-use tokio_util::io::ReaderStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::RuntimeContext;
@@ -24,8 +23,6 @@ use super::model::{
 
 /// Appends or summaries in one request.
 const BATCH: usize = 1000;
-/// Bytes of a payload in one message.
-const BLOB_PIECE_BYTES: usize = 256 * 1024;
 
 type Answer<T> = Result<Response<T>, Status>;
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -308,12 +305,8 @@ impl Rpc for RuntimeContextService {
 
     async fn get_blob(&self, request: Request<pb::GetBlobRequest>) -> Answer<Self::GetBlobStream> {
         let request = request.into_inner();
-        let file = self.context.blob(id("run_id", &request.run_id)?, id("digest", &request.digest)?).await?;
-        let pieces = ReaderStream::with_capacity(file, BLOB_PIECE_BYTES).map(|piece| {
-            piece.map(|data| pb::GetBlobResponse { data }).map_err(|error| {
-                JournalError::Store(sre_store::StoreError::backend(error.to_string())).into()
-            })
-        });
+        let pieces = self.context.blob(id("run_id", &request.run_id)?, id("digest", &request.digest)?).await?;
+        let pieces = pieces.map(|piece| Ok(pb::GetBlobResponse { data: piece? }));
         Ok(Response::new(Box::pin(pieces)))
     }
 }

@@ -15,14 +15,14 @@ use super::model::Signal;
 use super::time::ManualClock;
 use super::*;
 
-struct Bench {
-    context: RuntimeContext,
-    service: RuntimeContextService,
+pub(super) struct Bench {
+    pub(super) context: RuntimeContext,
+    pub(super) service: RuntimeContextService,
     clock: Arc<ManualClock>,
     _dir: tempfile::TempDir,
 }
 
-async fn bench(settings: JournalSettings) -> Bench {
+pub(super) async fn bench(settings: JournalSettings) -> Bench {
     let dir = tempfile::tempdir().unwrap();
     let store =
         Store::open(OpenOptions::new(dir.path().join("memory.db"), "memory.store.dir", MIGRATIONS)).unwrap();
@@ -31,7 +31,7 @@ async fn bench(settings: JournalSettings) -> Bench {
     let journal = Arc::new(SqliteJournal::new(store, clock.clone(), Arc::clone(&settings)));
     let context = RuntimeContext::open(
         journal,
-        &dir.path().join("blobs"),
+        Arc::new(BlobFiles::open(&dir.path().join("blobs")).await.unwrap()),
         clock.clone(),
         settings,
         CancellationToken::new(),
@@ -41,7 +41,7 @@ async fn bench(settings: JournalSettings) -> Bench {
     Bench { service: RuntimeContextService::new(context.clone()), context, clock, _dir: dir }
 }
 
-fn open_request(session: &str) -> pb::OpenRunRequest {
+pub(super) fn open_request(session: &str) -> pb::OpenRunRequest {
     pb::OpenRunRequest {
         run: Some(pb::RunRecord {
             run_id: sre_proto::ids::new_id(),
@@ -59,22 +59,22 @@ fn open_request(session: &str) -> pb::OpenRunRequest {
     }
 }
 
-fn written(kind: pb::RecordKind, step: &str) -> pb::JournalRecord {
+pub(super) fn written(kind: pb::RecordKind, step: &str) -> pb::JournalRecord {
     pb::JournalRecord { kind: kind as i32, step: step.to_owned(), ..Default::default() }
 }
 
 impl Bench {
-    async fn session(&self) -> String {
+    pub(super) async fn session(&self) -> String {
         let request = Request::new(pb::OpenSessionRequest::default());
         self.service.open_session(request).await.unwrap().into_inner().id
     }
 
-    async fn open(&self, session: &str) -> pb::RunRecord {
+    pub(super) async fn open(&self, session: &str) -> pb::RunRecord {
         let answer = self.service.open_run(Request::new(open_request(session))).await.unwrap();
         answer.into_inner().run.unwrap()
     }
 
-    async fn append(
+    pub(super) async fn append(
         &self,
         run: &pb::RunRecord,
         step: &str,
@@ -91,7 +91,7 @@ impl Bench {
         Ok(self.service.append(Request::new(request)).await?.into_inner().last_sequence)
     }
 
-    async fn signal(&self, run: &pb::RunRecord, id: &str) -> pb::SignalResponse {
+    pub(super) async fn signal(&self, run: &pb::RunRecord, id: &str) -> pb::SignalResponse {
         let signal =
             pb::PendingSignal { signal_id: id.to_owned(), kind: "cancel".to_owned(), ..Default::default() };
         let request = pb::SignalRequest { run_id: run.run_id.clone(), signal: Some(signal) };

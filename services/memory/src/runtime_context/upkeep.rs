@@ -6,7 +6,7 @@ use super::{Result, RuntimeContext, report};
 
 /// The longest sleep of the waker, in case a clock was moved.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
-/// Folders of payloads looked at in one round.
+/// Runs with payloads looked at in one round.
 const ORPHAN_BATCH: usize = 1000;
 
 impl RuntimeContext {
@@ -30,9 +30,11 @@ impl RuntimeContext {
 
     /// How long to sleep then.
     async fn wake_once(&self) -> Result<Duration> {
+        // What other processes wrote and did not tell.
+        let longest = self.journal.poll_interval().unwrap_or(LONGEST_SLEEP);
         match self.journal.next_wake().await? {
-            None => Ok(LONGEST_SLEEP),
-            Some(wait) if !wait.is_zero() => Ok(wait.min(LONGEST_SLEEP)),
+            None => Ok(longest),
+            Some(wait) if !wait.is_zero() => Ok(wait.min(longest)),
             Some(_) => {
                 let reaped = self.journal.reap().await?;
                 report(&reaped);
@@ -88,7 +90,8 @@ impl RuntimeContext {
 
     /// Payloads come before the record that names them: some were never named.
     async fn remove_orphans(&self) -> Result<()> {
-        let old = self.blobs.untouched(self.settings.orphaned_blobs, ORPHAN_BATCH).await?;
+        self.blobs.remove_unfinished(self.settings.orphaned_blobs).await?;
+        let old = self.blobs.next_untouched(self.settings.orphaned_blobs, ORPHAN_BATCH).await?;
         let existing = self.journal.existing(old.clone()).await?;
         for run in old.into_iter().filter(|run| !existing.contains(run)) {
             self.blobs.remove(run).await?;

@@ -101,6 +101,9 @@ fn store(config: &Config) -> Result<(), ConfigError> {
     if config.store.backend == Backend::Postgres && config.store.postgres.is_none() {
         return Err(wrong(config, "store.backend", "postgres needs [store.postgres] with a url or host"));
     }
+    if config.journal.backend == Some(Backend::Postgres) && config.store.postgres.is_none() {
+        return Err(wrong(config, "journal.backend", "postgres needs [store.postgres] with a url or host"));
+    }
     Ok(())
 }
 

@@ -5,10 +5,16 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Backend;
+
 /// The run journal.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Journal {
+    /// Where the journal is kept, with its blobs: `sqlite` in files of this machine, `postgres` in the database
+    /// of `[store.postgres]`, which several memory services may share. `store.backend` where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend: Option<Backend>,
     /// How long an engine's session lives without renewal, in milliseconds.
     pub session_ttl_ms: u64,
     /// How often an engine looks for runs to claim, in milliseconds.
@@ -33,6 +39,7 @@ pub struct Journal {
 impl Default for Journal {
     fn default() -> Self {
         Self {
+            backend: None,
             session_ttl_ms: 10_000,
             claim_interval_ms: 250,
             claim_batch: 16,

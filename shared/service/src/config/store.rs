@@ -14,9 +14,11 @@ pub struct StoreSection {
     pub dir: PathBuf,
     /// When an embedded write counts as done.
     pub synchronous: Synchronous,
-    /// Embedded files or PostgreSQL.
+    /// Where services keep their state. `postgres` is for the run journal so far, and set there:
+    /// `journal.backend`.
     pub backend: Backend,
-    /// The database, with `backend = "postgres"`.
+    /// The database, with a backend `postgres`. Each service has a schema of its own in it, created when
+    /// missing: `<schema>_<service>`, and `sre_<service>` where no `schema` is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub postgres: Option<PgConfig>,
 }

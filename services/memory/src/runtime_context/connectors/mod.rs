@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use postgres::{PG_MIGRATIONS, PostgresJournal, SESSION as PG_SESSION};
+pub use postgres::{PG_MIGRATIONS, PostgresBlobs, PostgresJournal, SESSION as PG_SESSION};
 pub use sqlite::{MIGRATIONS, SqliteJournal};
 
 use super::approval::{Approval, ApprovalFilter, Decision};

@@ -37,11 +37,7 @@ impl Admission {
     }
 
     /// Those of `slots` that were near their limit when they were last counted.
-    pub(super) fn near<'a>(
-        &self,
-        slots: impl IntoIterator<Item = &'a Slots>,
-        limit: u32,
-    ) -> BTreeSet<Slots> {
+    pub(super) fn near<'a>(&self, slots: impl IntoIterator<Item = &'a Slots>, limit: u32) -> BTreeSet<Slots> {
         let counted = self.counted.lock();
         let near = |slots: &&Slots| is_near(counted.get(*slots).copied().unwrap_or(0), limit);
         slots.into_iter().filter(near).cloned().collect()

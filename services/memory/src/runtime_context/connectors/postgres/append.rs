@@ -121,9 +121,7 @@ async fn write(core: &Core, client: &PgClient, appends: &[Append]) -> Result<Wri
             if group.closes {
                 ended.add(place, get(row, 3)?, get(row, 4)?);
             }
-            if group.closes || group.records > 0 {
-                written.changes.push(Change::Run(place.id));
-            }
+            written.changes.push(Change::Run(place.id));
         }
         consumed.write(client).await?;
         questions.write(client).await?;

@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::admission::{self, Slots};
 use super::inbox::{LOCK, PENDING};
 use super::rows::{
-    self, CONTENT_COLUMNS, Ids, Param, Place, RUN_COLUMNS, RUN_TABLES, begin, commit, get, partition, prepare,
-    query, state,
+    self, CONTENT_COLUMNS, Ids, Param, Place, RUN_COLUMNS, RUN_TABLES, begin, commit, get, partition,
+    prepare, query, state,
 };
 use super::{Core, Result, open, poison, reap, transact};
 use crate::runtime_context::changes::Change;
@@ -67,8 +67,7 @@ async fn take_due(core: &Core, client: &PgClient, claim: Claim) -> Result<(Claim
     }
     let mut due = Vec::new();
     for row in &queues {
-        let queue =
-            Queue { slots: (get(row, 0)?, get(row, 1)?), priority: get(row, 2)?, due: get(row, 3)? };
+        let queue = Queue { slots: (get(row, 0)?, get(row, 1)?), priority: get(row, 2)?, due: get(row, 3)? };
         if queue.due <= get(row, 4)? {
             due.push(queue);
         }
@@ -131,9 +130,7 @@ async fn candidates(
         .map(|queue| (queue, i64::from(limit) - leased.get(&queue.slots).copied().unwrap_or(0)))
         .filter(|(_, free)| *free > 0)
         .collect();
-    open.sort_by_key(|(queue, _)| {
-        (of_team.get(queue.slots.0.as_str()).copied().unwrap_or(0), queue.due)
-    });
+    open.sort_by_key(|(queue, _)| (of_team.get(queue.slots.0.as_str()).copied().unwrap_or(0), queue.due));
     // No more teams than runs are served. Those that run fewest come first.
     let mut served: Vec<&str> = Vec::new();
     for (queue, _) in &open {
@@ -182,7 +179,9 @@ fn choose(
         teams.entry(candidate.slots.0.clone()).or_default().push_back(candidate);
     }
     for queue in teams.values_mut() {
-        queue.make_contiguous().sort_by_key(|candidate| (-candidate.priority, candidate.due, candidate.place.run));
+        queue
+            .make_contiguous()
+            .sort_by_key(|candidate| (-candidate.priority, candidate.due, candidate.place.run));
     }
     let mut of_team: BTreeMap<String, i64> = BTreeMap::new();
     for ((team, _), running) in &leased {
@@ -255,34 +254,34 @@ async fn lease(
 /// One run, whatever it waits for.
 pub(super) async fn take(core: &Core, take: Take) -> Result<(Run, Vec<Signal>)> {
     let taken = transact!(core, client => {
-            let [session, lock] = prepare(client, [SESSION, LOCK]).await?;
-            let session_params: [Param<'_>; 1] = [&take.session.0];
-            let (uuid, part) = (take.run.uuid, partition(take.run));
-            let key: [Param<'_>; 2] = [&uuid, &part];
-            let (_, live, found) = try_join!(
-                begin(client),
-                rows::rows(client, &session, &session_params),
-                rows::rows(client, &lock, &key)
-            )?;
-            if live.is_empty() {
-                return Err(JournalError::SessionOver);
-            }
-            let Some(row) = found.first() else {
-                let there = open::exists(client, take.run).await?;
-                return Err(if there { JournalError::RunEnded } else { JournalError::RunNotFound });
-            };
-            let place = Place { run: get(row, 0)?, id: take.run };
-            let text = "select record_format from run where id = $1 and partition = $2";
-            let head = query(client, text, &key).await?;
-            let format: i32 = head.first().map(|row| get(row, 0)).transpose()?.unwrap_or(0);
-            if format > take.max_record_format {
-                return Err(JournalError::NewerFormat { format });
-            }
-            if state(get(row, 1)?) == RunState::Leased && owner_lives(client, get(row, 2)?).await? {
-                return Err(JournalError::RunBusy);
-            }
-            lease(client, &[place], take.session, 0).await
-        })?;
+        let [session, lock] = prepare(client, [SESSION, LOCK]).await?;
+        let session_params: [Param<'_>; 1] = [&take.session.0];
+        let (uuid, part) = (take.run.uuid, partition(take.run));
+        let key: [Param<'_>; 2] = [&uuid, &part];
+        let (_, live, found) = try_join!(
+            begin(client),
+            rows::rows(client, &session, &session_params),
+            rows::rows(client, &lock, &key)
+        )?;
+        if live.is_empty() {
+            return Err(JournalError::SessionOver);
+        }
+        let Some(row) = found.first() else {
+            let there = open::exists(client, take.run).await?;
+            return Err(if there { JournalError::RunEnded } else { JournalError::RunNotFound });
+        };
+        let place = Place { run: get(row, 0)?, id: take.run };
+        let text = "select record_format from run where id = $1 and partition = $2";
+        let head = query(client, text, &key).await?;
+        let format: i32 = head.first().map(|row| get(row, 0)).transpose()?.unwrap_or(0);
+        if format > take.max_record_format {
+            return Err(JournalError::NewerFormat { format });
+        }
+        if state(get(row, 1)?) == RunState::Leased && owner_lives(client, get(row, 2)?).await? {
+            return Err(JournalError::RunBusy);
+        }
+        lease(client, &[place], take.session, 0).await
+    })?;
     taken.into_iter().next().ok_or(JournalError::RunNotFound)
 }
 

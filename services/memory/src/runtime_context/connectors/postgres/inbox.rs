@@ -33,24 +33,24 @@ pub(super) fn target(place: Place, row: &Row) -> Result<Target> {
 
 pub(super) async fn signal(core: &Core, run: RunId, signal: &Signal) -> Result<Signalled> {
     let (signalled, changes) = transact!(core, client => {
-            let [lock] = prepare(client, [LOCK]).await?;
-            let key: [Param<'_>; 2] = [&run.uuid, &partition(run)];
-            let found = try_join!(begin(client), rows::rows(client, &lock, &key))?.1;
-            let Some(row) = found.first() else {
-                let ended = super::open::find(client, run).await?;
-                commit(client).await?;
-                let (_, run) = ended.ok_or(JournalError::RunNotFound)?;
-                if !is_ended(run.state) {
-                    // It was opened after the look for its row.
-                    return Err(JournalError::Store(sre_store::StoreError::Busy {
-                        message: "the run was just opened".to_owned(),
-                    }));
-                }
-                return Ok((Signalled::Ended(run.state), Vec::new()));
-            };
-            let target = target(Place { run: get(row, 0)?, id: run }, row)?;
-            put(core, client, &target, signal, i64::from(core.settings.inbox_signals)).await
-        })?;
+        let [lock] = prepare(client, [LOCK]).await?;
+        let key: [Param<'_>; 2] = [&run.uuid, &partition(run)];
+        let found = try_join!(begin(client), rows::rows(client, &lock, &key))?.1;
+        let Some(row) = found.first() else {
+            let ended = super::open::find(client, run).await?;
+            commit(client).await?;
+            let (_, run) = ended.ok_or(JournalError::RunNotFound)?;
+            if !is_ended(run.state) {
+                // It was opened after the look for its row.
+                return Err(JournalError::Store(sre_store::StoreError::Busy {
+                    message: "the run was just opened".to_owned(),
+                }));
+            }
+            return Ok((Signalled::Ended(run.state), Vec::new()));
+        };
+        let target = target(Place { run: get(row, 0)?, id: run }, row)?;
+        put(core, client, &target, signal, i64::from(core.settings.inbox_signals)).await
+    })?;
     core.tell(changes);
     Ok(signalled)
 }

@@ -7,6 +7,7 @@
 
 mod admission;
 mod append;
+mod blobs;
 mod claim;
 mod ending;
 mod inbox;
@@ -33,6 +34,7 @@ use sre_store::{ErrorKind, StoreError};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+pub use blobs::PostgresBlobs;
 pub use schema::{PG_MIGRATIONS, SESSION};
 
 use super::{Journal, Purge};
@@ -187,8 +189,7 @@ impl Journal for PostgresJournal {
     }
 
     async fn open_session(&self, time_to_live: Duration, host: String) -> Result<Session> {
-        let session =
-            transact!(self.core, client => sessions::open(client, time_to_live, &host).await)?;
+        let session = transact!(self.core, client => sessions::open(client, time_to_live, &host).await)?;
         self.core.tell(vec![Change::Rescheduled]);
         Ok(session)
     }
@@ -311,4 +312,4 @@ impl From<sre_store::pg::tokio_postgres::Error> for JournalError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -123,17 +123,21 @@ impl Notices {
 
     /// Sends and hears until dropped.
     pub(super) async fn run(self, pg: Pg, observed: Observed) {
+        let mut deaf = false;
         loop {
             match pg.listen(&self.inner.channel, HEARD).await {
                 Ok((listener, heard)) => {
                     self.inner.state.lock().listening = true;
-                    // What was said while nobody listened.
-                    observed.tell([Change::Missed, Change::Claimable]);
+                    if deaf {
+                        // What was said while nobody listened.
+                        observed.tell([Change::Missed, Change::Claimable]);
+                    }
                     self.exchange(&listener, heard, &observed).await;
                     self.inner.state.lock().listening = false;
                 }
                 Err(error) => tracing::warn!(%error, "the journal hears no other process, trying again"),
             }
+            deaf = true;
             observed.tell([Change::Missed]);
             sleep(LOOK_ALONE).await;
         }
@@ -195,7 +199,8 @@ impl Notices {
                 let _ = write!(notice, " {letter}{}", session.simple());
             }
         }
-        for (told, letter) in [(pending.claimable, " c"), (pending.rescheduled, " d"), (pending.missed, " m")] {
+        for (told, letter) in [(pending.claimable, " c"), (pending.rescheduled, " d"), (pending.missed, " m")]
+        {
             if told {
                 notice.push_str(letter);
             }

@@ -71,8 +71,7 @@ fn without_repeats(openings: &[Opening]) -> (Vec<usize>, Vec<usize>) {
     let mut keys = HashSet::new();
     (0..openings.len()).partition(|place| {
         let Opening { head, request, .. } = &openings[*place];
-        let new_request =
-            request.as_ref().is_none_or(|request| requests.insert((&head.caller, &request.id)));
+        let new_request = request.as_ref().is_none_or(|request| requests.insert((&head.caller, &request.id)));
         let new_key = head.idempotency_key.is_empty() || keys.insert((head.parent, &head.idempotency_key));
         ids.insert(head.id) && new_request && new_key
     })
@@ -137,8 +136,7 @@ async fn open_new(core: &Core, openings: &[Opening], places: &[usize]) -> Result
     let limit = core.settings.team_running;
     let mut locked = core.admission.near(&slots, limit);
     loop {
-        let attempt =
-            transact!(core, client => insert(core, client, openings, places, &locked).await)?;
+        let attempt = transact!(core, client => insert(core, client, openings, places, &locked).await)?;
         match attempt {
             Attempt::Opened(opened) => {
                 tell(core, &opened);
@@ -397,12 +395,9 @@ select ord, run, state, now, due, coalesce(used, 0), (select count(*) from reque
 
 /// Whether a run of this id was found.
 pub(super) async fn exists(client: &PgClient, id: RunId) -> Result<bool> {
-    let found = query(
-        client,
-        "select 1 from run where id = $1 and partition = $2",
-        &[&id.uuid, &partition(id)],
-    )
-    .await?;
+    let found =
+        query(client, "select 1 from run where id = $1 and partition = $2", &[&id.uuid, &partition(id)])
+            .await?;
     Ok(!found.is_empty())
 }
 

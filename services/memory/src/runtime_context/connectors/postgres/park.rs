@@ -54,16 +54,13 @@ async fn write(core: &Core, client: &PgClient, parking: &Parking) -> Result<(Par
     let limit = i64::from(core.settings.team_running);
     let part = partition(run);
     let records_params = records.params();
-    let park_params: [Param<'_>; 7] =
-        [&run.uuid, &part, &place.run, &state, &until, &ends_wake, &paused];
+    let park_params: [Param<'_>; 7] = [&run.uuid, &part, &place.run, &state, &until, &ends_wake, &paused];
     let wait_params: [Param<'_>; 4] = [&awaited, &place.run, &run.uuid, &part];
     let runs = vec![place.run];
     let pending_params: [Param<'_>; 1] = [&runs];
-    let parked = try_join!(rows::rows(client, &insert, &records_params), rows::rows(client, &park, &park_params))?.1;
-    let mut changes = Vec::new();
-    if !parking.records.is_empty() {
-        changes.push(Change::Run(run));
-    }
+    let parked =
+        try_join!(rows::rows(client, &insert, &records_params), rows::rows(client, &park, &park_params))?.1;
+    let mut changes = vec![Change::Run(run)];
     let Some(row) = parked.first() else {
         let waiting = try_join!(rows::rows(client, &pending, &pending_params), commit(client))?.0;
         let mut signals = waiting.iter().map(|row| rows::signal(row, 1)).collect::<Result<Vec<Signal>>>()?;

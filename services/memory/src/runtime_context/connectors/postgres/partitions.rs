@@ -50,12 +50,9 @@ pub(super) async fn make_ahead(client: &PgClient) -> Result<()> {
             continue;
         }
         let (from, to) = (first_id(week), first_id(week + 1));
-        let outside = query(
-            client,
-            "select 1 from record_default where id >= $1 and id < $2 limit 1",
-            &[&from, &to],
-        )
-        .await?;
+        let outside =
+            query(client, "select 1 from record_default where id >= $1 and id < $2 limit 1", &[&from, &to])
+                .await?;
         if !outside.is_empty() {
             continue;
         }
@@ -105,7 +102,8 @@ async fn drop_empty(client: &PgClient) -> Result<()> {
 
 async fn is_empty(client: &PgClient, name: &str) -> Result<bool> {
     // Made from a number, so it needs no quoting.
-    let found = client.query(&format!("select 1 from {name} limit 1"), &[]).await.map_err(StoreError::from)?;
+    let found =
+        client.query(&format!("select 1 from {name} limit 1"), &[]).await.map_err(StoreError::from)?;
     Ok(found.is_empty())
 }
 

@@ -26,7 +26,12 @@ pub(super) async fn fail(core: &Core, client: &PgClient, poisoned: &[Candidate])
             ),
         });
         let body = Bytes::from(words.to_string());
-        last_records.push(NewRecord { kind: RecordKind::Closed, step: "poison".to_owned(), body, blob: None });
+        last_records.push(NewRecord {
+            kind: RecordKind::Closed,
+            step: "poison".to_owned(),
+            body,
+            blob: None,
+        });
     }
     let ids: Ids = poisoned.iter().map(|candidate| candidate.place.id).collect();
     let outcomes: Vec<&[u8]> = last_records.iter().map(|record| &record.body[..]).collect();

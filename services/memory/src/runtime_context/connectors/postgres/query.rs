@@ -37,8 +37,7 @@ pub(super) async fn page(client: &PgClient, id: RunId, from: ReadFrom) -> Result
         ReadFrom::LastCheckpoint(sequence) => (sequence, true),
     };
     let part = partition(id);
-    let params: [Param<'_>; 6] =
-        [&id.uuid, &part, &after, &from_checkpoint, &PAGE_RECORDS, &PAGE_BYTES];
+    let params: [Param<'_>; 6] = [&id.uuid, &part, &after, &from_checkpoint, &PAGE_RECORDS, &PAGE_BYTES];
     let found = query(client, text, &params).await?;
     let Some(first) = found.first() else { return Err(JournalError::RunNotFound) };
     let mut page =
@@ -91,7 +90,11 @@ pub(super) async fn list(client: &PgClient, filter: &RunFilter) -> Result<Vec<Ru
     if let Some((id, partition)) = &parent {
         params.push(id);
         params.push(partition);
-        conditions.push(format!("r.parent = ${} and r.parent_partition = ${}", params.len() - 1, params.len()));
+        conditions.push(format!(
+            "r.parent = ${} and r.parent_partition = ${}",
+            params.len() - 1,
+            params.len()
+        ));
     }
     let before = filter.before.map(|id| (id.uuid, partition(id)));
     if let Some((id, partition)) = &before {

@@ -7,7 +7,9 @@ use sre_store::pg::tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::inbox;
-use super::rows::{self, Param, Place, begin, commit, get, moment, number, partition, prepare, query, run_id};
+use super::rows::{
+    self, Param, Place, begin, commit, get, moment, number, partition, prepare, query, run_id,
+};
 use super::{Core, Result, open, transact};
 use crate::runtime_context::approval::{Approval, ApprovalFilter, Decision, Question, Verdict};
 use crate::runtime_context::error::JournalError;
@@ -170,35 +172,35 @@ pub(super) async fn list(client: &PgClient, filter: &ApprovalFilter) -> Result<V
 /// Decides, and tells the run.
 pub(super) async fn decide(core: &Core, run: RunId, id: &str, decision: &Decision) -> Result<Approval> {
     let (approval, changes) = transact!(core, client => {
-            let select = format!("select {COLUMNS} from approval a where a.run = $1 and a.id = $2 for update of a");
-            let [lock, select, update] = prepare(client, [inbox::LOCK, &select, DECIDE]).await?;
-            let key: [Param<'_>; 2] = [&run.uuid, &partition(run)];
-            // The run before its question, as everywhere.
-            let locked = try_join!(begin(client), rows::rows(client, &lock, &key))?.1;
-            let Some(row) = locked.first() else {
-                let kept = get_one(client, run, id).await?;
-                commit(client).await?;
-                return Ok((repeated(kept, decision)?, Vec::new()));
-            };
-            let number_of_run: i64 = get(row, 0)?;
-            let found = rows::rows(client, &select, &[&number_of_run, &id]).await?;
-            let kept = approval(found.first().ok_or(JournalError::ApprovalNotFound)?)?;
-            if kept.state != ApprovalState::Pending {
-                commit(client).await?;
-                return Ok((repeated(kept, decision)?, Vec::new()));
-            }
-            let state = number(decision.state);
-            let content: &[u8] = &decision.content;
-            let params: [Param<'_>; 6] =
-                [&number_of_run, &id, &state, &decision.decided_by, &decision.comment, &content];
-            let decided = rows::rows(client, &update, &params).await?;
-            let decided = approval(decided.first().ok_or(JournalError::ApprovalNotFound)?)?;
-            let place = Place { run: number_of_run, id: run };
-            let target = inbox::target(place, row)?;
-            // As many as the run asked for, however full its inbox is.
-            let (_, changes) = inbox::put(core, client, &target, &decided.signal(), i64::MAX).await?;
-            Ok((decided, changes))
-        })?;
+        let select = format!("select {COLUMNS} from approval a where a.run = $1 and a.id = $2 for update of a");
+        let [lock, select, update] = prepare(client, [inbox::LOCK, &select, DECIDE]).await?;
+        let key: [Param<'_>; 2] = [&run.uuid, &partition(run)];
+        // The run before its question, as everywhere.
+        let locked = try_join!(begin(client), rows::rows(client, &lock, &key))?.1;
+        let Some(row) = locked.first() else {
+            let kept = get_one(client, run, id).await?;
+            commit(client).await?;
+            return Ok((repeated(kept, decision)?, Vec::new()));
+        };
+        let number_of_run: i64 = get(row, 0)?;
+        let found = rows::rows(client, &select, &[&number_of_run, &id]).await?;
+        let kept = approval(found.first().ok_or(JournalError::ApprovalNotFound)?)?;
+        if kept.state != ApprovalState::Pending {
+            commit(client).await?;
+            return Ok((repeated(kept, decision)?, Vec::new()));
+        }
+        let state = number(decision.state);
+        let content: &[u8] = &decision.content;
+        let params: [Param<'_>; 6] =
+            [&number_of_run, &id, &state, &decision.decided_by, &decision.comment, &content];
+        let decided = rows::rows(client, &update, &params).await?;
+        let decided = approval(decided.first().ok_or(JournalError::ApprovalNotFound)?)?;
+        let place = Place { run: number_of_run, id: run };
+        let target = inbox::target(place, row)?;
+        // As many as the run asked for, however full its inbox is.
+        let (_, changes) = inbox::put(core, client, &target, &decided.signal(), i64::MAX).await?;
+        Ok((decided, changes))
+    })?;
     core.tell(changes);
     Ok(approval)
 }

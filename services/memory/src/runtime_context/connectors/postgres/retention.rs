@@ -137,8 +137,7 @@ pub(super) async fn write_summaries(client: &PgClient, summaries: &[Summary]) ->
     let parents: Vec<Option<Uuid>> = heads.iter().map(|head| head.parent.map(|parent| parent.uuid)).collect();
     let parent_partitions: Vec<Option<i16>> = heads.iter().map(|head| head.parent.map(partition)).collect();
     let keys: Vec<&str> = heads.iter().map(|head| head.idempotency_key.as_str()).collect();
-    let deadlines: Vec<Option<i64>> =
-        heads.iter().map(|head| head.deadline.map(|moment| moment.0)).collect();
+    let deadlines: Vec<Option<i64>> = heads.iter().map(|head| head.deadline.map(|moment| moment.0)).collect();
     let formats: Vec<i32> = heads.iter().map(|head| head.record_format).collect();
     let labels: Vec<&str> = heads.iter().map(|head| head.label.as_str()).collect();
     let versions: Vec<&str> = heads.iter().map(|head| head.version.as_str()).collect();

@@ -146,9 +146,7 @@ pub(super) async fn prepare<const N: usize>(client: &PgClient, texts: [&str; N])
     for text in texts {
         statements.push(client.prepare_cached(text).await.map_err(StoreError::from)?);
     }
-    statements
-        .try_into()
-        .map_err(|_| StoreError::backend("a statement was not prepared").into())
+    statements.try_into().map_err(|_| StoreError::backend("a statement was not prepared").into())
 }
 
 /// One statement, alone.

@@ -49,12 +49,8 @@ pub(super) async fn close(client: &PgClient, id: SessionId) -> Result<(u64, bool
     .await?;
     // Once it is marked, nobody can give it runs; what is released after that stays so.
     let params: [&(dyn sre_store::pg::tokio_postgres::types::ToSql + Sync); 1] = [&id.0];
-    let (_, found, _, _) = try_join!(
-        begin(client),
-        rows(client, &lock, &params),
-        rows(client, &mark, &params),
-        commit(client)
-    )?;
+    let (_, found, _, _) =
+        try_join!(begin(client), rows(client, &lock, &params), rows(client, &mark, &params), commit(client))?;
     if found.is_empty() {
         return Ok((0, false));
     }
@@ -99,7 +95,8 @@ pub(super) async fn release(
 
 /// Forgets a session that is over, once nothing names it.
 pub(super) async fn forget(client: &PgClient, session: Uuid) -> Result<()> {
-    let text = "delete from session where id = $1 and reaped and not exists (select 1 from live where session = $1)";
+    let text =
+        "delete from session where id = $1 and reaped and not exists (select 1 from live where session = $1)";
     query(client, text, &[&session]).await?;
     Ok(())
 }
