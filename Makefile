@@ -36,6 +36,9 @@ chaos: ## kills processes of a suite at work: nothing may be lost or repeated (C
 	cargo build --locked -p sre -p sre-tests --bin sre --bin chaos
 	./target/debug/chaos
 
+fuzz: ## the parsers and the run loop against random input, FUZZ_SECONDS=30 each
+	tests/fuzz/run.sh
+
 stubs: ## clients for Python and Node from proto/, into tests/clients
 	tests/clients/setup.sh
 

@@ -151,9 +151,12 @@ impl Case {
 fn fits(expected: &Json, got: &Json, ids: &mut BTreeMap<String, String>) -> bool {
     match (expected, got) {
         (Json::Object(a), Json::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(key, value)| b.get(key).is_some_and(|got| fits(value, got, ids)))
+            a.len() == b.len()
+                && a.iter().all(|(key, value)| b.get(key).is_some_and(|got| fits(value, got, ids)))
         }
-        (Json::Array(a), Json::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| fits(a, b, ids)),
+        (Json::Array(a), Json::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| fits(a, b, ids))
+        }
         (Json::String(a), Json::String(b)) if a.contains("<UID#") => id_fits(a, b, ids),
         (Json::Number(a), Json::Number(b)) => a.as_f64() == b.as_f64(),
         (a, b) => a == b,
@@ -165,7 +168,8 @@ fn id_fits(expected: &str, got: &str, ids: &mut BTreeMap<String, String>) -> boo
     let (before, rest) = expected.split_once('<').unwrap();
     let (name, after) = rest.split_once('>').unwrap();
     let id = got.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
-    let id = id.filter(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()));
+    let id =
+        id.filter(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()));
     id.is_some_and(|id| ids.entry(name.to_owned()).or_insert_with(|| id.to_owned()) == id)
 }
 
@@ -179,7 +183,9 @@ fn every_row_answers_right_in_every_order() {
             let text = std::fs::read_to_string(folder().join("rows").join(&case.agent));
             let text = text.unwrap_or_else(|e| panic!("{}: {e}", case.agent));
             let document: Json = serde_json::from_str(&text).unwrap();
-            Arc::new(compile(&document, &Doubles).unwrap_or_else(|issues| panic!("{}: {issues:#?}", case.agent)))
+            Arc::new(
+                compile(&document, &Doubles).unwrap_or_else(|issues| panic!("{}: {issues:#?}", case.agent)),
+            )
         });
         if let Err(why) = case.run(plan) {
             wrong.push(format!("row {} ({}): {why}", case.row, case.agent));
@@ -189,7 +195,8 @@ fn every_row_answers_right_in_every_order() {
     // No file lies about unused.
     let used: BTreeSet<String> = plans.into_keys().collect();
     let files = std::fs::read_dir(folder().join("rows")).unwrap();
-    let there: BTreeSet<String> = files.map(|f| f.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    let there: BTreeSet<String> =
+        files.map(|f| f.unwrap().file_name().to_string_lossy().into_owned()).collect();
     assert_eq!(there, used);
 }
 
@@ -206,7 +213,8 @@ fn every_row_is_run_or_named() {
     for line in vectors.lines() {
         let vector: Json = serde_json::from_str(line).unwrap();
         let id = vector["id"].as_str().unwrap();
-        let row = id.strip_prefix("row-").and_then(|rest| rest.split_once('#')).unwrap_or_else(|| panic!("{id}")).0;
+        let row =
+            id.strip_prefix("row-").and_then(|rest| rest.split_once('#')).unwrap_or_else(|| panic!("{id}")).0;
         seen.insert(row.to_owned());
     }
     let rows: BTreeSet<String> =

@@ -1,0 +1,486 @@
+//! A simple sequential model of a run, written from the spec (`agent-execution.md` §4, §5; architecture §5) and
+//! sharing nothing with the engine: it reads the document itself, works on JSON values, and does one component
+//! after the other.
+//!
+//! At any time some components have received values, each value with the round it belongs to. The model picks the
+//! earliest component that nothing unfinished of an earlier round can still reach, gives it its values in the
+//! order of the connections, and executes it at once. A loop is executed as a whole: one sub-run of its body per
+//! element. Everything is looked up by walking the whole graph each time, which is slow and easy to believe.
+#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may stop the test")]
+
+pub mod document;
+mod scope;
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use serde_json::{Map, Value as Json, json};
+
+use document::{Document, Entry, Kind, Link, Node};
+use scope::{Delivery, Ended, Scope};
+
+/// What a run comes to.
+#[derive(Debug, PartialEq)]
+pub struct Answer {
+    pub legacy: Json,
+    /// Components that waited in vain, with what they lacked.
+    pub starved: BTreeSet<(String, Vec<String>)>,
+    /// The jobs that were started: component and input.
+    pub jobs: Vec<(String, Json)>,
+}
+
+pub struct Model<'a> {
+    doc: &'a Document,
+    links: Vec<Link>,
+    reachable: BTreeSet<usize>,
+    entry: Entry,
+    limit: u32,
+    scopes: Vec<Scope>,
+    /// The earliest component that ran too often: round, component.
+    circular: Option<(u32, usize)>,
+    ended: Vec<Ended>,
+    starved: BTreeSet<(String, Vec<String>)>,
+    jobs: Vec<(String, Json)>,
+}
+
+/// Runs an entry of a document to its end.
+pub fn run(doc: &Document, entry: Entry, limit: u32) -> Answer {
+    let links = doc.live_links(&entry);
+    let reachable = doc.reach(&links, [entry.node], |_| true, |_| true);
+    let mut model = Model {
+        doc,
+        links,
+        entry: entry.clone(),
+        limit,
+        scopes: Vec::new(),
+        circular: None,
+        ended: Vec::new(),
+        starved: BTreeSet::new(),
+        jobs: Vec::new(),
+        reachable: reachable.clone(),
+    };
+    let top = model.open(reachable, BTreeSet::from([entry.node]), None, String::new());
+    model.start(top, entry.node, 0, Map::new());
+    model.run_scope(top);
+    model.note_starved(top);
+    model.answer()
+}
+
+impl Model<'_> {
+    fn node(&self, at: usize) -> &Node {
+        &self.doc.nodes[at]
+    }
+
+    fn is_void(&self, round: u32) -> bool {
+        self.circular.is_some_and(|(last, _)| round > last)
+    }
+
+    // ---- the shape of the graph, looked up anew each time
+
+    fn from(&self, node: usize) -> Vec<Link> {
+        self.links.iter().filter(|link| link.source == node).cloned().collect()
+    }
+
+    /// What a loop runs per element: what its elements reach and its result does not.
+    fn body(&self, node: usize, universe: &BTreeSet<usize>) -> BTreeSet<usize> {
+        let side = |result: bool| {
+            let first = self.from(node).into_iter().filter(|link| self.doc.with_result(link) == result);
+            let first: Vec<usize> = first.map(|link| link.target).collect();
+            self.doc.reach(&self.links, first, |at| at != node, |at| universe.contains(&at))
+        };
+        let after = side(true);
+        side(false).into_iter().filter(|at| *at != node && !after.contains(at)).collect()
+    }
+
+    /// Who gets something from whom in a scope, a loop standing for its whole body.
+    fn next(&self, node: usize, universe: &BTreeSet<usize>) -> BTreeSet<usize> {
+        let targets = |of: usize| self.from(of).into_iter().map(|link| link.target).collect::<Vec<_>>();
+        let all: Vec<usize> = if self.node(node).kind == Kind::Loop {
+            let body = self.body(node, universe);
+            let inside = std::iter::once(node).chain(body.iter().copied());
+            inside.flat_map(targets).filter(|target| !body.contains(target)).collect()
+        } else {
+            targets(node)
+        };
+        all.into_iter().filter(|target| universe.contains(target)).collect()
+    }
+
+    fn leads(&self, from: usize, to: usize, universe: &BTreeSet<usize>) -> bool {
+        let mut seen = BTreeSet::from([from]);
+        let mut queue = vec![from];
+        while let Some(at) = queue.pop() {
+            for next in self.next(at, universe) {
+                if next == to {
+                    return true;
+                }
+                if seen.insert(next) {
+                    queue.push(next);
+                }
+            }
+        }
+        false
+    }
+
+    fn required(&self, node: usize) -> Vec<usize> {
+        if node == self.entry.node {
+            return Vec::new();
+        }
+        let fed = |input: usize| {
+            self.links.iter().any(|link| {
+                link.target == node && link.input == input && self.reachable.contains(&link.source)
+            })
+        };
+        (0..self.node(node).inputs.len())
+            .filter(|at| fed(*at) && !self.node(node).inputs[*at].optional)
+            .collect()
+    }
+
+    fn missing(&self, node: usize, held: &Map<String, Json>) -> Vec<String> {
+        let ports = self.required(node).into_iter().map(|at| &self.node(node).inputs[at]);
+        let lacks = ports.filter(|port| port.default.is_none() && !held.contains_key(&port.name));
+        lacks.map(|port| port.name.clone()).collect()
+    }
+
+    // ---- scopes
+
+    fn open(
+        &mut self,
+        universe: BTreeSet<usize>,
+        from: BTreeSet<usize>,
+        parent: Option<usize>,
+        path: String,
+    ) -> usize {
+        let mut own = from.clone();
+        let mut queue: Vec<usize> = from.into_iter().collect();
+        while let Some(at) = queue.pop() {
+            queue.extend(self.next(at, &universe).into_iter().filter(|next| own.insert(*next)));
+        }
+        // What outer scopes have collected for a component is there for every element.
+        let seed: BTreeMap<usize, Map<String, Json>> = match parent {
+            Some(parent) => {
+                let held = |at: &usize| self.held(parent, *at).map(|held| (*at, held));
+                universe.iter().filter_map(held).filter(|(_, held)| !held.is_empty()).collect()
+            }
+            None => BTreeMap::new(),
+        };
+        self.scopes.push(Scope { universe, own, parent, path, held: seed.clone(), seed, ..Scope::default() });
+        self.scopes.len() - 1
+    }
+
+    fn held(&self, scope: usize, node: usize) -> Option<Map<String, Json>> {
+        self.scopes[scope].held.get(&node).cloned()
+    }
+
+    /// The nearest scope outwards in which a component stands.
+    fn nearest(&self, node: usize, from: usize) -> Option<usize> {
+        let mut at = Some(from);
+        while let Some(scope) = at {
+            if self.scopes[scope].own.contains(&node) {
+                return Some(scope);
+            }
+            at = self.scopes[scope].parent;
+        }
+        None
+    }
+
+    fn run_scope(&mut self, scope: usize) {
+        while let Some((node, round)) = self.pick(scope) {
+            let state = &mut self.scopes[scope];
+            let mine = |d: &Delivery| d.node == node && d.round == round;
+            let mut taken: Vec<Delivery> = state.pending.iter().filter(|d| mine(d)).cloned().collect();
+            state.pending.retain(|d| !mine(d));
+            if self.is_void(round) {
+                continue;
+            }
+            taken.sort_by_key(|delivery| delivery.order);
+            let mut held = self.scopes[scope].held.remove(&node).unwrap_or_default();
+            for delivery in taken {
+                let name = self.doc.nodes[node].inputs[delivery.input].name.clone();
+                merge(&mut held, name, delivery.value);
+                if let Some(handled) = delivery.handled {
+                    self.scopes[scope].handling.entry(node).or_default().push(handled);
+                }
+            }
+            if self.missing(node, &held).is_empty() {
+                let seed = self.scopes[scope].seed.get(&node).cloned().unwrap_or_default();
+                self.scopes[scope].held.insert(node, seed);
+                self.scopes[scope].waiting.remove(&node);
+                self.start(scope, node, round, held);
+            } else {
+                self.scopes[scope].held.insert(node, held);
+                self.scopes[scope].waiting.insert(node);
+            }
+        }
+    }
+
+    /// The component that goes next: the earliest that nothing before it can still reach.
+    fn pick(&self, scope: usize) -> Option<(usize, u32)> {
+        let state = &self.scopes[scope];
+        let mut earliest: BTreeMap<usize, u32> = BTreeMap::new();
+        for delivery in &state.pending {
+            let round = earliest.entry(delivery.node).or_insert(delivery.round);
+            *round = delivery.round.min(*round);
+        }
+        let mut candidates: Vec<(u32, usize)> =
+            earliest.iter().map(|(node, round)| (*round, *node)).collect();
+        candidates.sort_unstable();
+        candidates.retain(|(round, node)| {
+            let blocks = |(other, theirs): (&usize, &u32)| {
+                other != node && theirs < round && self.leads(*other, *node, &state.universe)
+            };
+            !earliest.iter().any(blocks)
+        });
+        // A loop also waits for what adds to what its elements need.
+        let fed = |node: usize| {
+            if self.node(node).kind != Kind::Loop {
+                return false;
+            }
+            let body = self.body(node, &state.universe);
+            earliest.keys().any(|other| {
+                let feeds = |at: &usize| other == at || self.leads(*other, *at, &state.universe);
+                *other != node && body.iter().filter(|at| state.own.contains(at)).any(|at| feeds(at))
+            })
+        };
+        let free = candidates.iter().find(|(_, node)| !fed(*node));
+        // Loops that wait for each other: the earliest goes ahead.
+        free.or(candidates.first()).map(|(round, node)| (*node, *round))
+    }
+
+    // ---- execution
+
+    fn start(&mut self, scope: usize, node: usize, round: u32, held: Map<String, Json>) {
+        let state = &mut self.scopes[scope];
+        let round = round.max(state.not_before.get(&node).copied().unwrap_or_default());
+        for handled in state.handling.remove(&node).unwrap_or_default() {
+            handled.set(true);
+        }
+        let executions = state.executions.entry(node).or_default();
+        *executions += 1;
+        if *executions > self.limit {
+            let found = (round, node);
+            self.circular = Some(self.circular.map_or(found, |known| known.min(found)));
+            return;
+        }
+        let mut input = held;
+        for port in &self.doc.nodes[node].inputs {
+            if let (Some(default), false) = (&port.default, input.contains_key(&port.name)) {
+                input.insert(port.name.clone(), default.clone());
+            }
+        }
+        if self.node(node).kind == Kind::Loop {
+            self.run_loop(scope, node, round, &input);
+            return;
+        }
+        let output = self.execute(node, &input);
+        self.finish(scope, node, round, output);
+    }
+
+    fn execute(&mut self, node: usize, input: &Map<String, Json>) -> Json {
+        if node == self.entry.node {
+            return self.entry.output.clone();
+        }
+        if self.node(node).kind == Kind::Async {
+            self.jobs.push((self.node(node).id.clone(), Json::Object(input.clone())));
+        }
+        document::double(self.node(node), input)
+    }
+
+    fn run_loop(&mut self, scope: usize, node: usize, round: u32, input: &Map<String, Json>) {
+        let elements = match input.get("Input") {
+            None => Vec::new(),
+            Some(Json::Array(items)) => items.clone(),
+            Some(Json::String(text)) => text.split(',').map(Json::from).collect(),
+            Some(other) => vec![other.clone()],
+        };
+        let links: Vec<Link> =
+            self.from(node).into_iter().filter(|link| !self.doc.with_result(link)).collect();
+        if links.is_empty() {
+            self.finish(scope, node, round, json!({ "Result": elements }));
+            return;
+        }
+        let body = self.body(node, &self.scopes[scope].universe);
+        let from: BTreeSet<usize> = links.iter().map(|l| l.target).filter(|at| body.contains(at)).collect();
+        let (mut now, mut results) = (round, Vec::new());
+        for (index, element) in elements.into_iter().enumerate() {
+            if self.is_void(now) {
+                break;
+            }
+            let path = format!("{}{}:{index}/", self.scopes[scope].path, self.node(node).id);
+            let child = self.open(body.clone(), from.clone(), Some(scope), path);
+            self.scopes[child].last_round = now;
+            self.fire(child, node, &json!({ "Loop": element }), now, &links);
+            self.run_scope(child);
+            self.note_starved(child);
+            now = self.scopes[child].last_round + 1;
+            let mut ended = std::mem::take(&mut self.scopes[child].ended);
+            ended.retain(|end| !end.handled.as_ref().is_some_and(|handled| handled.get()));
+            ended.sort_by_key(|end| (end.node, end.round));
+            ended.dedup_by_key(|end| end.node);
+            for end in ended {
+                self.contribute(node, &end, &mut results);
+            }
+        }
+        self.scopes[scope].not_before.insert(node, now + 1);
+        self.finish(scope, node, now, json!({ "Result": results }));
+    }
+
+    fn contribute(&self, of: usize, end: &Ended, results: &mut Vec<Json>) {
+        let node = self.node(end.node);
+        let mut value = end.output.clone();
+        if let (Some((message, _)), Some(map)) = (failure(&end.output), value.as_object_mut()) {
+            map.remove("error");
+            map.insert("_error".into(), message);
+        }
+        match self.node(of).format.as_str() {
+            "minimal" => results.push(value),
+            "results-array" => match value {
+                Json::Object(map) => {
+                    map.iter()
+                        .filter(|(key, _)| *key != "_error")
+                        .for_each(|(_, value)| flatten(value, results));
+                }
+                other => flatten(&other, results),
+            },
+            _ => results.push(json!({"id": node.id, "name": node.type_name, "result": value})),
+        }
+    }
+
+    fn finish(&mut self, scope: usize, node: usize, round: u32, output: Json) {
+        let links: Vec<Link> = self.from(node);
+        let is_loop = self.node(node).kind == Kind::Loop;
+        let links: Vec<Link> =
+            links.into_iter().filter(|link| !is_loop || self.doc.with_result(link)).collect();
+        let (any, handled) = self.fire(scope, node, &output, round, &links);
+        let state = &mut self.scopes[scope];
+        state.last_round = state.last_round.max(round);
+        let end = Ended { node, round, output, handled };
+        if state.parent.is_none() {
+            self.ended.push(end);
+        } else if end.handled.is_some() || !any {
+            state.ended.push(end);
+        }
+    }
+
+    /// Delivers an output; says whether anybody got anything, and which handler got a failure.
+    fn fire(
+        &mut self,
+        scope: usize,
+        node: usize,
+        output: &Json,
+        round: u32,
+        links: &[Link],
+    ) -> (bool, Option<Rc<Cell<bool>>>) {
+        let hard = failure(output).is_some_and(|(_, hard)| hard);
+        let (mut any, mut handler): (bool, Option<Rc<Cell<bool>>>) = (false, None);
+        for link in links {
+            let port = &self.doc.nodes[node].outputs[link.output];
+            let is_error = port.name == "_error";
+            if hard && !is_error {
+                continue;
+            }
+            let value = match is_error {
+                true => failure(output).map(|(message, _)| message),
+                false => port.value(output),
+            };
+            let (Some(value), Some(to)) = (value, self.nearest(link.target, scope)) else { continue };
+            let handled = is_error.then(|| handler.get_or_insert_with(Rc::default).clone());
+            any = true;
+            let (order, input) = (link.order, link.input);
+            self.scopes[to].pending.push(Delivery {
+                node: link.target,
+                round: round + 1,
+                order,
+                input,
+                value,
+                handled,
+            });
+        }
+        (any, handler)
+    }
+
+    // ---- the answer
+
+    fn note_starved(&mut self, scope: usize) {
+        let state = &self.scopes[scope];
+        // A component that stands here only to collect for a loop's body starves there, if anywhere.
+        let loops = state.own.iter().filter(|at| self.node(**at).kind == Kind::Loop);
+        let bodies: BTreeSet<usize> = loops.flat_map(|at| self.body(*at, &state.universe)).collect();
+        for node in state.waiting.iter().filter(|at| !bodies.contains(at)) {
+            let held = state.held.get(node).cloned().unwrap_or_default();
+            let name = format!("{}{}", state.path, self.node(*node).id);
+            self.starved.insert((name, self.missing(*node, &held)));
+        }
+    }
+
+    fn answer(self) -> Answer {
+        if let Some((_, node)) = self.circular {
+            let (id, limit) = (&self.node(node).id, self.limit);
+            let error = format!("Circular Calls Limit Reached on {id}. Current circular limit is {limit}");
+            return Answer { legacy: json!({ "error": error }), starved: BTreeSet::new(), jobs: Vec::new() };
+        }
+        let mut ended: Vec<&Ended> = self.ended.iter().collect();
+        ended.retain(|end| !end.handled.as_ref().is_some_and(|handled| handled.get()));
+        ended.sort_by_key(|end| (end.round, end.node));
+        let is_leaf = |end: &&&Ended| {
+            let node = self.node(end.node);
+            let results = || {
+                self.from(end.node)
+                    .into_iter()
+                    .any(|link| self.doc.with_result(&link) && node.outputs[link.output].name != "_error")
+            };
+            let last = !self.doc.links.iter().any(|link| link.source == end.node)
+                || (node.kind == Kind::Loop && !results());
+            last && !failure(&end.output).is_some_and(|(_, hard)| hard) && truthy(&end.output)
+        };
+        let leaves = ended.iter().filter(is_leaf);
+        let failed = ended.iter().filter(|end| failure(&end.output).is_some());
+        let mut seen = BTreeSet::new();
+        let entries: Vec<Json> =
+            leaves.chain(failed).filter(|end| seen.insert(end.node)).map(|end| self.entry(end)).collect();
+        let legacy = if entries.len() == 1 { entries[0].clone() } else { Json::from(entries) };
+        Answer { legacy, starved: self.starved, jobs: self.jobs }
+    }
+
+    fn entry(&self, end: &Ended) -> Json {
+        let node = self.node(end.node);
+        match failure(&end.output) {
+            Some((message, true)) => {
+                json!({"id": node.id, "name": node.display, "result": null, "error": message})
+            }
+            _ => json!({"id": node.id, "name": node.type_name, "result": end.output}),
+        }
+    }
+}
+
+/// §4.6: the first value as it is, each further one appended; a list of one is that one.
+fn merge(held: &mut Map<String, Json>, name: String, value: Json) {
+    let Some(before) = held.remove(&name) else {
+        held.insert(name, value);
+        return;
+    };
+    let mut list = match before {
+        Json::Array(items) => items,
+        other => vec![other],
+    };
+    list.push(value);
+    held.insert(name, if list.len() == 1 { list.remove(0) } else { Json::Array(list) });
+}
+
+fn flatten(value: &Json, out: &mut Vec<Json>) {
+    match value {
+        Json::Array(items) => items.iter().for_each(|item| flatten(item, out)),
+        other => out.push(other.clone()),
+    }
+}
+
+/// The message of a failure, and whether it is a hard one.
+fn failure(output: &Json) -> Option<(Json, bool)> {
+    let of = |key: &str| output.get(key).filter(|value| truthy(value)).cloned();
+    of("error").map(|message| (message, true)).or_else(|| of("_error").map(|message| (message, false)))
+}
+
+fn truthy(value: &Json) -> bool {
+    !matches!(value, Json::Null | Json::Bool(false)) && value != &json!("") && value.as_f64() != Some(0.0)
+}
