@@ -14,7 +14,7 @@ use super::answers::ValueView;
 use super::core::Engine;
 use super::requests::Wanted;
 use super::start::{self, Asked};
-use super::{fork, recording, runs, steps, watch};
+use super::{debugger, fork, recording, runs, steps, watch};
 
 /// The service.
 pub struct RunsService {
@@ -35,6 +35,10 @@ impl Runs for RunsService {
         request: Request<RunSkillRequest>,
     ) -> Result<Response<RunSkillResponse>, Status> {
         let (_, extensions, request) = request.into_parts();
+        if debugger::headers::wanted(&request) {
+            let answer = debugger::headers::run(&self.engine, Caller::of(&extensions)?, request);
+            return Ok(Response::new(Box::pin(answer).await?));
+        }
         let view = ValueView::from(request.value_view);
         let asked = Asked {
             agent: request.agent,

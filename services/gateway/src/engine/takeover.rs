@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use sre_proto::memory::v1::attach_response::Command;
-use sre_proto::memory::v1::{ClaimedRun, ParkRequest, PendingSignal, RunRecord};
+use sre_proto::memory::v1::{ClaimedRun, ParkRequest, PendingSignal, RunKind, RunRecord};
 use tokio::sync::Notify;
 use tonic::Code;
 
 use super::core::Engine;
+use super::debugger;
 use super::journal::store::JournalStore;
 use super::launch::{self, Claimable};
 use super::session::Lease;
@@ -167,6 +168,10 @@ async fn claim_some(engine: &Engine, lease: &Lease) -> bool {
 async fn go_on(engine: Engine, lease: Lease, claimed: ClaimedRun, slot: super::admission::Slot) {
     let Some(run) = claimed.run else { return };
     tracing::debug!(run = run.run_id, epoch = run.epoch, "claimed a run");
+    if run.kind() == RunKind::Debug {
+        drop(slot);
+        return debugger::claimed(engine, lease, run, claimed.signals).await;
+    }
     let entry = loop {
         match engine.live.enter(&run.run_id) {
             Some(entry) => break entry,

@@ -21,13 +21,14 @@ pub async fn raw(request: Request, limit: usize) -> Result<RawRequest, Refusal> 
     let path = request.uri().path().to_owned();
     let query = pairs(request.uri().query().unwrap_or_default().as_bytes());
     let headers = headers(request.headers());
-    let (body, files) = body(request, limit).await?;
+    let lists = if injects(&headers) { Lists::Allowed } else { Lists::Refused };
+    let (body, files) = body(request, limit, lists).await?;
     Ok(RawRequest {
         method,
         path,
         headers,
         query_json: Value::Object(query).to_string().into(),
-        body_json: Value::Object(body).to_string().into(),
+        body_json: body.to_string().into(),
         files,
     })
 }
@@ -47,26 +48,39 @@ fn pairs(form: &[u8]) -> Map<String, Value> {
     url::form_urlencoded::parse(form).map(|(k, v)| (k.into_owned(), Value::String(v.into_owned()))).collect()
 }
 
-async fn body(request: Request, limit: usize) -> Result<(Map<String, Value>, Vec<UploadedFile>), Refusal> {
+/// Whether a body may be a list: only what is put into debug sessions is one.
+#[derive(Clone, Copy)]
+enum Lists {
+    Allowed,
+    Refused,
+}
+
+fn injects(headers: &HashMap<String, String>) -> bool {
+    ["x-debug-inj", "x-mock-data-inj"].iter().any(|name| headers.contains_key(*name))
+}
+
+async fn body(request: Request, limit: usize, lists: Lists) -> Result<(Value, Vec<UploadedFile>), Refusal> {
     let kind =
         request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     if kind.starts_with("multipart/form-data") {
-        return multipart(request, limit).await;
+        let (fields, files) = multipart(request, limit).await?;
+        return Ok((Value::Object(fields), files));
     }
     let collected = Limited::new(request.into_body(), limit).collect().await.map_err(|_| too_large(limit))?;
     let bytes = collected.to_bytes();
     if kind.starts_with("application/x-www-form-urlencoded") {
-        return Ok((pairs(&bytes), Vec::new()));
+        return Ok((Value::Object(pairs(&bytes)), Vec::new()));
     }
-    Ok((object(&bytes)?, Vec::new()))
+    Ok((json(&bytes, lists)?, Vec::new()))
 }
 
-fn object(bytes: &Bytes) -> Result<Map<String, Value>, Refusal> {
+fn json(bytes: &Bytes, lists: Lists) -> Result<Value, Refusal> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
-        return Ok(Map::new());
+        return Ok(Value::Object(Map::new()));
     }
     match serde_json::from_slice(bytes) {
-        Ok(Value::Object(object)) => Ok(object),
+        Ok(object @ Value::Object(_)) => Ok(object),
+        Ok(list @ Value::Array(_)) if matches!(lists, Lists::Allowed) => Ok(list),
         Ok(_) => Err(Refusal::new(
             StatusCode::BAD_REQUEST,
             "the body is JSON but not an object: send {\"input\": ...}",
@@ -140,6 +154,13 @@ mod tests {
             ("a.txt", b"hi".as_ref())
         );
         assert_eq!(raw(post("", ""), 10).await.unwrap().body_json, "{}");
+    }
+
+    #[tokio::test]
+    async fn what_is_put_into_debug_sessions_is_a_list() {
+        let mut request = post("application/json", r#"[{"id":"A"}]"#);
+        request.headers_mut().insert("x-debug-inj", "dbg-1".parse().unwrap());
+        assert_eq!(raw(request, 100).await.unwrap().body_json, r#"[{"id":"A"}]"#);
     }
 
     #[tokio::test]

@@ -86,6 +86,20 @@ impl JournalStore {
         }
     }
 
+    /// The run that somebody opened with a request id, or none.
+    pub async fn find_named(&self, caller: &str, request_id: &str) -> Result<Option<RunRecord>, Status> {
+        let request = GetRunRequest {
+            caller: caller.to_owned(),
+            request_id: request_id.to_owned(),
+            ..GetRunRequest::default()
+        };
+        match self.client().get_run(request).await {
+            Ok(run) => Ok(Some(run.into_inner())),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(status),
+        }
+    }
+
     /// Runs, newest first.
     pub async fn list(&self, request: ListRunsRequest) -> Result<ListRunsResponse, Status> {
         Ok(self.client().list_runs(request).await?.into_inner())
