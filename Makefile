@@ -12,7 +12,7 @@ AGENT ?= examples/greeter.smyth
 SKILL ?= greet
 ARGS ?= name=World
 
-.PHONY: help run test lint bench chaos stubs certs images clean build descriptor fmt
+.PHONY: help run test lint bench chaos fuzz stubs certs images clean build descriptor fmt
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
