@@ -3,7 +3,7 @@
 use sre_proto::memory::v1::{RecordKind, RunKind, RunState};
 use sre_store::rusqlite::{OptionalExtension, params};
 
-use super::rows::{self, RunRow, key, locate};
+use super::rows::{self, Marks, RunRow, key, locate};
 use super::slots::Share;
 use super::{Result, Transaction, approvals, inbox, slots, waiters};
 use crate::runtime_context::changes::Change;
@@ -34,7 +34,7 @@ fn append_one(tx: &Transaction<'_>, append: &Append) -> Result<i64> {
     inbox::consume(tx, written.row, &append.consumed_signals)?;
     approvals::ask(tx, written.row, &append.approvals)?;
     if let Some(close) = &append.close {
-        waiters::end(tx, written.row, append.owner.run, close)?;
+        waiters::end(tx, written.row, append.owner.run, close, written.marks)?;
         slots::free(tx, &written.share)?;
     }
     Ok(written.last)
@@ -87,6 +87,7 @@ fn with_ends(mut signals: Vec<Signal>, ends: impl Iterator<Item = Signal>) -> Ve
 struct Written {
     row: RunRow,
     share: Share,
+    marks: Marks,
     /// Sequence of the last record; 0 where the run has none.
     last: i64,
 }
@@ -106,19 +107,23 @@ fn write_fenced(
         None => {
             "update run set next_seq = next_seq + ?5, barren = case when ?5 > 0 then 0 else barren end \
              where partition = ?1 and id = ?2 and session = ?3 and epoch = ?4 and state = 3 \
-             and (?6 is null or next_seq = ?6) returning row, next_seq, team, kind"
+             and (?6 is null or next_seq = ?6) returning row, next_seq, team, kind, marks"
         }
         Some(_) => {
             "update run set next_seq = next_seq + ?5, barren = case when ?5 > 0 then 0 else barren end, \
              state = ?7, ended_ms = ?8, session = null, due_ms = null \
              where partition = ?1 and id = ?2 and session = ?3 and epoch = ?4 and state = 3 \
-             and (?6 is null or next_seq = ?6) returning row, next_seq, team, kind"
+             and (?6 is null or next_seq = ?6) returning row, next_seq, team, kind, marks"
         }
     };
     let mut update = tx.conn.prepare_cached(sql)?;
     let read = |row: &sre_store::rusqlite::Row<'_>| {
         let kind = RunKind::try_from(row.get::<_, i32>(3)?).unwrap_or_default();
-        Ok((RunRow(row.get(0)?), row.get::<_, i64>(1)?, Share { team: row.get(2)?, kind }))
+        let share = Share { team: row.get(2)?, kind };
+        Ok((
+            row.get::<_, i64>(1)?,
+            Written { row: RunRow(row.get(0)?), share, marks: Marks(row.get(4)?), last: 0 },
+        ))
     };
     let (run, session) = (key(&owner.run.uuid), key(&owner.session.0));
     let taken = match end {
@@ -141,10 +146,10 @@ fn write_fenced(
             )
             .optional()?,
     };
-    let Some((row, next, share)) = taken else { return Ok(None) };
-    insert_records(tx, row, owner.epoch, next - count, records)?;
+    let Some((next, written)) = taken else { return Ok(None) };
+    insert_records(tx, written.row, owner.epoch, next - count, records)?;
     tx.tell(Change::Run(owner.run));
-    Ok(Some(Written { row, share, last: next - 1 }))
+    Ok(Some(Written { last: next - 1, ..written }))
 }
 
 /// The answer to an append that found another owner or sequence: as before where it was written before.

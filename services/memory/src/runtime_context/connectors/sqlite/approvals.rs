@@ -5,7 +5,7 @@ use sre_proto::memory::v1::ApprovalState;
 use sre_store::rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use super::inbox::{self, Room};
-use super::rows::{self, RunRow, locate};
+use super::rows::{self, Marks, RunRow, locate};
 use super::{Result, Transaction};
 use crate::runtime_context::approval::{Approval, ApprovalFilter, Decision, Question, Verdict};
 use crate::runtime_context::error::JournalError;
@@ -50,6 +50,9 @@ fn approval(row: &Row<'_>, now: UnixMs) -> sre_store::rusqlite::Result<Approval>
 
 /// Writes what a run asks. A question that was asked before is left as it is.
 pub(super) fn ask(tx: &Transaction<'_>, run: RunRow, questions: &[Question]) -> Result<()> {
+    if !questions.is_empty() {
+        rows::mark(tx.conn, run, Marks::QUESTIONS)?;
+    }
     for question in questions {
         tx.conn
             .prepare_cached(

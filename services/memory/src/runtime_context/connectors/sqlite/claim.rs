@@ -6,7 +6,7 @@ use sre_store::rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use super::append::insert_records;
-use super::rows::{self, CONTENT_COLUMNS, RUN_COLUMNS, RunRow, key};
+use super::rows::{self, CONTENT_COLUMNS, Marks, RUN_COLUMNS, RunRow, key};
 use super::slots::{CLAIMABLE, Due, Share};
 use super::{Result, Transaction, inbox, sessions, slots, waiters};
 use crate::runtime_context::changes::Change;
@@ -80,7 +80,7 @@ fn first_due(tx: &Transaction<'_>, share: &Share, max_record_format: i32) -> Res
     Ok(None)
 }
 
-fn first_due_sql() -> String {
+pub(super) fn first_due_sql() -> String {
     format!(
         "select {RUN_COLUMNS}, {CONTENT_COLUMNS} from run r join content c on c.run = r.row \
          where r.team = ?1 and r.kind = ?2 and r.priority = ?3 and r.due_ms <= ?4 and {CLAIMABLE} \
@@ -154,7 +154,7 @@ fn fail_poisoned(tx: &Transaction<'_>, row: RunRow, run: &Run) -> Result<()> {
         slots::unqueue(tx, &Share::of(&run.head))?;
     }
     waiters::forget(tx, row)?;
-    waiters::end(tx, row, run.head.id, &Close { state: RunState::Failed, outcome: body })?;
+    waiters::end(tx, row, run.head.id, &Close { state: RunState::Failed, outcome: body }, Marks::ALL)?;
     tx.tell(Change::Run(run.head.id));
     Ok(())
 }

@@ -3,7 +3,7 @@
 use sre_proto::memory::v1::{RunKind, RunState};
 use sre_store::rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::rows::{self, RunRow, key};
+use super::rows::{self, Marks, RunRow, key};
 use super::slots::Share;
 use super::{Result, Transaction, slots, waiters};
 use crate::runtime_context::changes::Change;
@@ -113,6 +113,7 @@ fn put(tx: &Transaction<'_>, run: RunRow, signal: &Signal, room: Room) -> Result
              (?1, ?2, ?3, ?4, (select coalesce(max(arrival), 0) + 1 from signal where run = ?1))",
         )?
         .execute(params![run.0, signal.id, signal.kind, &signal.body[..]])?;
+    rows::mark(tx.conn, run, Marks::SIGNALS)?;
     Ok(true)
 }
 

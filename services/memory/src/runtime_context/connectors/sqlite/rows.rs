@@ -16,6 +16,32 @@ use crate::runtime_context::time::UnixMs;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RunRow(pub i64);
 
+/// What a run has in other tables, as its column `marks` says: what is not marked is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Marks(pub i64);
+
+impl Marks {
+    /// Signals, consumed ones included.
+    pub(super) const SIGNALS: Self = Self(1);
+    /// Questions to people.
+    pub(super) const QUESTIONS: Self = Self(2);
+    /// Runs that wait for its end.
+    pub(super) const WAITERS: Self = Self(4);
+    /// Anything.
+    pub(super) const ALL: Self = Self(7);
+
+    pub(super) fn has(self, mark: Self) -> bool {
+        self.0 & mark.0 != 0
+    }
+}
+
+/// Marks a run.
+pub(super) fn mark(conn: &Connection, run: RunRow, marks: Marks) -> Result<()> {
+    conn.prepare_cached("update run set marks = marks | ?2 where row = ?1 and marks & ?2 = 0")?
+        .execute([run.0, marks.0])?;
+    Ok(())
+}
+
 /// The columns that [`run`] reads, of `run` as `r`; `content` is joined by those who want it.
 pub(super) const RUN_COLUMNS: &str = "r.row, r.partition, r.id, r.team, r.agent, r.caller, r.kind, r.state, \
      r.epoch, r.session, r.next_seq, r.parent_partition, r.parent, r.idempotency_key, r.created_ms, r.ended_ms, \

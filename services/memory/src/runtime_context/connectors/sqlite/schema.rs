@@ -12,6 +12,8 @@ use sre_store::Migration;
 ///   from below when a run of theirs that nobody owns comes due. So admission reads one row, and a claim looks
 ///   only at teams that have something due, whatever they have parked. Counted anew at each start, as the
 ///   version before does not keep it.
+/// - `marks` says what else a run has: an inbox, questions, waiters. Most runs have none, and their end need not
+///   look for it.
 /// - `waiter` names runs that stand parked until another ends; removed when they wake.
 pub static MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "journal", expand: JOURNAL, contract: None },
@@ -121,6 +123,7 @@ create table deleted (
 /// `run_slots` was never read.
 const ADMISSION: &str = "
 drop index run_slots;
+alter table run add column marks integer not null default 0;
 create index run_claim on run (team, kind, priority, due_ms) where due_ms is not null and state in (1, 2, 4, 5);
 create index run_parent on run (parent, partition, id) where parent is not null;
 create index run_debug on run (team, partition, id) where kind = 4;

@@ -13,6 +13,21 @@ const LOOKED_AT: u32 = 1024;
 /// Runs that may be claimed once due; the words of the index `run_claim`.
 pub(super) const CLAIMABLE: &str = "r.due_ms is not null and r.state in (1, 2, 4, 5)";
 
+pub(super) const DUE: &str = "select team, kind, leased, due_ms, \
+     (select sum(leased) from slot t where t.team = s.team) \
+     from slot s where due_ms is not null and due_ms <= ?1 and leased < ?2 order by due_ms limit ?3";
+
+/// For each priority apart: so each is the first entry of an index.
+pub(super) const LOOK_AGAIN: &str = "update slot set due_ms = (select min(at) from (\
+     select (select r.due_ms from run r where r.team = ?1 and r.kind = ?2 and r.priority = 1 \
+     and r.due_ms is not null and r.state in (1, 2, 4, 5) order by r.due_ms limit 1) as at union all \
+     select (select r.due_ms from run r where r.team = ?1 and r.kind = ?2 and r.priority = 0 \
+     and r.due_ms is not null and r.state in (1, 2, 4, 5) order by r.due_ms limit 1))) \
+     where team = ?1 and kind = ?2";
+
+pub(super) const NEXT_DUE: &str =
+    "select due_ms from slot where due_ms is not null and leased < ?1 order by due_ms limit 1";
+
 /// Whose slots are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Share {
@@ -115,10 +130,7 @@ pub(super) fn comes_due(tx: &Transaction<'_>, share: &Share, state: RunState, du
 
 /// Shares with a free slot and, probably, a run that is due.
 pub(super) fn due(tx: &Transaction<'_>) -> Result<Vec<Due>> {
-    let mut select = tx.conn.prepare_cached(
-        "select team, kind, leased, due_ms, (select sum(leased) from slot t where t.team = s.team) \
-         from slot s where due_ms is not null and due_ms <= ?1 and leased < ?2 order by due_ms limit ?3",
-    )?;
+    let mut select = tx.conn.prepare_cached(DUE)?;
     let found = select.query_map(params![tx.now.0, tx.settings.team_running, LOOKED_AT], |row| {
         let kind = RunKind::try_from(row.get::<_, i32>(1)?).unwrap_or_default();
         let share = Share { team: row.get(0)?, kind };
@@ -129,26 +141,13 @@ pub(super) fn due(tx: &Transaction<'_>) -> Result<Vec<Due>> {
 
 /// Looks when the next run of a share comes due, after some of them were claimed.
 pub(super) fn look_again(tx: &Transaction<'_>, share: &Share) -> Result<()> {
-    let first = format!(
-        "select min(r.due_ms) as at from run r where r.team = ?1 and r.kind = ?2 and r.priority = {{}} and {CLAIMABLE}"
-    );
-    let sql = format!(
-        "update slot set due_ms = (select min(at) from ({} union all {})) where team = ?1 and kind = ?2",
-        first.replace("{}", "1"),
-        first.replace("{}", "0")
-    );
-    tx.conn.prepare_cached(&sql)?.execute(params![share.team, share.kind as i32])?;
+    tx.conn.prepare_cached(LOOK_AGAIN)?.execute(params![share.team, share.kind as i32])?;
     Ok(())
 }
 
 /// When next a run may come due whose share has a free slot.
 pub(super) fn next_due(conn: &Connection, limit: u32) -> Result<Option<UnixMs>> {
-    let next: Option<i64> = conn
-        .prepare_cached(
-            "select due_ms from slot where due_ms is not null and leased < ?1 order by due_ms limit 1",
-        )?
-        .query_row([limit], |row| row.get(0))
-        .optional()?;
+    let next: Option<i64> = conn.prepare_cached(NEXT_DUE)?.query_row([limit], |row| row.get(0)).optional()?;
     Ok(next.map(UnixMs))
 }
 
@@ -164,10 +163,11 @@ pub(super) fn forget_idle(tx: &Transaction<'_>) -> Result<()> {
 const COUNTED: &str = "select team, kind, sum(state = 3), sum(state = 1), \
      min(due_ms) filter (where state in (1, 2, 4, 5)) from run where ended_ms is null group by team, kind";
 
-/// Counts all anew.
+/// Counts all anew, and marks what the version before did not.
 pub(super) fn recount(tx: &Transaction<'_>) -> Result<()> {
     tx.conn.execute("delete from slot", [])?;
     tx.conn.execute(&format!("insert into slot (team, kind, leased, queued, due_ms) {COUNTED}"), [])?;
+    tx.conn.execute("update run set marks = marks | 1 where row in (select run from signal)", [])?;
     Ok(())
 }
 
@@ -191,6 +191,13 @@ pub(super) fn verify(conn: &Connection) {
             due.is_none() || kept_due.is_some_and(|kept| Some(kept) <= due),
             "{share:?} {kept_due:?} {due:?}"
         );
+    }
+    for (table, key, mark) in [("signal", "run", 1), ("approval", "run", 2), ("waiter", "awaited", 4)] {
+        let sql = format!(
+            "select count(*) from run where marks & {mark} = 0 and row in (select {key} from {table})"
+        );
+        let unmarked: i64 = conn.query_row(&sql, [], |row| row.get(0)).unwrap();
+        assert_eq!(unmarked, 0, "{table}");
     }
     let counted = rows(COUNTED);
     assert!(
