@@ -90,6 +90,8 @@ pub(super) struct LoopState {
     pub results: Vec<Value>,
     /// What the leaves of the element at hand contribute.
     pub leaves: Vec<LoopLeaf>,
+    /// How much of what the component holds was there when it started, kept for the next start.
+    pub kept: usize,
 }
 
 /// The end of a branch in a loop's body.

@@ -222,10 +222,19 @@ impl DebugRun {
             // Without a body every element is its own result.
             settled(crate::run::looping::result(Value::Array(elements)))
         } else {
-            let state =
-                LoopState { elements: elements.to_vec(), next: 0, results: Vec::new(), leaves: Vec::new() };
-            self.contexts[at as usize].looping = Some(Box::new(state));
-            self.contexts[at as usize].held.clear();
+            match self.contexts[at as usize].within.as_ref().and_then(|id| self.plan.index(id)) {
+                // What came from outside the loop around it is there for every element of that.
+                Some(around) => self.drop_fed_by(at, around),
+                None => self.contexts[at as usize].held.clear(),
+            }
+            let context = &mut self.contexts[at as usize];
+            context.looping = Some(Box::new(LoopState {
+                elements: elements.to_vec(),
+                next: 0,
+                results: Vec::new(),
+                leaves: Vec::new(),
+                kept: context.held.len(),
+            }));
             Done::Loop
         };
         self.done(at, done);

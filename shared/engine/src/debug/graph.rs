@@ -36,7 +36,30 @@ impl Graph {
         };
         let is_loop = |node: u32| flow(&plan.nodes[node as usize]) == Flow::Loop;
         let bodies = (0..size as u32).map(|node| is_loop(node).then(|| body(node))).collect();
-        Self { incoming, bodies }
+        let mut graph = Self { incoming, bodies };
+        graph.nest();
+        graph
+    }
+
+    /// What an outer loop's result reaches is behind its inner loops, too.
+    fn nest(&mut self) {
+        let count = |of: &u32| self.bodies[*of as usize].as_ref().map_or(0, |body| body.iter().count());
+        let mut loops: Vec<u32> =
+            (0..self.bodies.len() as u32).filter(|of| self.bodies[*of as usize].is_some()).collect();
+        loops.sort_by_cached_key(|of| std::cmp::Reverse(count(of)));
+        for outer in &loops {
+            for inner in &loops {
+                if !self.is_in_body(*outer, *inner) || self.is_in_body(*inner, *outer) {
+                    continue;
+                }
+                let behind: Vec<u32> = (0..self.bodies.len() as u32)
+                    .filter(|node| self.is_in_body(*inner, *node) && !self.is_in_body(*outer, *node))
+                    .collect();
+                if let Some(body) = &mut self.bodies[*inner as usize] {
+                    behind.into_iter().for_each(|node| body.remove(node));
+                }
+            }
+        }
     }
 
     /// True if a component stands in the body of a loop.

@@ -36,21 +36,24 @@ impl DebugRun {
     }
 
     fn end_loop(&mut self, at: u32, results: Vec<Value>) -> Executed {
-        let arrived = std::mem::take(&mut self.contexts[at as usize].held);
-        self.contexts[at as usize].looping = None;
+        let context = &mut self.contexts[at as usize];
+        let held = std::mem::take(&mut context.held);
+        let kept = context.looping.take().map_or(0, |looping| looping.kept);
+        let around = self.contexts[at as usize].within.clone();
         for member in self.members(at) {
             self.drop_fed_by(member, at);
             let context = &mut self.contexts[member as usize];
             context.active = false;
             context.standing = Standing::Ready;
-            context.within = None;
+            context.within.clone_from(&around);
         }
         let within = self.contexts[at as usize].within.clone();
         let executed = self.settle_output(at, Some(result(Value::array(results))), false);
-        if !arrived.is_empty() {
-            // What came while it ran starts it anew.
-            let context = &mut self.contexts[at as usize];
-            context.held = arrived;
+        let context = &mut self.contexts[at as usize];
+        let starts_anew = held.len() > kept;
+        context.held = held;
+        if starts_anew {
+            // Something came while it ran.
             context.active = true;
             context.within = within;
             self.stand(at);
@@ -68,7 +71,7 @@ impl DebugRun {
         self.is_at_or_inside(self.contexts[at as usize].within.as_ref(), of)
     }
 
-    fn is_at_or_inside(&self, within: Option<&Arc<str>>, of: u32) -> bool {
+    pub(super) fn is_at_or_inside(&self, within: Option<&Arc<str>>, of: u32) -> bool {
         let mut next = within;
         // At most so many loops; a state from elsewhere may name them in a circle.
         for _ in 0..=self.contexts.len() {

@@ -192,13 +192,19 @@ impl DebugRun {
     }
 
     fn activate(&mut self, target: u32, source: &Arc<str>, within: Option<Arc<str>>) {
-        let around = self.loop_around(target, within);
         let step = self.session.step;
+        let mut around = self.loop_around(target, within);
+        // A value from an outer element does not take it out of the inner one.
+        let known = self.contexts[target as usize].within.as_ref();
+        let outer = around.as_ref().and_then(|id| self.plan.index(id));
+        if outer.is_none_or(|outer| self.is_at_or_inside(known, outer)) {
+            around = known.cloned();
+        }
         let context = &mut self.contexts[target as usize];
         context.active = true;
         context.source = Some(source.clone());
         context.step = step;
-        context.within = around.or(context.within.take());
+        context.within = around;
         if context.looping.is_none() {
             self.stand(target);
         }

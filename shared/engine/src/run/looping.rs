@@ -130,14 +130,16 @@ impl Run {
         let region = &plan.entries[self.entry].regions[self.scopes[child as usize].region as usize];
         for seed in &region.seeds {
             let from = self.outer(child, seed.up);
-            let held = &self.scopes[from as usize].slots[seed.from as usize].held;
-            if held.is_empty() {
+            let outer = &self.scopes[from as usize].slots[seed.from as usize];
+            if outer.held.is_empty() {
                 continue;
             }
-            let held = held.clone();
+            let (held, handling) = (outer.held.clone(), outer.handling.clone());
             let slot = &mut self.scopes[child as usize].slots[seed.place as usize];
             slot.held = held.clone();
             slot.seed = Some(Arc::new(held));
+            // A component of the body may be the handler of a failure outside.
+            slot.handling = handling;
         }
     }
 

@@ -57,7 +57,7 @@ impl Run {
                 self.watch(scope, place, blocker);
                 return;
             }
-            if let Some(feeder) = self.feeder(scope, place) {
+            if let Some(feeder) = self.feeder(scope, place, round) {
                 self.starved_loops.insert((round, scope, place));
                 self.watch(scope, place, feeder);
                 return;
@@ -105,11 +105,25 @@ impl Run {
         self.place(scope, place).ancestors.common(&state.active).find(acts_before)
     }
 
-    /// For a loop: a place that may still add to what every element needs.
-    fn feeder(&self, scope: u32, place: u32) -> Option<u32> {
+    /// For a loop that would start: a place that may still add to what every element needs.
+    fn feeder(&self, scope: u32, place: u32, round: u32) -> Option<u32> {
         let body = self.place(scope, place).body.as_ref()?;
         let state = &self.scopes[scope as usize];
-        body.feeders.common(&state.active).find(|other| *other != place)
+        let feeder = body.feeders.common(&state.active).find(|other| *other != place)?;
+        self.would_start(scope, place, round).then_some(feeder)
+    }
+
+    /// True if the deliveries of a round complete what a place has.
+    fn would_start(&self, scope: u32, place: u32, round: u32) -> bool {
+        let spot = self.place(scope, place);
+        let node = &self.plan.nodes[spot.node as usize];
+        let slot = &self.scopes[scope as usize].slots[place as usize];
+        let comes =
+            |input: u32| slot.deliveries.iter().any(|Reverse(it)| it.round == round && it.input == input);
+        spot.required.iter().all(|input| {
+            let port = &node.inputs[*input as usize];
+            port.default.is_some() || slot.held.contains_key(&port.name) || comes(*input)
+        })
     }
 
     fn watch(&mut self, scope: u32, place: u32, at: u32) {

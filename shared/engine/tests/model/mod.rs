@@ -165,7 +165,16 @@ impl Model<'_> {
             }
             None => BTreeMap::new(),
         };
-        self.scopes.push(Scope { universe, own, parent, path, held: seed.clone(), seed, ..Scope::default() });
+        // So are the failures whose messages are among it.
+        let handling = match parent {
+            Some(parent) => {
+                let outer = &self.scopes[parent].handling;
+                seed.keys().filter_map(|at| Some((*at, outer.get(at)?.clone()))).collect()
+            }
+            None => BTreeMap::new(),
+        };
+        let held = seed.clone();
+        self.scopes.push(Scope { universe, own, parent, path, held, seed, handling, ..Scope::default() });
         self.scopes.len() - 1
     }
 
@@ -232,9 +241,9 @@ impl Model<'_> {
             };
             !earliest.iter().any(blocks)
         });
-        // A loop also waits for what adds to what its elements need.
-        let fed = |node: usize| {
-            if self.node(node).kind != Kind::Loop {
+        // A loop that would start also waits for what adds to what its elements need.
+        let fed = |node: usize, round: u32| {
+            if self.node(node).kind != Kind::Loop || !self.would_start(scope, node, round) {
                 return false;
             }
             let body = self.body(node, &state.universe);
@@ -243,9 +252,18 @@ impl Model<'_> {
                 *other != node && body.iter().filter(|at| state.own.contains(at)).any(|at| feeds(at))
             })
         };
-        let free = candidates.iter().find(|(_, node)| !fed(*node));
+        let free = candidates.iter().find(|(round, node)| !fed(*node, *round));
         // Loops that wait for each other: the earliest goes ahead.
         free.or(candidates.first()).map(|(round, node)| (*node, *round))
+    }
+
+    /// Whether the deliveries of a round are all that a component lacks.
+    fn would_start(&self, scope: usize, node: usize, round: u32) -> bool {
+        let mut held = self.held(scope, node).unwrap_or_default();
+        for delivery in self.scopes[scope].pending.iter().filter(|d| d.node == node && d.round == round) {
+            held.insert(self.node(node).inputs[delivery.input].name.clone(), Json::Null);
+        }
+        self.missing(node, &held).is_empty()
     }
 
     // ---- execution
