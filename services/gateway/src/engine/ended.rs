@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use prost::Message as _;
+use sre_proto::error::Reason;
 use sre_proto::memory::v1::{RunRecord, RunState};
 use tonic::Status;
 
-use super::answers::Closed;
+use super::answers::{Closed, Ending};
 use super::core::{Engine, internal};
 use super::journal::queue::worth_repeating;
 use super::journal::records::Spec;
@@ -34,11 +35,21 @@ pub fn is_ended(state: RunState) -> bool {
 
 /// The answer of an ended run's row, with markers in place of secrets.
 pub fn stored_answer(run: &RunRecord) -> Result<(Closed, Redactor), Status> {
-    let decoded = Closed::decode(run.outcome.clone());
-    let closed = decoded.map_err(|error| internal("a stored answer does not decode", &error))?;
+    let closed = match ended_by_the_store(&run.outcome) {
+        Some(closed) => closed,
+        None => Closed::decode(run.outcome.clone())
+            .map_err(|error| internal("a stored answer does not decode", &error))?,
+    };
     let spec = Spec::decode(run.spec.clone());
     let spec = spec.map_err(|error| internal("a stored run does not decode", &error))?;
     Ok((closed, Redactor::new(spec.marker)))
+}
+
+/// The store ends a run that brings its owners down in words of its own: it knows no answers.
+fn ended_by_the_store(outcome: &[u8]) -> Option<Closed> {
+    let words: serde_json::Value = serde_json::from_slice(outcome).ok()?;
+    let message = words.get("message")?.as_str()?.to_owned();
+    Some(Ending::Broken(Reason::Internal, message).closed(None))
 }
 
 /// The answer of an ended run for people: secrets as their references.
@@ -108,4 +119,20 @@ async fn follow(engine: &Engine, run_id: &str, after: i64) {
         }
     }
     tokio::time::sleep(RETRY).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_the_store_ended_can_be_read() {
+        let words = r#"{"error":"poison","message":"claimed 5 times"}"#;
+        let run = RunRecord { outcome: words.into(), ..RunRecord::default() };
+        let failure = presentable_answer(&run).unwrap().failure.unwrap();
+        assert_eq!((failure.reason.as_str(), failure.message.as_str()), ("INTERNAL", "claimed 5 times"));
+        let answered = Closed { legacy: "[]".into(), ..Closed::default() };
+        let run = RunRecord { outcome: answered.encode_to_vec().into(), ..RunRecord::default() };
+        assert_eq!(presentable_answer(&run).unwrap(), answered);
+    }
 }
