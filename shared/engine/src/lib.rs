@@ -69,8 +69,8 @@ pub use outcome::Outcome;
 pub use plan::{EntryId, Environment, Needs, Plan, RouteError, Skill, check, check_in, compile, needs};
 pub use request::{RequestData, UploadedFile};
 pub use run::{
-    Aborted, Activation, ActivationKind, Answer, AnswerEntry, Fork, ForkError, Limits, Report, Run, RunError,
-    RunOptions, Starved, Status,
+    Aborted, Activation, ActivationKind, Answer, AnswerEntry, Checkpoint, CheckpointError, Fork, ForkError,
+    Limits, Report, RestoreError, Run, RunError, RunOptions, Starved, Status,
 };
 pub use spec::{
     ComponentSpec, Effect, Flow, PortSpec, PostProcess, Posted, SettingKind, SettingSpec, TypeEntry, Types,

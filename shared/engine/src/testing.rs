@@ -106,6 +106,12 @@ impl Driver {
         Some((activation.key, report))
     }
 
+    /// What is handed out and not reported, and what is ready.
+    pub fn under_way(&mut self, run: &mut Run) -> Vec<Activation> {
+        self.pool.extend(run.ready());
+        self.pool.clone()
+    }
+
     /// All reports to the end.
     pub fn finish(&mut self, run: &mut Run) -> Vec<(ActivationKey, Report)> {
         std::iter::from_fn(|| self.step(run)).collect()

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::state::Failed;
 use super::{Aborted, Run};
@@ -48,7 +48,7 @@ pub struct AnswerEntry {
 }
 
 /// A component that did not run because something it needs did not arrive.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Starved {
     /// Component id, with the loops around it (`LOOP:3/A`).
     pub component: String,

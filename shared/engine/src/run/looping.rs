@@ -17,16 +17,20 @@ use crate::value::{Map, Value};
 /// A loop under way.
 #[derive(Debug)]
 pub(super) struct Looping {
-    elements: Arc<Vec<Value>>,
-    next: usize,
-    results: Vec<Value>,
-    format: Format,
+    pub elements: Arc<Vec<Value>>,
+    pub next: usize,
+    pub results: Vec<Value>,
+    pub format: Format,
     /// Scope of the body.
-    scope: u32,
+    pub scope: u32,
     /// Round the loop itself is in.
-    round: u32,
+    pub round: u32,
     /// Round it started in, which names it.
-    started: u32,
+    pub started: u32,
+    /// Tells it from other loops at the same place.
+    pub id: u64,
+    /// Results that the last checkpoint has.
+    pub saved: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +70,7 @@ impl Run {
             return;
         };
         let child = self.allocate(region, (scope, place));
+        self.serial += 1;
         self.scopes[scope as usize].slots[place as usize].looping = Some(Box::new(Looping {
             elements,
             next: 0,
@@ -74,6 +79,8 @@ impl Run {
             scope: child,
             round,
             started: round,
+            id: self.serial,
+            saved: 0,
         }));
         self.work.push_back(Work::Advance { scope, place });
     }

@@ -2,6 +2,7 @@
 
 mod activate;
 pub(crate) mod answer;
+mod checkpoint;
 mod fire;
 mod fork;
 pub(crate) mod looping;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use answer::{Answer, AnswerEntry, Starved, circular_message};
+pub use checkpoint::{Checkpoint, CheckpointError, RestoreError};
 pub use fork::{Fork, ForkError, Report};
 
 use crate::data::binary::NeedsIo;
@@ -27,6 +29,7 @@ use crate::request::RequestData;
 use crate::spec::Effect;
 use crate::value::{Map, Value};
 use crate::variables::Variables;
+use checkpoint::Saver;
 use fork::HoldBack;
 use state::{Failed, Leaf, Scope, Work};
 
@@ -175,6 +178,8 @@ pub struct Run {
     /// The earliest component that ran too often: round, number.
     circular: Option<(u32, u32)>,
     cancelled: Option<String>,
+    /// What the checkpoints so far hold.
+    saver: Saver,
     /// What is not to be started, and what of it came up: for [`Run::fork`].
     hold_back: Option<HoldBack>,
     held_back: Vec<ActivationKey>,
@@ -231,6 +236,7 @@ impl Run {
             starved: BTreeSet::new(),
             circular: None,
             cancelled: None,
+            saver: Saver::default(),
             hold_back: None,
             held_back: Vec::new(),
         }

@@ -51,6 +51,7 @@ impl Run {
             };
             if self.is_void(round) {
                 self.scopes[scope as usize].slots[place as usize].deliveries.clear();
+                self.scopes[scope as usize].slots[place as usize].saved_deliveries = None;
                 continue;
             }
             if let Some(blocker) = self.blocker(scope, place, round) {
@@ -81,6 +82,7 @@ impl Run {
         let slot = &mut self.scopes[scope as usize].slots[place as usize];
         while slot.next_round() == Some(round) {
             let Some(Reverse(delivery)) = slot.deliveries.pop() else { break };
+            slot.saved_deliveries = None;
             merge_into(&mut slot.held, &node.inputs[delivery.input as usize].name, delivery.value);
             slot.handling.extend(delivery.error);
         }

@@ -13,7 +13,7 @@ use crate::value::{Map, Value};
 
 /// A value on its way to an input, ordered by round, then connection.
 #[derive(Debug)]
-pub(super) struct Delivery {
+pub(in crate::run) struct Delivery {
     pub round: u32,
     /// Position of the connection in the document.
     pub order: u32,
@@ -53,11 +53,15 @@ impl Ord for Delivery {
 
 /// Whether the handler of a failure has run.
 #[derive(Debug, Default)]
-pub(super) struct Handled(AtomicBool);
+pub(in crate::run) struct Handled(AtomicBool);
 
 impl Handled {
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub fn with(handled: bool) -> Self {
+        Self(AtomicBool::new(handled))
     }
 
     pub fn get(&self) -> bool {
@@ -67,7 +71,7 @@ impl Handled {
 
 /// A component in a scope.
 #[derive(Debug, Default)]
-pub(super) struct Slot {
+pub(in crate::run) struct Slot {
     /// Not merged yet, earliest first.
     pub deliveries: BinaryHeap<Reverse<Delivery>>,
     /// Merged, waiting for the rest.
@@ -88,9 +92,26 @@ pub(super) struct Slot {
     /// Waits in some place's `watchers`.
     pub watching: bool,
     pub looping: Option<Box<Looping>>,
+    /// The last delivery that the last checkpoint has, if it has all that are here up to that one.
+    pub saved_deliveries: Option<u64>,
 }
 
 impl Slot {
+    /// Nothing has happened to it.
+    pub fn is_blank(&self) -> bool {
+        self.deliveries.is_empty()
+            && self.held.is_empty()
+            && self.handling.is_empty()
+            && !self.waiting
+            && self.seed.is_none()
+            && self.running.is_none()
+            && self.executions == 0
+            && self.not_before == 0
+            && self.watchers.is_empty()
+            && !self.watching
+            && self.looping.is_none()
+    }
+
     /// The earliest round that this component may still act in.
     pub fn active_round(&self) -> Option<u32> {
         self.running.or_else(|| self.next_round())
@@ -104,7 +125,7 @@ impl Slot {
 
 /// A sub-run: the top of the run, or one element of a loop.
 #[derive(Debug)]
-pub(super) struct Scope {
+pub(in crate::run) struct Scope {
     pub region: u32,
     /// The loop it belongs to: scope and place.
     pub parent: Option<(u32, u32)>,
@@ -125,7 +146,7 @@ pub(super) struct Scope {
 
 /// The end of a branch.
 #[derive(Debug)]
-pub(super) struct Leaf {
+pub(in crate::run) struct Leaf {
     pub round: u32,
     pub node: u32,
     pub output: Value,
@@ -133,7 +154,7 @@ pub(super) struct Leaf {
 
 /// A failure at the top of a run.
 #[derive(Debug)]
-pub(super) struct Failed {
+pub(in crate::run) struct Failed {
     pub round: u32,
     pub node: u32,
     pub output: Value,
@@ -170,7 +191,7 @@ impl Scope {
 
 /// Steps that are due.
 #[derive(Debug)]
-pub(super) enum Work {
+pub(in crate::run) enum Work {
     /// Look at what a place has received.
     Digest { scope: u32, place: u32 },
     /// Give a loop its next element.
