@@ -68,6 +68,7 @@ fn journal_settings(config: &Config) -> JournalSettings {
     let journal = &config.journal;
     JournalSettings {
         session_ttl: journal.session_ttl(),
+        barren_claims: i32::from(journal.barren_claims.max(1)),
         closed_runs: journal.retention(),
         closed_jobs: journal.jobs_retention(),
         team_running: journal.team_running.max(1),

@@ -21,6 +21,9 @@ pub struct Journal {
     pub claim_interval_ms: u64,
     /// Runs claimed at once.
     pub claim_batch: u32,
+    /// How often in a row a run may be claimed without a new record: after that it fails, since it seems to
+    /// bring its owners down. 1 at least.
+    pub barren_claims: u16,
     /// How long closed runs are kept, in days.
     pub retention_days: u32,
     /// How long jobs are kept, in hours.
@@ -43,6 +46,7 @@ impl Default for Journal {
             session_ttl_ms: 10_000,
             claim_interval_ms: 250,
             claim_batch: 16,
+            barren_claims: 5,
             retention_days: 7,
             jobs_hours: 24,
             team_running: 1000,
