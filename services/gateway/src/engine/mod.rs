@@ -74,6 +74,10 @@ const APPEND_PATIENCE: Duration = Duration::from_secs(3_600);
 pub async fn start(host: Host) -> anyhow::Result<Routes> {
     let engine = build(&host)?;
     host.spawn("claims", Box::pin(takeover::claim_forever(engine.clone())));
+    Ok(routes(engine))
+}
+
+fn routes(engine: Engine) -> Routes {
     let limit = 8 << 20;
     let runs = RunsServer::new(RunsService::new(engine.clone()))
         .max_decoding_message_size(limit)
@@ -82,7 +86,7 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
     let debugger = DebuggerServer::new(DebuggerService::new(engine))
         .max_decoding_message_size(limit)
         .max_encoding_message_size(limit);
-    Ok(Routes::new(runs).add_service(approvals).add_service(debugger).prepare())
+    Routes::new(runs).add_service(approvals).add_service(debugger).prepare()
 }
 
 fn build(host: &Host) -> anyhow::Result<Engine> {
@@ -118,3 +122,6 @@ fn build(host: &Host) -> anyhow::Result<Engine> {
         summaries,
     }))
 }
+
+#[cfg(test)]
+mod tests;

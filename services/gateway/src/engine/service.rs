@@ -1,7 +1,6 @@
 //! `sre.gateway.v1.Runs`.
 
 use sre_identity::Caller;
-use sre_proto::error::not_implemented;
 use sre_proto::gateway::v1::runs_server::Runs;
 use sre_proto::gateway::v1::{
     CancelRunRequest, DeleteRunRequest, ExportRunRequest, ForkRunRequest, GetRunRequest, ListRunsRequest,
@@ -98,15 +97,17 @@ impl Runs for RunsService {
     async fn pause_run(&self, request: Request<PauseRunRequest>) -> Result<Response<Run>, Status> {
         let (_, extensions, request) = request.into_parts();
         let caller = Caller::of(&extensions)?;
-        let (_, _granted) = runs::authorised(&self.engine, caller, &request, &request.name).await?;
-        Err(not_implemented("PauseRun"))
+        // The grant is recorded when it is dropped, after the work.
+        let (run, _granted) = runs::authorised(&self.engine, caller, &request, &request.name).await?;
+        Ok(Response::new(runs::whole(&runs::pause(&self.engine, run).await?)?))
     }
 
     async fn resume_run(&self, request: Request<ResumeRunRequest>) -> Result<Response<Run>, Status> {
         let (_, extensions, request) = request.into_parts();
         let caller = Caller::of(&extensions)?;
-        let (_, _granted) = runs::authorised(&self.engine, caller, &request, &request.name).await?;
-        Err(not_implemented("ResumeRun"))
+        // The grant is recorded when it is dropped, after the work.
+        let (run, _granted) = runs::authorised(&self.engine, caller, &request, &request.name).await?;
+        Ok(Response::new(runs::whole(&runs::resume(&self.engine, run).await?)?))
     }
 
     async fn delete_run(&self, request: Request<DeleteRunRequest>) -> Result<Response<()>, Status> {

@@ -1,0 +1,228 @@
+//! The suite of a test, and clients that act in it.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use serde_json::Value;
+use sre_agent as agent;
+use sre_identity::token::Purpose;
+use sre_memory as memory;
+use sre_proto::agent::v1::agent_data_client::AgentDataClient;
+use sre_proto::agent::v1::{Agent, CreateAgentRequest};
+use sre_proto::gateway::v1::approvals_client::ApprovalsClient;
+use sre_proto::gateway::v1::debugger_client::DebuggerClient;
+use sre_proto::gateway::v1::runs_client::RunsClient;
+use sre_proto::gateway::v1::{
+    GetRunRequest, Run, RunSkillRequest, RunSkillResponse, RunState, SkillCall, StartRunRequest,
+    run_skill_request, start_run_request,
+};
+use sre_proto::memory::v1::{JournalRecord, RecordKind};
+use sre_service::accounts::TeamRole;
+use sre_service::testing::TestSuite;
+use sre_service::{Config, Link, Role};
+use tonic::Status;
+use tonic::metadata::MetadataValue;
+use tonic::service::Routes;
+use tower::ServiceExt as _;
+
+use super::server::Server;
+use crate::engine::core::Engine;
+use crate::engine::{build, routes, takeover};
+
+/// Which of the two engines a call goes to.
+const ENGINE: &str = "x-test-engine";
+
+pub struct World {
+    pub suite: TestSuite,
+    pub server: Server,
+    pub engines: Vec<Engine>,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let server = Server::start().await;
+        let engines: Arc<OnceLock<Vec<Engine>>> = Arc::default();
+        let (built, address) = (engines.clone(), server.address.clone());
+        let suite = TestSuite::builder()
+            .role(Role::Agent, agent::start)
+            .role(Role::Memory, memory::start)
+            .role(Role::Engine, move |host| {
+                let built = built.clone();
+                async move {
+                    let two = vec![build(&host)?, build(&host)?];
+                    for engine in &two {
+                        host.spawn("claims", Box::pin(takeover::claim_forever(engine.clone())));
+                    }
+                    let routers: Vec<_> =
+                        two.iter().map(|engine| routes(engine.clone()).into_axum_router()).collect();
+                    let _ = built.set(two);
+                    let pick = move |request: axum::extract::Request| {
+                        let second = request.headers().get(ENGINE).is_some_and(|engine| engine == "1");
+                        routers[usize::from(second)].clone().oneshot(request)
+                    };
+                    Ok(Routes::from(axum::Router::new().fallback_service(tower::service_fn(pick))))
+                }
+            })
+            .member("user/alice", "default", TeamRole::Member)
+            .member("user/eve", "blue", TeamRole::Admin)
+            .config(move |config| {
+                config.egress.allow = vec![address];
+                config.gateway.park_grace_ms = 50;
+                config.gateway.park_after_ms = 100;
+                change(config);
+            })
+            .build()
+            .await
+            .unwrap();
+        let engines = engines.get().unwrap().clone();
+        Self { suite, server, engines }
+    }
+
+    /// Stores an agent of the team `default` and gives its name.
+    pub async fn put(&self, document: &Value) -> String {
+        let mut client = AgentDataClient::new(self.suite.link_as("user/dev", Role::Agent));
+        let agent = Agent { document_json: document.to_string().into(), ..Agent::default() };
+        let request = CreateAgentRequest {
+            parent: "teams/default".into(),
+            agent: Some(agent),
+            ..CreateAgentRequest::default()
+        };
+        client.create_agent(request).await.unwrap().into_inner().name
+    }
+
+    fn link(&self, token: &str) -> Link {
+        self.suite.link_as("service/edge", Role::Engine).with_jwt(token)
+    }
+
+    /// The way of whoever runs an agent.
+    fn running(&self, agent: &str) -> Link {
+        self.running_as(agent, "user/dev")
+    }
+
+    /// The same for anybody.
+    pub fn running_as(&self, agent: &str, root: &str) -> Link {
+        let stand_in = self.suite.stand_in();
+        let id = agent.rsplit('/').next().unwrap();
+        let scopes =
+            ["sre.gateway.v1.Runs:read", "sre.gateway.v1.Runs:write", "sre.gateway.v1.Debugger:write"];
+        let mut claims = stand_in.claims(&format!("agent/{id}"), Role::Edge, Role::Engine, &scopes);
+        claims.root = claims.sub.replace(&format!("agent/{id}"), root);
+        claims.purpose = Purpose::Run;
+        claims.agent = Some(agent.to_owned());
+        self.link(&stand_in.sign(&claims))
+    }
+
+    /// The way of somebody who steers runs.
+    fn acting(&self, who: &str) -> Link {
+        let services = ["Runs", "Approvals", "Debugger"];
+        let scopes = services.iter().flat_map(|service| {
+            ["read", "write", "owner"].map(|level| format!("sre.gateway.v1.{service}:{level}"))
+        });
+        let scopes: Vec<String> = scopes.collect();
+        let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
+        self.link(&self.suite.stand_in().token(who, Role::Edge, Role::Engine, &scopes))
+    }
+
+    pub fn runs(&self, who: &str) -> RunsClient<Link> {
+        RunsClient::new(self.acting(who))
+    }
+
+    pub fn approvals(&self, who: &str) -> ApprovalsClient<Link> {
+        ApprovalsClient::new(self.acting(who))
+    }
+
+    pub fn debugger(&self, who: &str) -> DebuggerClient<Link> {
+        DebuggerClient::new(self.acting(who))
+    }
+
+    pub async fn start(&self, engine: usize, agent: &str, x: Value) -> Run {
+        let input_json = serde_json::json!({ "x": x }).to_string().into();
+        let call = start_run_request::Call::Skill(SkillCall { skill: "go".into(), input_json });
+        let request = StartRunRequest { agent: agent.into(), call: Some(call), ..StartRunRequest::default() };
+        RunsClient::new(self.running(agent)).start_run(at(engine, request)).await.unwrap().into_inner()
+    }
+
+    /// Starts a run that may take so long.
+    pub async fn start_for(&self, agent: &str, time: Duration) -> Run {
+        let call =
+            start_run_request::Call::Skill(SkillCall { skill: "go".into(), input_json: r#"{"x":1}"#.into() });
+        let timeout = time.try_into().ok();
+        let request =
+            StartRunRequest { agent: agent.into(), call: Some(call), timeout, ..StartRunRequest::default() };
+        RunsClient::new(self.running(agent)).start_run(request).await.unwrap().into_inner()
+    }
+
+    pub async fn run(&self, engine: usize, agent: &str, x: Value) -> Result<RunSkillResponse, Status> {
+        let input_json = serde_json::json!({ "x": x }).to_string().into();
+        let call = run_skill_request::Call::Skill(SkillCall { skill: "go".into(), input_json });
+        let request = RunSkillRequest { agent: agent.into(), call: Some(call), ..RunSkillRequest::default() };
+        Ok(RunsClient::new(self.running(agent)).run_skill(at(engine, request)).await?.into_inner())
+    }
+
+    pub async fn get(&self, name: &str) -> Run {
+        self.runs("user/dev").get_run(GetRunRequest { name: name.into() }).await.unwrap().into_inner()
+    }
+
+    /// Waits until a run is in this state.
+    pub async fn until(&self, name: &str, state: RunState) -> Run {
+        let reached = async {
+            loop {
+                let run = self.get(name).await;
+                if run.state() == state {
+                    return run;
+                }
+                assert!(run.end_time.is_none(), "it ended otherwise: {run:?}");
+                let id = name.rsplit('/').next().unwrap();
+                let journal = &self.engines[0].journal;
+                let mut pages = journal.tail(id, i64::MAX >> 1).await.unwrap();
+                let _ = tokio::time::timeout(Duration::from_millis(20), futures::StreamExt::next(&mut pages))
+                    .await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        match tokio::time::timeout(Duration::from_secs(20), reached).await {
+            Ok(run) => run,
+            Err(_) => panic!("{name} did not become {state:?}: {:?}", self.get(name).await),
+        }
+    }
+
+    pub async fn done(&self, name: &str) -> Value {
+        let run = self.until(name, RunState::Done).await;
+        serde_json::from_slice(&run.legacy_json).unwrap()
+    }
+
+    /// The records of a run.
+    pub async fn records(&self, name: &str) -> Vec<JournalRecord> {
+        self.engines[0].journal.load(name.rsplit('/').next().unwrap()).await.unwrap()
+    }
+
+    pub async fn count(&self, name: &str, kind: RecordKind) -> usize {
+        self.records(name).await.iter().filter(|record| record.kind() == kind).count()
+    }
+
+    /// An engine's session ends as if its process had died: its runs are claimed by whoever comes first, and
+    /// it drops its work.
+    pub async fn kill(&self, engine: usize) {
+        let lease = self.engines[engine].sessions.current().unwrap();
+        crate::engine::session::Leases::close(&self.engines[engine].journal, lease.id()).await.unwrap();
+        self.engines[engine].sessions.suspect();
+        lease.lost().cancelled().await;
+    }
+
+    /// No engine has anything in memory.
+    pub fn nothing_lives(&self, name: &str) -> bool {
+        let id = name.rsplit('/').next().unwrap();
+        self.engines.iter().all(|engine| engine.live.get(id).is_none())
+    }
+}
+
+/// A request to one of the engines.
+pub fn at<T>(engine: usize, message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert(ENGINE, MetadataValue::from(engine as u64));
+    request
+}
