@@ -49,7 +49,8 @@ async fn find(client: &PgClient, run: RunId, digest: Digest) -> Result<Option<(U
 impl BlobStore for PostgresBlobs {
     async fn receive(&self, run: RunId, digest: Digest) -> Result<Box<dyn Incoming>> {
         let upload = sre_proto::ids::new_uuid();
-        let text = "insert into blob (upload, at_ms, run_id, partition, digest) values ($1, now_ms(), $2, $3, $4)";
+        let text =
+            "insert into blob (upload, at_ms, run_id, partition, digest) values ($1, now_ms(), $2, $3, $4)";
         let bytes: &[u8] = &digest.0;
         let params: [Param<'_>; 4] = [&upload, &run.uuid, &partition(run), &bytes];
         transact!(self, client => query(client, text, &params).await)?;

@@ -67,3 +67,7 @@ async fn fresh(settings: JournalSettings) -> Option<Bench> {
 }
 
 contract::every_case!(fresh);
+
+mod outage;
+mod sharing;
+mod weeks;
