@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::options::{OpenOptions, Synchronous};
@@ -86,6 +87,9 @@ pub(super) fn open_reader(path: &Path, options: &OpenOptions) -> Result<Connecti
 fn settings(conn: &Connection, options: &OpenOptions) -> Result<(), StoreError> {
     conn.busy_timeout(options.busy_timeout)?;
     conn.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+    // A plan does not depend on the values bound. Otherwise SQLite compiles a kept statement anew for each value
+    // that might fit a partial index, which costs more than running it.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // Keeps the undo pages of savepoints off the disk.
     conn.pragma_update(None, "temp_store", "memory")?;
     Ok(())
