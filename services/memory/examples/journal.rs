@@ -49,7 +49,7 @@ async fn main() -> anyhow::Result<()> {
 #[derive(Clone)]
 enum Backend {
     Sqlite(Store, PathBuf),
-    Postgres(Pg),
+    Postgres(Box<Pg>),
 }
 
 #[derive(Clone)]
@@ -77,7 +77,7 @@ impl Bench {
                 let pg = Pg::connect(&config, PG_MIGRATIONS).await?;
                 let journal = PostgresJournal::open(pg.clone(), Arc::clone(&settings)).await?;
                 let blobs = PostgresBlobs::new(pg.clone());
-                (Backend::Postgres(pg), Arc::new(journal), Arc::new(blobs))
+                (Backend::Postgres(Box::new(pg)), Arc::new(journal), Arc::new(blobs))
             }
             None => {
                 let folder = place.join(format!("journal-{}-{name}", std::process::id()));

@@ -157,7 +157,7 @@ impl JournalError {
                 ErrorKind::Overloaded => Code::ResourceExhausted,
                 ErrorKind::Busy | ErrorKind::Unavailable | ErrorKind::Closed | ErrorKind::Io => {
                     Code::Unavailable
-                },
+                }
                 _ => Code::Internal,
             },
         }
@@ -171,7 +171,12 @@ impl From<JournalError> for Status {
             // Callers learn an id; the cause, which may name files, is in the log.
             JournalError::Store(cause) if error.code() != Code::ResourceExhausted => {
                 let error_id = sre_proto::ids::new_uuid().to_string();
-                tracing::error!(%error_id, %cause, "the journal's store failed");
+                // An outage is told by who notices it, once; its callers try again.
+                if matches!(cause.kind(), ErrorKind::Busy | ErrorKind::Unavailable) {
+                    tracing::warn!(%error_id, %cause, "the journal's store is away");
+                } else {
+                    tracing::error!(%error_id, %cause, "the journal's store failed");
+                }
                 sre_proto::error::with_metadata(
                     error.code(),
                     error.reason(),

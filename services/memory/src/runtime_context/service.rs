@@ -305,7 +305,8 @@ impl Rpc for RuntimeContextService {
 
     async fn get_blob(&self, request: Request<pb::GetBlobRequest>) -> Answer<Self::GetBlobStream> {
         let request = request.into_inner();
-        let pieces = self.context.blob(id("run_id", &request.run_id)?, id("digest", &request.digest)?).await?;
+        let pieces =
+            self.context.blob(id("run_id", &request.run_id)?, id("digest", &request.digest)?).await?;
         let pieces = pieces.map(|piece| Ok(pb::GetBlobResponse { data: piece? }));
         Ok(Response::new(Box::pin(pieces)))
     }
