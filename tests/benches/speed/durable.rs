@@ -73,7 +73,8 @@ async fn store_rate(time: Duration) -> f64 {
             let body = [7u8; 256];
             store
                 .write(move |tx| {
-                    tx.prepare_cached("insert into row (body) values (?1)")?.execute([&body[..]])
+                    tx.prepare_cached("insert into row (body) values (?1)")?.execute([&body[..]])?;
+                    Ok(())
                 })
                 .await
                 .unwrap();
