@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 /// How long answers take: long enough that processes die while calls are under way, and different, so that
 /// the calls of a run end in any order.
-const ANSWERS_AFTER_MS: std::ops::Range<u64> = 50..1_000;
+const ANSWERS_AFTER_MS: std::ops::Range<u64> = 10..250;
 
 /// Who called: the run, as its caller numbered it, and the component.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

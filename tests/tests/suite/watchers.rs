@@ -253,8 +253,9 @@ async fn watchers_miss_nothing_and_see_nothing_twice() {
         );
     }
     let streams: usize = seen.iter().map(|(_, watched)| watched.streams).sum();
-    assert!(streams > 100, "only {streams} streams: the connections were not cut");
-    assert!(cuts.load(Ordering::Relaxed) > 100, "only {cuts:?} cuts");
+    // On an idle machine it is ten times as many.
+    assert!(streams > 3 * seen.len(), "only {streams} streams: the connections were not cut");
+    assert!(cuts.load(Ordering::Relaxed) > 3 * seen.len(), "only {cuts:?} cuts");
     assert!(heard_again > 0, "nobody heard a token twice: the test shows nothing");
     third.stop();
     // The suite's own gateway did nothing wrong either.
