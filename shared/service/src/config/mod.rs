@@ -49,6 +49,7 @@ pub use telemetry::{LogFormat, Telemetry};
 
 /// The one unary method that lasts as long as what it runs.
 const RUN_SKILL: &str = "/sre.gateway.v1.Runs/RunSkill";
+const DEBUGGER: &str = "/sre.gateway.v1.Debugger/";
 
 /// A mistake in the configuration. The message names key, origin and way out.
 #[derive(Debug, thiserror::Error)]
@@ -232,12 +233,12 @@ impl Config {
         self.origins.of(key)
     }
 
-    /// How long a unary call may take that states no deadline. A call that runs a skill takes as long as runs
-    /// may, and a little for the way.
+    /// How long a unary call may take that states no deadline. A call that runs a skill, or components of one
+    /// by hand, takes as long as runs may, and a little for the way.
     pub fn unary_deadline(&self, path: &str) -> Duration {
-        match path {
-            RUN_SKILL => self.gateway.run_deadline() + self.deadlines.unary(),
-            _ => self.deadlines.unary(),
+        match path == RUN_SKILL || path.starts_with(DEBUGGER) {
+            true => self.gateway.run_deadline() + self.deadlines.unary(),
+            false => self.deadlines.unary(),
         }
     }
 

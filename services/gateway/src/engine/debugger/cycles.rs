@@ -42,6 +42,7 @@ pub async fn run(
     let mut flights: FuturesUnordered<BoxFuture<'static, Landed>> = FuturesUnordered::new();
     let deadline = tokio::time::sleep_until(scope.deadline);
     tokio::pin!(deadline);
+    let lost = journal.lease().lost().clone();
     loop {
         let free = IN_FLIGHT.saturating_sub(flights.len()).min(waiting.len());
         let starting: Vec<Activation> = waiting.drain(..free).collect();
@@ -49,6 +50,7 @@ pub async fn run(
         let landed = tokio::select! {
             biased;
             () = scope.cancel.token().cancelled() => return Err(Broken::Cancelled),
+            () = lost.cancelled() => return Err(Broken::Stopped(Stopped::SessionOver)),
             () = &mut deadline => return Err(Broken::Cancelled),
             landed = flights.next() => landed,
         };

@@ -219,7 +219,9 @@ async fn list(
     Ok(answer)
 }
 
+/// Lists leave out who may see a run.
 async fn may_see(engine: &Engine, caller: &Caller, run: &RunRecord) -> Result<bool, Status> {
+    let Some(run) = engine.journal.find(&run.run_id).await? else { return Ok(false) };
     let list = acl::of_record(run.acl.as_ref())?;
     access::may(engine, caller.require_candidate()?, Level::Read, &list).await
 }

@@ -210,7 +210,7 @@ impl Held {
                 }
             }
         }
-        Ok(())
+        Err(AppendError::Refused("signals keep coming for it".to_owned()))
     }
 
     /// Ends the run.

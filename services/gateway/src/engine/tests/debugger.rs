@@ -134,8 +134,7 @@ async fn a_continued_session_stops_where_it_is_told() {
 async fn mocks_and_injections_stand_for_executions() {
     let world = World::new().await;
     let agent = agent(&world).await;
-    let mocks =
-        vec![DebugMock { component: "first".into(), output_json: r#"{"Response":"MOCK"}"#.into() }];
+    let mocks = vec![DebugMock { component: "first".into(), output_json: r#"{"Response":"MOCK"}"#.into() }];
     let request = StartDebugSessionRequest { mocks, ..asked(&agent, "dbg-3") };
     let session = name(&start(&world, &agent, request).await);
     let mocked = step(&world, 1, &session).await;
@@ -150,7 +149,10 @@ async fn mocks_and_injections_stand_for_executions() {
         }],
     };
     let injected = world.debugger("user/dev").inject_debug_session(inject).await.unwrap().into_inner();
-    assert_eq!((ran(&injected), injected.executed[0].activated.clone()), (vec!["second"], vec!["out".to_owned()]));
+    assert_eq!(
+        (ran(&injected), injected.executed[0].activated.clone()),
+        (vec!["second"], vec!["out".to_owned()])
+    );
     assert_eq!(world.server.count("/second"), 0);
     let get = GetDebugSessionRequest { name: session.clone() };
     let state = world.debugger("user/dev").get_debug_session(at(1, get)).await.unwrap().into_inner();

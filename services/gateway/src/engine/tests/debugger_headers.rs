@@ -68,7 +68,10 @@ async fn start_and_steps_run_the_components_one_by_one() {
     let id = started["dbgSession"].as_str().unwrap().to_owned();
     assert!(id.starts_with("dbg-"), "{started}");
     assert_eq!(started["state"][1]["id"], "go");
-    assert_eq!((&started["state"][0]["id"], &started["state"][0]["inputs"]), (&json!("A"), &json!({"v": "v"})));
+    assert_eq!(
+        (&started["state"][0]["id"], &started["state"][0]["inputs"]),
+        (&json!("A"), &json!({"v": "v"}))
+    );
     let first = call.answer(1, "/api/", ("X-DEBUG-RUN", &id), json!({})).await;
     assert_eq!((&first["state"][1]["id"], &first["sessionClosed"]), (&json!("A"), &json!(false)));
     let read = call.answer(0, "/api/", ("X-DEBUG-READ", &id), json!({})).await;
@@ -144,5 +147,8 @@ async fn others_are_told_that_debugging_is_not_supported_and_tags_run_plainly() 
     assert_eq!(metadata["legacy_json"], r#"{"error":"Debug functions are not supported"}"#);
     let headers = [("X-DEBUG-RUN", ""), ("X-REQUEST-TAG", "t")];
     let plain = alice.send(0, "/api/go", &headers, json!({"x": 1})).await.unwrap();
-    assert_eq!(serde_json::from_slice::<Value>(&plain.legacy_json).unwrap(), json!({"v": {"path": "/a", "count": 1}}));
+    assert_eq!(
+        serde_json::from_slice::<Value>(&plain.legacy_json).unwrap(),
+        json!({"v": {"path": "/a", "count": 1}})
+    );
 }

@@ -46,11 +46,10 @@ async fn the_events_name_what_was_asked_and_what_runs() {
     let agent = agent(&world).await;
     let run = world.start(0, &agent, json!("v")).await;
     world.server.called("/first", 1).await;
-    let (owner, other, ()) = tokio::join!(
-        follow(&world, 0, &run.name, None),
-        follow(&world, 1, &run.name, None),
-        async { world.server.release("/first") }
-    );
+    let (owner, other, ()) =
+        tokio::join!(follow(&world, 0, &run.name, None), follow(&world, 1, &run.name, None), async {
+            world.server.release("/first")
+        });
     assert_eq!(journalled(&owner), journalled(&other));
     match owner[0].event.as_ref().unwrap() {
         Event::RunOpened(opened) => {
@@ -90,7 +89,8 @@ async fn after_a_takeover_the_restart_is_told_before_anything_starts_again() {
     let (one, two, ()) =
         tokio::join!(follow(&world, 0, &run.name, None), follow(&world, 1, &run.name, None), killing);
     for events in [&one, &two] {
-        let restarted = events.iter().position(|event| matches!(event.event, Some(Event::ActivationRestarted(_))));
+        let restarted =
+            events.iter().position(|event| matches!(event.event, Some(Event::ActivationRestarted(_))));
         let restarted = restarted.expect("the takeover is told");
         let again: Vec<usize> = events
             .iter()
