@@ -14,8 +14,8 @@ use model::document::{Document, Entry};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use sre_engine::{
-    Activation, ActivationKey, ActivationKind, EntryId, Map, Outcome, Plan, RequestData, Run, RunOptions,
-    Status, Value, compile, value::map_from_json,
+    Activation, ActivationKey, ActivationKind, Checkpoint, EntryId, Map, Outcome, Plan, RequestData, Run,
+    RunOptions, Status, Value, compile, value::map_from_json,
 };
 use support::Doubles;
 
@@ -202,6 +202,11 @@ impl Both {
     }
 
     fn started(&self, from: &From) -> Run {
+        let (entry, request, options) = self.entry(from);
+        Run::start(self.plan.clone(), entry, request, options)
+    }
+
+    fn entry(&self, from: &From) -> (EntryId, RequestData, RunOptions) {
         let mut options = RunOptions { run_id: "r".into(), ..RunOptions::default() };
         options.limits.circular = CIRCULAR;
         let (entry, request): (EntryId, RequestData) = match from {
@@ -213,7 +218,7 @@ impl Both {
                 (self.plan.fork(id).unwrap(), RequestData::default())
             }
         };
-        Run::start(self.plan.clone(), entry, request, options)
+        (entry, request, options)
     }
 
     fn execute(&self, activation: &Activation) -> Outcome {
@@ -311,6 +316,51 @@ proptest! {
             let before: BTreeSet<String> = known.iter().map(|(key, _)| key.to_string()).collect();
             prop_assert!(again.iter().all(|(key, _)| !before.contains(&key.to_string())));
         }
+    }
+
+    #[test]
+    fn checkpoints_anywhere_change_nothing(
+        text in documents(),
+        seed in any::<u64>(),
+        every in 1usize..6,
+        stop in any::<u16>(),
+    ) {
+        let both = Both::of(text);
+        let mut whole = both.started(&From::Endpoint);
+        let journal = both.drive(&mut whole, seed);
+        let stop = usize::from(stop) % (journal.len() + 1);
+        // Owners write a checkpoint now and then and die, one after half of the way; the last goes on to the end.
+        let (mut checkpoints, mut folded): (Vec<Vec<u8>>, usize) = (Vec::new(), 0);
+        let owner = |checkpoints: &[Vec<u8>]| {
+            let read: Vec<Checkpoint> = checkpoints.iter().map(|it| Checkpoint::decode(it).unwrap()).collect();
+            if read.is_empty() {
+                return both.started(&From::Endpoint);
+            }
+            let (entry, request, options) = both.entry(&From::Endpoint);
+            Run::restore(both.plan.clone(), entry, request, options, read).unwrap()
+        };
+        for end in [stop / 2, stop] {
+            let mut run = owner(&checkpoints);
+            for (index, (key, outcome)) in journal.iter().enumerate().take(end).skip(folded) {
+                if index % 2 == 0 {
+                    // Handed out or not makes no difference to what is written.
+                    run.ready();
+                }
+                run.complete(key, outcome.clone()).unwrap();
+                if index % every == 0 {
+                    checkpoints.push(run.checkpoint().encode());
+                    folded = index + 1;
+                }
+            }
+        }
+        let mut next = owner(&checkpoints);
+        for (key, outcome) in &journal[folded..stop] {
+            next.complete(key, outcome.clone()).unwrap();
+        }
+        let again = both.drive(&mut next, !seed);
+        prop_assert_eq!(whole.answer(), next.answer(), "stop {} every {} of {}", stop, every, both.text);
+        let before: BTreeSet<String> = journal[..stop].iter().map(|(key, _)| key.to_string()).collect();
+        prop_assert!(again.iter().all(|(key, _)| !before.contains(&key.to_string())));
     }
 }
 

@@ -54,7 +54,7 @@ struct Chain {
     leaves: Vec<SavedLeaf>,
     deliveries: HashMap<(usize, Arc<str>), Vec<SavedDelivery>>,
     results: HashMap<u64, Vec<Ref>>,
-    handled: Vec<Arc<Handled>>,
+    handled: HashMap<u32, Arc<Handled>>,
 }
 
 impl Run {
@@ -90,7 +90,9 @@ impl Run {
         if plan.nodes[entry.node as usize].id != state.entry {
             return Err(misfit(format!("it is of a run that starts at '{}'", state.entry)));
         }
-        chain.handled = state.handled.iter().map(|handled| Arc::new(Handled::with(*handled))).collect();
+        let handled =
+            state.handled.iter().map(|(number, handled)| (*number, Arc::new(Handled::with(*handled))));
+        chain.handled = handled.collect();
         self.scopes = self.empty_scopes(&state)?;
         for (index, saved) in state.scopes.into_iter().enumerate() {
             self.take_scope(chain, index, saved)?;
@@ -138,6 +140,7 @@ impl Run {
         self.cancelled = state.cancelled;
         self.saver.number = state.number + 1;
         self.saver.leaves = self.leaves.len();
+        chain.handled.iter().for_each(|(number, handled)| self.saver.know_handled(*number, handled));
         self.saver.next = Ref::try_from(chain.values.len()).unwrap_or(Ref::MAX);
         for number in &chain.remembered {
             self.saver.know(*number, &chain.value(*number)?);
@@ -319,7 +322,7 @@ impl Chain {
     }
 
     fn handled(&self, number: u32) -> Result<Arc<Handled>, RestoreError> {
-        let handled = self.handled.get(number as usize);
+        let handled = self.handled.get(&number);
         handled.cloned().ok_or_else(|| misfit("it names a failure that is not there"))
     }
 

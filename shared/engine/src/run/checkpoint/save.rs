@@ -33,8 +33,9 @@ pub struct Saver {
     // Of the checkpoint under way.
     values: Vec<Value>,
     remembered: Vec<Ref>,
-    handled: Vec<Arc<Handled>>,
-    handled_numbers: HashMap<usize, u32>,
+    /// Failures by address, numbered through all checkpoints: what an earlier one wrote is not written again.
+    handled: HashMap<usize, (u32, Weak<Handled>)>,
+    next_handled: u32,
 }
 
 #[derive(Debug)]
@@ -132,11 +133,27 @@ impl Saver {
     }
 
     fn handled(&mut self, handled: &Arc<Handled>) -> u32 {
-        let next = self.handled.len() as u32;
-        *self.handled_numbers.entry(Arc::as_ptr(handled) as usize).or_insert_with(|| {
-            self.handled.push(handled.clone());
-            next
-        })
+        let next = self.next_handled;
+        let known = self.handled.entry(Arc::as_ptr(handled) as usize);
+        let (number, _) = known.or_insert_with(|| {
+            self.next_handled += 1;
+            (next, Arc::downgrade(handled))
+        });
+        *number
+    }
+
+    /// Goes on with a failure that the checkpoints so far name.
+    pub(super) fn know_handled(&mut self, number: u32, handled: &Arc<Handled>) {
+        self.handled.insert(Arc::as_ptr(handled) as usize, (number, Arc::downgrade(handled)));
+        self.next_handled = self.next_handled.max(number + 1);
+    }
+
+    /// The failures that anything still waits with.
+    fn live_handled(&self) -> Vec<(u32, bool)> {
+        let live = self.handled.values().filter_map(|(number, it)| Some((*number, it.upgrade()?.get())));
+        let mut live: Vec<(u32, bool)> = live.collect();
+        live.sort_unstable();
+        live
     }
 
     fn leaf(&mut self, plan: &Plan, leaf: &Leaf) -> SavedLeaf {
@@ -271,6 +288,7 @@ impl Run {
         let regions = &plan.entries[self.entry].regions;
         let mut saver = std::mem::take(&mut self.saver);
         saver.known.retain(|_, (_, known)| known.is_alive());
+        saver.handled.retain(|_, (_, handled)| handled.strong_count() > 0);
         let first = saver.next;
         let mut scopes = Vec::with_capacity(self.scopes.len());
         for index in 0..self.scopes.len() {
@@ -319,9 +337,8 @@ impl Run {
             starved: self.starved.iter().cloned().collect(),
             circular: self.circular.map(|(round, node)| (round, plan.nodes[node as usize].id.clone())),
             cancelled: self.cancelled.clone(),
-            handled: std::mem::take(&mut saver.handled).iter().map(|handled| handled.get()).collect(),
+            handled: saver.live_handled(),
         };
-        saver.handled_numbers.clear();
         saver.number += 1;
         let values = std::mem::take(&mut saver.values);
         self.saver = saver;

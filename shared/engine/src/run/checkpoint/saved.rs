@@ -39,8 +39,8 @@ pub struct SavedRun {
     pub starved: Vec<Starved>,
     pub circular: Option<(u32, Arc<str>)>,
     pub cancelled: Option<String>,
-    /// Failures that the state names by position: whether their handlers have run.
-    pub handled: Vec<bool>,
+    /// Failures that this checkpoint or one before names by number: whether their handlers have run.
+    pub handled: Vec<(u32, bool)>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
