@@ -20,6 +20,9 @@ use crate::cli::args::Global;
 use crate::cli::exit::Failure;
 use crate::settings;
 
+/// How long a connection may take that a command needs.
+const PATIENCE_MS: u64 = 3_000;
+
 /// A client of a running suite.
 pub struct Client {
     link: Link,
@@ -45,7 +48,10 @@ impl Client {
     }
 
     /// A client of a suite that this process knows.
-    pub fn with_config(global: &Global, config: Config) -> Result<Self> {
+    pub fn with_config(global: &Global, mut config: Config) -> Result<Self> {
+        // A person would rather wait for a busy machine than read within a second that it is busy.
+        config.deadlines.connect_ms = PATIENCE_MS;
+        config.deadlines.unavailable_ms = PATIENCE_MS;
         let config = Arc::new(config);
         let identity = identity(global, &config)?;
         Ok(Self { link: Link::client(config, &identity, Role::Edge), team: global.team.clone() })

@@ -168,6 +168,8 @@ fn in_team(candidate: &Candidate, role: Option<TeamRole>, rest: &[&str]) -> Leve
         ["users", user, ..] if is(Role::User, user) => owner(),
         ["agents"] | ["nkv" | "files" | "cache", ..] if !is_admin => Levels::of(&[Level::Read, Level::Write]),
         ["audit", ..] if !is_admin => Levels::EMPTY,
+        // Whoever is asked sees what they may decide; admins see all of it, and decide no more than others.
+        ["approvals"] if is_admin => read(),
         [] | ["secrets" | "members" | "settings" | "revocations" | "apiKeys", ..] if !is_admin => read(),
         ["agents"]
         | [

@@ -64,6 +64,7 @@ const TABLE: &[Row] = &[
     ("teams/t/revocations", [O, R, NONE, R, R, NONE, R, NONE]),
     ("teams/t/apiKeys", [O, R, NONE, R, R, NONE, R, NONE]),
     ("teams/t/audit", [O, NONE, NONE, NONE, NONE, NONE, NONE, NONE]),
+    ("teams/t/approvals", [R, NONE, NONE, NONE, NONE, NONE, NONE, NONE]),
     ("teams/t/whatever", [NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE]),
     ("teams/ghosts", [NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE]),
     ("users/bob/settings/k", [R, O, NONE, NONE, NONE, NONE, NONE, NONE]),

@@ -1,19 +1,25 @@
 //! `sre agents check`: what is wrong with agent files, before anybody runs them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde_json::{Value, json};
+use sre_engine::Environment;
 use sre_proto::agent::v1::{Issue, Severity, ValidateAgentRequest};
+use sre_proto::llm::v1::ListModelsRequest;
+use sre_proto::security::v1::ListSecretsRequest;
 
 use crate::cli::args::Global;
-use crate::cli::exit::Failure;
+use crate::cli::exit::{self, Failure};
 use crate::cli::output::{Output, complain};
 use crate::client::Client;
 use crate::{ready_file, settings};
 
 use super::agents::read_document;
 
+/// Largest page a service gives.
+const PAGE: i32 = 1000;
 const COLUMNS: [&str; 6] = ["file", "severity", "component", "field", "message", "hint"];
 
 /// What is wrong at one place of a file.
@@ -53,41 +59,103 @@ pub async fn run(global: &Global, output: Output, files: &[PathBuf]) -> Result<(
     Ok(())
 }
 
-/// A client where a suite runs or one is named.
-async fn suite(global: &Global) -> Result<Option<Client>> {
-    if global.address.is_some() || ready_file::is_live(&settings::load(global, Vec::new())?.data_dir) {
-        return Client::connect(global).await.map(Some);
-    }
-    Ok(None)
+/// A suite, with what agents of the team find in it. `None` is what the caller may not see.
+struct Suite {
+    client: Client,
+    secrets: Option<BTreeSet<String>>,
+    models: Option<BTreeSet<String>>,
 }
 
-async fn findings(suite: Option<&Client>, file: &Path) -> Result<Vec<Finding>> {
+impl Environment for Suite {
+    fn secret_exists(&self, key: &str) -> Option<bool> {
+        Some(self.secrets.as_ref()?.contains(key))
+    }
+
+    fn model_exists(&self, name: &str) -> Option<bool> {
+        Some(self.models.as_ref()?.contains(&name.to_lowercase()))
+    }
+}
+
+/// The suite that runs here, or the one that is named.
+async fn suite(global: &Global) -> Result<Option<Suite>> {
+    if global.address.is_none() && !ready_file::is_live(&settings::load(global, Vec::new())?.data_dir) {
+        return Ok(None);
+    }
+    let client = Client::connect(global).await?;
+    let secrets = known("secrets", secrets(&client).await);
+    let models = known("models", models(&client).await);
+    Ok(Some(Suite { client, secrets, models }))
+}
+
+fn known(what: &str, found: Result<BTreeSet<String>>) -> Option<BTreeSet<String>> {
+    match found {
+        Ok(found) => Some(found),
+        // What can be found without it is worth showing.
+        Err(error) => {
+            complain(&format!(
+                "warning: the {what} of the suite were not looked for: {}",
+                exit::text(&error)
+            ));
+            None
+        }
+    }
+}
+
+async fn secrets(client: &Client) -> Result<BTreeSet<String>> {
+    let (mut names, mut page_token) = (BTreeSet::new(), String::new());
+    loop {
+        let request = ListSecretsRequest { parent: client.team_name(), page_size: PAGE, page_token };
+        let page = client.vault().list_secrets(request).await?.into_inner();
+        names.extend(page.secrets.iter().map(|secret| last(&secret.name).to_owned()));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(names);
+        }
+    }
+}
+
+/// The names of models, in small letters: a name that differs only in case is found.
+async fn models(client: &Client) -> Result<BTreeSet<String>> {
+    let models = client.models().list_models(ListModelsRequest::default()).await?.into_inner().models;
+    Ok(models.iter().map(|model| entry(&model.name).to_lowercase()).collect())
+}
+
+/// The entry of `models/{entry}`, which may hold slashes.
+fn entry(name: &str) -> &str {
+    name.strip_prefix("models/").unwrap_or(name)
+}
+
+fn last(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+async fn findings(suite: Option<&Suite>, file: &Path) -> Result<Vec<Finding>> {
     let document = match read_document(file) {
         Ok(document) => document,
         Err(error) => return Ok(vec![unreadable(&error)]),
     };
+    let registry = sre_components::registry();
+    let Some(suite) = suite else {
+        return Ok(sre_engine::check(&document, registry).into_iter().map(Finding::from).collect());
+    };
     let mut found: Vec<Finding> =
-        sre_engine::check(&document, sre_components::registry()).into_iter().map(Finding::from).collect();
-    if let Some(client) = suite {
-        let request = ValidateAgentRequest {
-            parent: client.team_name(),
-            document_json: serde_json::to_vec(&document)?.into(),
-        };
-        match client.agents().validate_agent(request).await {
-            Ok(answer) => {
-                let more = answer.into_inner().issues.into_iter().map(Finding::from);
-                more.for_each(|finding| {
-                    if !found.contains(&finding) {
-                        found.push(finding);
-                    }
-                });
+        sre_engine::check_in(&document, registry, suite).into_iter().map(Finding::from).collect();
+    let request = ValidateAgentRequest {
+        parent: suite.client.team_name(),
+        document_json: serde_json::to_vec(&document)?.into(),
+    };
+    match suite.client.agents().validate_agent(request).await {
+        // The suite may know more types, or be of another release.
+        Ok(answer) => {
+            for finding in answer.into_inner().issues.into_iter().map(Finding::from) {
+                if !found.contains(&finding) {
+                    found.push(finding);
+                }
             }
-            // What was found here is worth showing without it.
-            Err(status) => complain(&format!(
-                "warning: the suite could not check {}: {}",
-                file.display(),
-                status.message()
-            )),
+        }
+        Err(status) => {
+            let message = status.message();
+            complain(&format!("warning: the suite could not check {}: {message}", file.display()));
         }
     }
     Ok(found)

@@ -13,13 +13,13 @@ in_both_modes!(typed_result);
 
 const AGENT: &str = "teams/default/agents/partly";
 
-/// One branch answers, one fails, and one waits for what the failed one would have given.
+/// One branch answers, one fails, and one waits for what nobody sends.
 fn partly() -> Value {
     document(
         "partly",
         json!({}),
         &[
-            endpoint("go", "POST", &[("text", "Text")]),
+            endpoint("go", "POST", &[("text", "Text"), ("other", "Text")]),
             component(
                 "sha",
                 "FHash",
@@ -30,14 +30,14 @@ fn partly() -> Value {
             // Nothing is allowed to be called here.
             api_call("call", "http://127.0.0.1:9/x", json!({}), json!({}), &["text"]),
             output("answer", &["sha256"]),
-            output("both", &["sha256", "response"]),
+            output("both", &["sha256", "other"]),
         ],
         &[
             "go.text > sha.Data",
             "go.text > call.text",
             "sha.Hash > answer.sha256",
             "sha.Hash > both.sha256",
-            "call.Response > both.response",
+            "go.other > both.other",
         ],
     )
 }
@@ -66,7 +66,7 @@ async fn typed_result(mode: Mode) {
     assert!(!error.message.is_empty());
     let [starved] = result.starved.as_slice() else { panic!("{:?}", result.starved) };
     assert_eq!((starved.component.as_str(), starved.r#type.as_str()), ("both", "APIOutput"));
-    assert_eq!(starved.missing_inputs, ["response"]);
+    assert_eq!(starved.missing_inputs, ["other"]);
 
     // The reference's answer: the entries of what answered and of what failed, in the same order.
     let legacy = parsed(&response.legacy_json);
@@ -83,7 +83,7 @@ async fn typed_result(mode: Mode) {
     assert_eq!((&kept.errors, &kept.starved), (&result.errors, &result.starved));
     assert_eq!(run.legacy_json, response.legacy_json);
     let said = say(suite.folder(), &["runs", "get", &response.run, "--json"]).await.ok().json();
-    assert_eq!(said["starved"], json!([{ "component": "both", "missing_inputs": ["response"] }]));
+    assert_eq!(said["starved"], json!([{ "component": "both", "missing_inputs": ["other"] }]));
     assert_eq!(said["errors"][0]["component"], "call");
 
     failed_as_a_whole(&suite).await;

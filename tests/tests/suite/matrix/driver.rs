@@ -24,22 +24,7 @@ pub enum Way {
 }
 
 /// Methods that are declared and not built yet: they answer so, after authorization.
-const UNBUILT: [&str; 14] = [
-    "/sre.agent.v1.AgentData/GetProto",
-    "/sre.compute.v1.Code/ExecuteCode",
-    "/sre.gateway.v1.Approvals/",
-    "/sre.gateway.v1.Debugger/",
-    "/sre.gateway.v1.Runs/ExportRun",
-    "/sre.gateway.v1.Runs/ForkRun",
-    "/sre.gateway.v1.Runs/ListSteps",
-    "/sre.gateway.v1.Runs/PauseRun",
-    "/sre.gateway.v1.Runs/ResumeRun",
-    "/sre.memory.v1.LlmContext/",
-    "/sre.memory.v1.RuntimeContext/DecideRunApproval",
-    "/sre.memory.v1.RuntimeContext/GetRunApproval",
-    "/sre.memory.v1.RuntimeContext/ListRunApprovals",
-    "/sre.memory.v1.RuntimeContext/TakeRun",
-];
+const UNBUILT: [&str; 2] = ["/sre.compute.v1.Code/ExecuteCode", "/sre.memory.v1.LlmContext/"];
 
 /// A row that makes tokens of before worthless comes last.
 const LAST: &str = "/sre.security.v1.Identity/RotateKey";

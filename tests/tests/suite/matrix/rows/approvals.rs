@@ -25,12 +25,10 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
                 ..ListApprovalsRequest::default()
             };
             // Anybody may be asked: every person may look, and sees what they may decide.
-            Case::of(&request(&agent)).open().answers(
-                move |list: ListApprovalsResponse| {
-                    ensure!(list.approvals.iter().any(|approval| approval.name == name), "{list:?}");
-                    Ok(())
-                },
-            )
+            Case::of(&request(&agent)).open().answers(move |list: ListApprovalsResponse| {
+                ensure!(list.approvals.iter().any(|approval| approval.name == name), "{list:?}");
+                Ok(())
+            })
         }
         "GetApproval" => {
             let request = |name: &str| GetApprovalRequest { name: name.into() };
