@@ -18,6 +18,7 @@ use sre_proto::memory::v1::{JournalRecord, RecordKind, RunState};
 use tokio::time::Instant;
 
 use super::answers::{Closed, Ending};
+use super::checkpoints::{Beside, Checkpoints};
 use super::flight::{self, Barrier, Landed, What, is_effect};
 use super::journal::queue::AppendError;
 use super::journal::records::{Finished, Intent, SignalTaken, record};
@@ -41,7 +42,10 @@ pub struct Drive {
     journal: Option<RunJournal>,
     /// Effects whose intent is durable from before a takeover, and how often they were started.
     intended: HashMap<ActivationKey, u32>,
+    /// Effects under way, and how often they were started.
+    effects: HashMap<ActivationKey, u32>,
     paused: bool,
+    checkpoints: Checkpoints,
     /// Activations that are ready.
     ready: VecDeque<Activation>,
     /// Activations to be started although they were before: an uncertain effect that shall run again.
@@ -57,6 +61,8 @@ pub struct Recovered {
     pub intended: HashMap<ActivationKey, u32>,
     /// Whether a person paused it.
     pub paused: bool,
+    /// Its checkpoints so far.
+    pub checkpoints: Checkpoints,
 }
 
 /// Why work on a run ended without its end.
@@ -105,7 +111,9 @@ impl Drive {
             run,
             journal,
             intended: recovered.intended,
+            effects: HashMap::new(),
             paused: recovered.paused,
+            checkpoints: recovered.checkpoints,
             ready: VecDeque::new(),
             again: VecDeque::new(),
             parks_from: Instant::now(),
@@ -172,6 +180,7 @@ impl Drive {
             if let Err(error) = self.tell_settled() {
                 return Ok(Worked::Ended(unwritable(&error)));
             }
+            self.checkpoint();
             self.start(&mut flights, &mut writing).await?;
             if self.run.status() == Status::Finished {
                 return Ok(Worked::Ended(Ending::Answered(self.run.answer())));
@@ -259,6 +268,24 @@ impl Drive {
         }
     }
 
+    /// Writes down the whole state from time to time.
+    fn checkpoint(&mut self) {
+        let Some(journal) = &mut self.journal else { return };
+        let every = self.scope.engine.host.config().gateway.checkpoint_records;
+        if !self.checkpoints.is_due(journal, every) {
+            return;
+        }
+        self.write_waits();
+        let Some(journal) = &mut self.journal else { return };
+        let intents = self.effects.iter().chain(&self.intended).map(|(key, times)| (key.clone(), *times));
+        let beside = Beside {
+            intents: intents.collect(),
+            waits: self.scope.waits.as_ref().map(|waits| waits.recorded()).unwrap_or_default(),
+            paused: self.paused,
+        };
+        self.checkpoints.write(&mut self.run, journal, &self.scope.redactor(), beside);
+    }
+
     /// Starts what may start.
     async fn start(&mut self, flights: &mut Flights, writing: &mut Option<Flushed>) -> Result<(), Stopped> {
         if let Some(journal) = &mut self.journal
@@ -286,6 +313,8 @@ impl Drive {
             let mut any = false;
             for (activation, times) in effects {
                 any = true;
+                let started = self.effects.entry(activation.key.clone()).or_default();
+                *started = times.unwrap_or(*started + 1);
                 if times.is_none() {
                     let idempotency_key = activation.key.idempotency_key(&self.scope.id);
                     journal.push(record(
@@ -407,6 +436,7 @@ impl Drive {
             tracing::debug!(run = self.scope.id, %error, "a result came too late");
             return Ok(Ok(()));
         }
+        self.effects.remove(&key);
         if let Some(waits) = &self.scope.waits {
             waits.forget(&key);
         }

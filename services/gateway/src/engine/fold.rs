@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use prost::Message as _;
-use sre_engine::run::Observe;
+use sre_engine::run::{Checkpoint as State, Observe};
 use sre_engine::{ActivationKey, EntryId, Map, RequestData, Run, RunOptions, Value};
 use sre_proto::error::Reason;
 use sre_proto::memory::v1::{JournalRecord, RecordKind, RunRecord};
@@ -13,6 +13,7 @@ use tonic::{Code, Status};
 
 use super::admission::Slot;
 use super::authority::Authority;
+use super::checkpoints::{Checkpoints, Saved};
 use super::core::Engine;
 use super::drive::{self, Recovered};
 use super::fork;
@@ -97,7 +98,13 @@ pub async fn fold(
     let agent_link = authority.agent_link(engine.host.link(sre_service::Role::Agent)).await?;
     let compiled = engine.plans.plan(agent_link, &version).await?;
     let at = entry_of(&compiled, &opened)?;
-    let stored = Stored::read(&opened, &records[1..])?;
+    let mut stored = Stored::read(&opened, &records[1..])?;
+    if stored.state.is_err() {
+        // Every record is still there; it only takes longer.
+        tracing::warn!(run = row.run_id, "a run's checkpoint cannot be read: all of its records are");
+        let records = engine.journal.load(&row.run_id).await?;
+        stored = Stored::read_all(&opened, &records[1..])?;
+    }
     let waits = Waits::new(engine.journal.clock().clone(), stored.waits.clone());
     let scope = Arc::new(RunScope::new(
         engine.clone(),
@@ -126,7 +133,11 @@ pub async fn fold(
         overrides: fork::overrides(&opened)?,
         ..RunOptions::default()
     };
-    let mut run = begin(&scope, stored.request, options).await?;
+    let states = stored.state.unwrap_or_default();
+    let mut run = match states.is_empty() {
+        true => begin(&scope, stored.request, options).await?,
+        false => restore(&scope, stored.request, options, states).await?,
+    };
     for (key, done) in stored.done {
         let taken = match done {
             Done::Finished(outcome) => run.complete(&key, outcome),
@@ -151,7 +162,22 @@ pub async fn fold(
             journal.push(record(RecordKind::TakenOver, None, &TakenOver { epoch: row.epoch, restarted }));
         }
     }
-    Ok(Folded { scope, run, recovered: Recovered { intended, paused: stored.paused } })
+    let recovered = Recovered { intended, paused: stored.paused, checkpoints: stored.checkpoints };
+    Ok(Folded { scope, run, recovered })
+}
+
+/// Goes on from the checkpoints of a run.
+async fn restore(
+    scope: &RunScope,
+    request: RequestData,
+    options: RunOptions,
+    states: Vec<State>,
+) -> Result<Run, Unstartable> {
+    let plan = scope.subject.compiled.plan.clone();
+    let variables = plan.resolve_variables(&scope.variable_secrets().await?);
+    let options = RunOptions { run_id: scope.id.clone(), variables, ..options };
+    Run::restore(plan, scope.subject.entry, request, options, states)
+        .map_err(|error| Unstartable::Never(Reason::Internal, error.to_string()))
 }
 
 /// Starts the state machine of a run. Its id and the agent's variables are put into the options here.
@@ -200,10 +226,32 @@ struct Stored {
     was_owned: bool,
     /// What the engine settled and watchers were told of.
     told: HashSet<ActivationKey>,
+    /// The state that the rest follows, in parts; none where it follows the beginning.
+    state: Result<Vec<State>, RecordError>,
+    checkpoints: Checkpoints,
+    /// Whether checkpoints count, or every record.
+    reads: Reads,
+}
+
+/// What a run is rebuilt from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reads {
+    Checkpoints,
+    Everything,
 }
 
 impl Stored {
+    /// What the checkpoints and the records behind them say.
     fn read(opened: &Opened, records: &[JournalRecord]) -> Result<Self, RecordError> {
+        Self::of(opened, records, Reads::Checkpoints)
+    }
+
+    /// What all records say.
+    fn read_all(opened: &Opened, records: &[JournalRecord]) -> Result<Self, RecordError> {
+        Self::of(opened, records, Reads::Everything)
+    }
+
+    fn of(opened: &Opened, records: &[JournalRecord], reads: Reads) -> Result<Self, RecordError> {
         let request = opened.request.as_ref().map(|request| request.request()).transpose()?;
         let job_input = opened.job_input.as_ref().map(StoredValue::value).transpose()?;
         let mut stored = Self {
@@ -215,6 +263,9 @@ impl Stored {
             paused: false,
             was_owned: false,
             told: HashSet::new(),
+            state: Ok(Vec::new()),
+            checkpoints: Checkpoints::default(),
+            reads,
         };
         for record in records {
             stored.add(record)?;
@@ -249,6 +300,7 @@ impl Stored {
                 let waiting = Waiting::decode(record.body.clone())?;
                 self.waits.entry(record.step.parse()?).or_default().push(waiting);
             }
+            RecordKind::Checkpoint if self.reads == Reads::Checkpoints => self.take_checkpoint(record),
             RecordKind::Signal => match SignalTaken::decode(record.body.clone())?.kind.as_str() {
                 "pause" => self.paused = true,
                 "resume" => self.paused = false,
@@ -257,6 +309,26 @@ impl Stored {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A checkpoint stands for everything before it.
+    fn take_checkpoint(&mut self, record: &JournalRecord) {
+        match (Saved::read(record), &mut self.state) {
+            (Ok(saved), Ok(states)) => {
+                states.push(saved.state);
+                self.checkpoints.last = saved.sequence;
+                self.intended = saved.beside.intents.into_iter().collect();
+                self.waits = HashMap::new();
+                for (key, waiting) in saved.beside.waits {
+                    self.waits.entry(key).or_default().push(waiting);
+                }
+                self.paused = saved.beside.paused;
+                self.done.clear();
+                self.told.clear();
+            }
+            (Err(error), _) => self.state = Err(error),
+            (Ok(_), Err(_)) => {}
+        }
     }
 
     /// Puts the secrets back in place of their markers.
@@ -284,6 +356,9 @@ impl Stored {
         each(&mut self.request.params);
         each(&mut self.job_input);
         visit(&mut self.request.body);
+        for state in self.state.iter_mut().flatten() {
+            state.each_value(visit);
+        }
         for (_, done) in &mut self.done {
             match done {
                 Done::Finished(outcome) => outcome.output.iter_mut().for_each(&mut *visit),

@@ -11,6 +11,7 @@ use tonic::{Code, Status};
 
 use super::admission::Slot;
 use super::answers::{Closed, Ending};
+use super::checkpoints;
 use super::core::Engine;
 use super::drive::{Done, Drive, Recovered, Stopped};
 use super::fold::{Folded, Unstartable, begin, fold, time_left};
@@ -163,7 +164,7 @@ pub async fn go_on(engine: Engine, run: RunRecord, lease: Lease, entry: Entry, s
 
 async fn records_of(engine: &Engine, run_id: &str, lease: &Lease) -> Option<Vec<JournalRecord>> {
     loop {
-        match engine.journal.load(run_id).await {
+        match checkpoints::records(&engine.journal, run_id).await {
             Ok(records) => return Some(records),
             Err(status) if lease.lost().is_cancelled() || status.code() == Code::NotFound => return None,
             Err(status) => {

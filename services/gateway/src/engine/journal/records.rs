@@ -31,6 +31,9 @@ pub enum RecordError {
     /// It is about an activation with an impossible name.
     #[error(transparent)]
     Key(#[from] sre_engine::key::InvalidKey),
+    /// A checkpoint cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] sre_engine::run::CheckpointError),
     /// The journal does not begin as it should.
     #[error("the journal does not begin with an opened record")]
     NotOpened,

@@ -156,12 +156,33 @@ impl JournalStore {
 
     /// All records of a run, with the content that is kept apart.
     pub async fn load(&self, run_id: &str) -> Result<Vec<JournalRecord>, Status> {
-        let request = LoadRequest { run_id: run_id.to_owned(), after_sequence: 0, from_checkpoint: false };
+        self.read(LoadRequest { run_id: run_id.to_owned(), ..LoadRequest::default() }).await
+    }
+
+    /// The last checkpoint of a run and what follows; all of its records where it has none.
+    pub async fn load_tail(&self, run_id: &str) -> Result<Vec<JournalRecord>, Status> {
+        let request = LoadRequest { run_id: run_id.to_owned(), after_sequence: 0, from_checkpoint: true };
+        self.read(request).await
+    }
+
+    /// One record of a run.
+    pub async fn record(&self, run_id: &str, sequence: i64) -> Result<Option<JournalRecord>, Status> {
+        let mut pages = self.pages(run_id, sequence - 1).await?;
+        while let Some(page) = pages.next().await {
+            if let Some(record) = page?.records.into_iter().next() {
+                return Ok(Some(self.whole(run_id, record).await?));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn read(&self, request: LoadRequest) -> Result<Vec<JournalRecord>, Status> {
+        let run_id = request.run_id.clone();
         let mut pages = self.client().load(request).await?.into_inner();
         let mut records = Vec::new();
         while let Some(page) = pages.message().await? {
             for record in page.records {
-                records.push(self.whole(run_id, record).await?);
+                records.push(self.whole(&run_id, record).await?);
             }
         }
         Ok(records)

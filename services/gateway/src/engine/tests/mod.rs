@@ -6,6 +6,7 @@ mod debugger;
 mod debugger_headers;
 mod documents;
 mod history;
+mod recovery;
 mod server;
 mod slots;
 mod uncertain;

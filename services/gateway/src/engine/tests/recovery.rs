@@ -1,0 +1,73 @@
+//! Checkpoints: what recovery reads, and what a loop's element costs.
+
+use serde_json::{Value, json};
+use sre_proto::memory::v1::RecordKind;
+
+use super::documents::{component, document, endpoint, post};
+use super::world::World;
+use crate::engine::checkpoints;
+
+/// A loop of so many elements, and then a call.
+async fn looping(world: &World, id: &str) -> String {
+    let each =
+        component("each", "ForEach", json!({"format": "results-array"}), &["Input"], &["Loop", "Result"]);
+    let hash =
+        component("hash", "FHash", json!({"algorithm": "sha256", "encoding": "hex"}), &["Data"], &["Hash"]);
+    let call = post("after", &world.server.url("/after"), json!({"body": "x"}));
+    let links = ["go.x > each.Input", "each.Loop > hash.Data", "each.Result > after.v"];
+    world.put(&document(id, vec![endpoint(), each, hash, call], &links)).await
+}
+
+fn elements(count: usize) -> Value {
+    (0..count).map(|number| format!("element {number:06}")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn recovery_reads_checkpoints_and_what_follows() {
+    let world = World::with(|config| config.gateway.checkpoint_records = 50).await;
+    let agent = looping(&world, "looper").await;
+    world.server.hold("/after");
+    let run = world.start(0, &agent, elements(400)).await;
+    world.server.called("/after", 1).await;
+    let id = run.name.rsplit('/').next().unwrap();
+    let needed = checkpoints::records(&world.engines[0].journal, id).await.unwrap();
+    let all = world.records(&run.name).await;
+    let kinds = |kind: RecordKind| needed.iter().filter(|record| record.kind() == kind).count();
+    assert_eq!(needed[0].kind(), RecordKind::Opened);
+    assert!(kinds(RecordKind::Checkpoint) >= 6, "{} of {} records", needed.len(), all.len());
+    assert!(needed.len() < 70, "{} of {} records", needed.len(), all.len());
+    world.kill(0).await;
+    world.server.called("/after", 2).await;
+    world.server.release("/after");
+    let answer = world.done(&run.name).await;
+    assert_eq!(answer["result"]["Status"], 200, "{answer}");
+    // No element was executed again, and the effect has one key.
+    let again = world.records(&run.name).await;
+    let finished = again
+        .iter()
+        .filter(|record| record.kind() == RecordKind::Finished && record.step.contains("/hash@"))
+        .count();
+    assert_eq!(finished, 400);
+    let keys = world.server.keys("/after");
+    assert_eq!(keys[0], keys[1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_element_costs_the_same_however_many_there_are() {
+    let world = World::with(|config| config.gateway.checkpoint_records = 1_000).await;
+    let agent = looping(&world, "measured").await;
+    let mut costs = Vec::new();
+    for count in [1_000, 20_000] {
+        let run = world.start(0, &agent, elements(count)).await;
+        world.done(&run.name).await;
+        let records = world.records(&run.name).await;
+        let bytes: usize = records
+            .iter()
+            .filter(|record| record.step.contains("each:") || record.kind() == RecordKind::Checkpoint)
+            .map(|record| record.body.len() + record.step.len())
+            .sum();
+        costs.push(bytes as f64 / count as f64);
+    }
+    println!("bytes per element: {costs:?}");
+    assert!((costs[1] / costs[0] - 1.0).abs() < 0.1, "{costs:?}");
+}
