@@ -137,3 +137,12 @@ async fn statements_are_compiled_once() {
         assert!(compiled_anew(sql.clone()).await <= 1, "{sql}");
     }
 }
+
+/// The start reads what lives, not what has ended.
+#[tokio::test]
+async fn counting_anew_reads_partial_indexes() {
+    let plan = plan(super::slots::COUNTED.to_owned()).await;
+    for index in ["run_session", "run_claim"] {
+        assert!(plan.contains(&format!("run USING INDEX {index}")), "{plan}");
+    }
+}
