@@ -142,7 +142,8 @@ impl DebugRun {
         self.session.failures.push(FailureRecord {
             step: self.session.step,
             component: self.plan.nodes[at as usize].id.clone(),
-            output: output.clone(),
+            // Its loop tells it: here only counts whether it is handled.
+            output: if in_loop { Value::Null } else { output.clone() },
             handled: false,
             in_loop,
         });

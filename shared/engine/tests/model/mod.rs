@@ -249,7 +249,7 @@ impl Model<'_> {
             let body = self.body(node, &state.universe);
             earliest.keys().any(|other| {
                 let feeds = |at: &usize| other == at || self.leads(*other, *at, &state.universe);
-                *other != node && body.iter().filter(|at| state.own.contains(at)).any(|at| feeds(at))
+                *other != node && body.iter().filter(|at| state.own.contains(at)).any(feeds)
             })
         };
         let free = candidates.iter().find(|(round, node)| !fed(*node, *round));
