@@ -86,8 +86,8 @@ pub enum Worked {
 
 /// Where work on a journalled run came to.
 pub enum Done {
-    /// Its end, durably.
-    Closed(Ending, Closed),
+    /// Its end, durably: the answer as it was given.
+    Closed(RunState, Arc<Closed>),
     /// It waits, without an owner.
     Parked,
 }
@@ -148,7 +148,7 @@ impl Drive {
             journal.push(record(RecordKind::Closed, None, &()));
             journal.close(ending.state(), stored.encode_to_vec().into()).await?;
         }
-        Ok(Done::Closed(ending, live))
+        Ok(Done::Closed(ending.state(), Arc::new(live)))
     }
 
     fn has_jobs(&self) -> bool {

@@ -92,7 +92,7 @@ pub async fn fresh(engine: Engine, fresh: Fresh) {
             // It is opened all the same, and gone on with when what it needs is back.
             tracing::debug!(run = run_id, %status, "a run cannot begin at once");
             drop(scope);
-            return fresh_later(engine, first, opening, lease, entry, slot).await;
+            return Box::pin(fresh_later(engine, first, opening, lease, entry, slot)).await;
         }
     };
     let mut journal =
@@ -100,7 +100,7 @@ pub async fn fresh(engine: Engine, fresh: Fresh) {
     journal.push(first);
     let drive = Drive::journalled(scope, run, journal, Recovered::default());
     match Box::pin(drive.to_durable_end()).await {
-        Ok(Done::Closed(ending, closed)) => entry.closed(ending.state(), Arc::new(closed)),
+        Ok(Done::Closed(state, closed)) => entry.closed(state, closed),
         Ok(Done::Parked) | Err(Stopped::SessionOver) => {}
         Err(Stopped::Journal(AppendError::Fenced | AppendError::Elsewhere)) => {}
         Err(Stopped::Journal(AppendError::Unwanted)) => {
@@ -221,7 +221,7 @@ async fn work(engine: &Engine, owned: Owned) -> Option<Owned> {
         }
     };
     match done {
-        Ok(Done::Closed(ending, closed)) => entry.closed(ending.state(), Arc::new(closed)),
+        Ok(Done::Closed(state, closed)) => entry.closed(state, closed),
         Ok(Done::Parked) | Err(Stopped::SessionOver) => {}
         Err(Stopped::Journal(AppendError::Refused(why))) => {
             tracing::warn!(run = run.run_id, why, "the journal refuses what a run writes");
@@ -291,7 +291,7 @@ async fn end(engine: &Engine, run_id: &str, lease: &Lease, epoch: i64, entry: En
     let (store, appends) = (engine.journal.clone(), engine.appends.clone());
     let journal = RunJournal::new(store, appends, run_id.to_owned(), lease.clone(), epoch, next);
     match close(journal, &entry, ending).await {
-        Ok(Done::Closed(ending, closed)) => entry.closed(ending.state(), Arc::new(closed)),
+        Ok(Done::Closed(state, closed)) => entry.closed(state, closed),
         Ok(Done::Parked) => {}
         Err(error) => tracing::debug!(run = run_id, %error, "a run could not be ended"),
     }
@@ -304,7 +304,7 @@ async fn close(mut journal: RunJournal, entry: &Entry, ending: Ending) -> Result
     }
     journal.push(record(RecordKind::Closed, None, &()));
     journal.close(ending.state(), prost::Message::encode_to_vec(&closed).into()).await?;
-    Ok(Done::Closed(ending, closed))
+    Ok(Done::Closed(ending.state(), Arc::new(closed)))
 }
 
 /// What a caller hears whose run could not be opened because the engine stops or its session is over.

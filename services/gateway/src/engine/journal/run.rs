@@ -298,12 +298,12 @@ fn split(records: Vec<JournalRecord>) -> Vec<Vec<JournalRecord>> {
     let mut bytes = 0;
     for record in records {
         let size = record.encoded_len();
-        if let Some(part) = parts.last_mut() {
-            if bytes + size <= UNWRITTEN_BYTES || part.is_empty() {
-                bytes += size;
-                part.push(record);
-                continue;
-            }
+        if let Some(part) = parts.last_mut()
+            && (bytes + size <= UNWRITTEN_BYTES || part.is_empty())
+        {
+            bytes += size;
+            part.push(record);
+            continue;
         }
         bytes = size;
         parts.push(vec![record]);
