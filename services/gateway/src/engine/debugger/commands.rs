@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use sre_engine::debug::{DebugError, Injection, StepReport, legacy_stopped_json};
 use sre_engine::{EntryId, Map, Plan, RequestData, Value};
 use sre_proto::error::{Reason, invalid_argument, status};
@@ -128,16 +129,14 @@ pub async fn perform(
     row: RunRecord,
     command: Command,
 ) -> Result<Option<DebugStep>, Status> {
-    let work = {
-        let engine = engine.clone();
-        async move {
-            match Taken::take(&engine, name, &row).await? {
-                Some(taken) => finish(taken, command).await.map(Some),
-                None => Ok(None),
-            }
+    let engine_too = engine.clone();
+    let work = async move {
+        match Taken::take(&engine_too, name, &row).await? {
+            Some(taken) => finish(taken, command).await.map(Some),
+            None => Ok(None),
         }
     };
-    aside(engine, work).await
+    aside(engine, work.boxed()).await
 }
 
 /// The same for callers to whom a session that is gone is an error.
@@ -153,7 +152,7 @@ pub async fn perform_or_not_found(
 /// Works in a task of its own and waits for it.
 pub async fn aside<T: Send + 'static>(
     engine: &Engine,
-    work: impl Future<Output = Result<T, Status>> + Send + 'static,
+    work: BoxFuture<'static, Result<T, Status>>,
 ) -> Result<T, Status> {
     let permit = UNDER_WAY.clone().try_acquire_owned().map_err(|_| {
         let message = "this engine works on as many debug commands as it may: try again";

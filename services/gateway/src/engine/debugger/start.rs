@@ -67,7 +67,7 @@ struct Ready {
 pub async fn start(engine: &Engine, caller: &Caller, asked: Asked) -> Result<DebugStep, Status> {
     let ready = prepare(engine, caller, asked).await?;
     let engine_too = engine.clone();
-    aside(engine, async move { Box::pin(begin(&engine_too, ready)).await }).await
+    aside(engine, Box::pin(async move { Box::pin(begin(&engine_too, ready)).await })).await
 }
 
 async fn prepare(engine: &Engine, caller: &Caller, asked: Asked) -> Result<Ready, Status> {
