@@ -1,6 +1,7 @@
 //! The promises, each compared with what servers, journal and logs say.
 
 use std::collections::{HashMap, HashSet};
+use std::time::{Duration, SystemTime};
 
 use sre_proto::gateway::v1::RunState;
 use sre_proto::memory::v1::RecordKind;
@@ -9,9 +10,13 @@ use crate::agent::{self, Answer, HONOURED, IGNORED, Risky};
 use crate::evidence::{self, Journal};
 use crate::executions::Executions;
 use crate::load::Started;
+use crate::phases::LEASE;
 use crate::processes::Kill;
 use crate::report::Report;
 use crate::servers::{Counting, Seen, Sender};
+
+/// How long after a kill its session has expired and is found so.
+const EXPIRES_WITHIN: Duration = Duration::from_secs(3);
 
 /// Everything that is known of one suite.
 pub struct Known<'a> {
@@ -155,13 +160,15 @@ fn repeats(known: &Known<'_>, report: &mut Report) {
         .iter()
         .filter_map(|run| Some((run.number.as_str(), known.journals.get(&run.run_id)?)))
         .collect();
+    let lost = lost_sessions(known);
+    report.figure(known.part, "sessions that ended without a kill", lost.len());
+    let deaths: Vec<&Kill> = known.kills.iter().chain(&lost).collect();
     let mut wrong = Vec::new();
     let (mut extra, mut allowed) = (0, 0);
     known.honouring.read(|seen: &Seen| {
         for (sender, calls) in &seen.calls {
             let Some(journal) = by_number.get(sender.run.as_str()) else { continue };
-            let at_kills =
-                known.kills.iter().filter(|kill| under_way(journal, &sender.component, kill)).count();
+            let at_kills = deaths.iter().filter(|kill| under_way(journal, &sender.component, kill)).count();
             extra += calls - 1;
             allowed += at_kills;
             if calls - 1 > at_kills {
@@ -177,6 +184,17 @@ fn repeats(known: &Known<'_>, report: &mut Report) {
     );
 }
 
+/// Sessions that nobody killed: an engine, or the journal, came to no breath for the length of a lease. Whoever
+/// takes over repeats what was under way, as after a kill.
+fn lost_sessions(known: &Known<'_>) -> Vec<Kill> {
+    let by_a_kill = |expired: &SystemTime| {
+        known.kills.iter().any(|kill| kill.before <= *expired && *expired <= kill.dead + EXPIRES_WITHIN)
+    };
+    let lost = known.executions.expiries.iter().filter(|expired| !by_a_kill(expired));
+    lost.map(|expired| Kill { name: "session".to_owned(), before: *expired - LEASE, dead: *expired })
+        .collect()
+}
+
 /// Whether an effect had been written down as begun, and not as finished, when a process died.
 fn under_way(journal: &Journal, component: &str, kill: &Kill) -> bool {
     let of = |kind| {
@@ -189,7 +207,7 @@ fn under_way(journal: &Journal, component: &str, kill: &Kill) -> bool {
     };
     let begun = of(RecordKind::Intent).is_some_and(|begun| begun <= kill.dead);
     // The store gives a record its time before it is durable.
-    let landing = std::time::Duration::from_millis(250);
+    let landing = Duration::from_millis(250);
     let finished = of(RecordKind::Finished).is_some_and(|finished| finished + landing < kill.before);
     begun && !finished
 }

@@ -2,11 +2,15 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use serde_json::Value;
 
 /// The target of the lines.
 const TARGET: &str = "sre_gateway::executions";
+
+/// What the journal says when it finds sessions expired.
+const EXPIRED: &str = "sessions of engines expired";
 
 /// Executions: by run and activation, the epochs in which it was executed.
 #[derive(Debug, Default)]
@@ -19,6 +23,8 @@ pub struct Executions {
     pub count: usize,
     /// Lines of level ERROR, and panics.
     pub errors: Vec<String>,
+    /// When the journal found sessions expired whose runs it set free.
+    pub expiries: Vec<SystemTime>,
 }
 
 impl Executions {
@@ -44,6 +50,9 @@ impl Executions {
         if line["level"] == "ERROR" {
             self.errors.push(format!("{process}: {line}"));
         }
+        if line["message"] == EXPIRED && line["runs"].as_u64() > Some(0) {
+            self.expiries.extend(line["timestamp"].as_str().and_then(time));
+        }
         if !is_engine || line["target"] != TARGET {
             return;
         }
@@ -54,4 +63,9 @@ impl Executions {
         self.of.entry(run).or_default().entry(activation).or_default().push(epoch);
         self.count += 1;
     }
+}
+
+/// The time of a line.
+fn time(text: &str) -> Option<SystemTime> {
+    text.parse::<prost_types::Timestamp>().ok()?.try_into().ok()
 }

@@ -17,7 +17,7 @@ use crate::takeover;
 use crate::topology::{GATEWAYS, Suite};
 
 /// The lease of engines.
-const LEASE: Duration = Duration::from_secs(1);
+pub const LEASE: Duration = Duration::from_secs(1);
 
 /// How long a suite of one process lives: its own lease must end before it goes on with what it left.
 const ALIVE: Duration = Duration::from_secs(3);
@@ -131,8 +131,11 @@ pub async fn split(plan: &Plan, report: &mut Report) {
 pub async fn takeover(plan: &Plan, report: &mut Report) {
     let part = "takeover";
     let mut scene = Scene::split("takeover", plan.store).await;
-    let quiet =
-        Plan { in_flight: 8, phase: Duration::from_secs(5 * plan.takeovers as u64 + 5), ..plan.clone() };
+    let quiet = Plan {
+        in_flight: plan.in_flight.min(24),
+        phase: Duration::from_secs(5 * plan.takeovers as u64 + 5),
+        ..plan.clone()
+    };
     let began = Instant::now();
     // More than can be done in the time; the rest is not started.
     let load = scene.begin(&quiet, "t", 100_000);

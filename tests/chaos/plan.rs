@@ -61,7 +61,7 @@ impl Plan {
     }
 
     fn small() -> Self {
-        Self { runs: 100, in_flight: 24, phase: Duration::from_secs(15), takeovers: 2, ..Self::full() }
+        Self { runs: 40, in_flight: 16, phase: Duration::from_secs(12), takeovers: 2, ..Self::full() }
     }
 
     /// Whether a part is to run.

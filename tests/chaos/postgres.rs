@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A cluster; dropped, it is stopped.
+/// A cluster; dropped, it is stopped and removed.
 pub struct Cluster {
     folder: PathBuf,
     url: String,
@@ -42,6 +42,8 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         let _ = command("stop", &self.folder).output();
+        // Large, and what matters of it was read.
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 

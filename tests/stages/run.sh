@@ -28,6 +28,7 @@ stage "postgres"     pg_start "$cluster"
 stage "build"        cargo build --locked --workspace --all-targets
 stage "tests"        cargo test --locked --workspace
 stage "conformance"  tests/stages/conformance.sh
+stage "chaos"        ./target/debug/chaos small
 stage "clients"      tests/clients/run.sh
 stage "canary"       tests/stages/canary.sh
 stage "lint"         make --no-print-directory lint
