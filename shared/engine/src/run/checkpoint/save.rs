@@ -292,16 +292,18 @@ impl Run {
         let first = saver.next;
         let mut scopes = Vec::with_capacity(self.scopes.len());
         for index in 0..self.scopes.len() {
+            if self.free_scopes.contains(&(index as u32)) {
+                // The scope around it may serve another loop by now: nothing of a free one is looked at.
+                let iteration = self.scopes[index].iteration;
+                scopes.push(SavedScope { iteration, ..SavedScope::default() });
+                continue;
+            }
             let parent = self.scopes[index].parent;
             let parent = parent.map(|(scope, place)| {
                 let node = self.place(scope, place).node;
                 (scope, plan.nodes[node as usize].id.clone())
             });
             let scope = &mut self.scopes[index];
-            if self.free_scopes.contains(&(index as u32)) {
-                scopes.push(SavedScope { iteration: scope.iteration, ..SavedScope::default() });
-                continue;
-            }
             let saved = saver.scope(&plan, &regions[scope.region as usize], scope);
             scopes.push(SavedScope { parent, ..saved });
         }
@@ -321,7 +323,11 @@ impl Run {
         let failed = failed.collect();
         let leaves = self.leaves.iter().skip(saver.leaves).map(|leaf| saver.leaf(&plan, leaf)).collect();
         saver.leaves = self.leaves.len();
-        let loops = self.starved_loops.iter();
+        // Notes of loops whose scope serves another by now are left out: they are passed over anyway.
+        let stands = |scope: u32, place: u32| {
+            !self.free_scopes.contains(&scope) && (place as usize) < self.scopes[scope as usize].slots.len()
+        };
+        let loops = self.starved_loops.iter().filter(|(_, scope, place)| stands(*scope, *place));
         let state = SavedRun {
             entry: plan.nodes[plan.entries[self.entry].node as usize].id.clone(),
             number: saver.number,
