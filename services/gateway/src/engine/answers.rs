@@ -146,8 +146,8 @@ fn of_answer(answer: &Answer, redactor: Option<&Redactor>) -> Closed {
             .iter()
             .map(|starved| StarvedComponent {
                 component: starved.component.clone(),
+                r#type: starved.type_name.to_string(),
                 missing_inputs: starved.missing.iter().map(ToString::to_string).collect(),
-                ..Default::default()
             })
             .collect(),
         failure: answer.aborted.as_ref().map(|aborted| match aborted {

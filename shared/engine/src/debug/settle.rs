@@ -288,8 +288,9 @@ impl DebugRun {
         let waiting = waiting.filter(|(_, it)| it.active && it.standing == Standing::Waiting);
         let starved = waiting.filter_map(|(at, _)| {
             let missing = self.missing(at);
-            let component = self.plan.nodes[at as usize].id.to_string();
-            (!missing.is_empty()).then_some(Starved { component, missing })
+            let node = &self.plan.nodes[at as usize];
+            let (component, type_name) = (node.id.to_string(), node.type_name.clone());
+            (!missing.is_empty()).then_some(Starved { component, type_name, missing })
         });
         starved.take(MAX_STARVED).collect()
     }

@@ -52,6 +52,9 @@ pub struct AnswerEntry {
 pub struct Starved {
     /// Component id, with the loops around it (`LOOP:3/A`).
     pub component: String,
+    /// Component type.
+    #[serde(default)]
+    pub type_name: Arc<str>,
     /// Inputs that are missing.
     pub missing: Vec<Arc<str>>,
 }
@@ -129,6 +132,7 @@ impl Run {
             let path = state.path.iter().map(|step| format!("{}:{}/", step.component, step.index));
             out.insert(Starved {
                 component: path.chain([node.id.to_string()]).collect(),
+                type_name: node.type_name.clone(),
                 missing: missing.map(|port| port.name.clone()).collect(),
             });
             // The same ones are kept whatever the order in which they are found.
