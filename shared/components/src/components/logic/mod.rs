@@ -21,6 +21,7 @@ use crate::settings;
 
 /// The native outputs of every logic component.
 const OUTPUTS: &[PortSpec] = &[
+    PortSpec::new("Output", "Boolean", "true, if the condition holds"),
     PortSpec::new("Verified", "Boolean", "true, if the condition holds"),
     PortSpec::new("Unverified", "Boolean", "true, if it does not"),
 ];
