@@ -57,7 +57,7 @@ async fn everything(plan: &Plan) -> Report {
     if plan.wants("split") {
         phases::split(plan, &mut report).await;
     }
-    if plan.wants("takeover") {
+    if plan.wants("takeover") && plan.takeovers > 0 {
         phases::takeover(plan, &mut report).await;
     }
     if plan.wants("sqlite") {

@@ -143,7 +143,7 @@ impl Watched {
                 Event::ActivationRestarted(restarted) => {
                     for activation in &restarted.components {
                         let of = |component: &&str| activation.contains(*component);
-                        for component in heard.keys().copied().filter(|c| of(&c)).collect::<Vec<_>>() {
+                        for component in heard.keys().copied().filter(|c| of(c)).collect::<Vec<_>>() {
                             let dropped = heard.remove(component).unwrap_or_default();
                             before.entry(component).or_default().extend(dropped);
                         }
