@@ -111,7 +111,7 @@ impl Said {
 
     /// The same, of a command that must have succeeded.
     pub fn ok(self) -> Self {
-        assert_eq!(self.code, 0, "{self:?}");
+        assert_eq!(self.code, 0, "{}\n{}", self.out, self.err);
         self
     }
 }
