@@ -122,12 +122,15 @@ pub fn run(data: &[u8]) {
         || Run::start(plan.clone(), entry, RequestData::post("/api/e", body.clone().into()), limited());
     let rest = bytes.0;
     let (journal, whole) = drive(start(), &mut Bytes(rest));
-    // A fold of any prefix, ended in any other order, comes to the same answer.
+    // A fold of any prefix, ended in any other order, comes to the same answer. What was resolved is not noted.
     let Some(whole) = whole else { return };
     let cut = usize::from(Bytes(rest).next()) % (journal.len() + 1);
     let mut folded = start();
     for (key, outcome) in &journal[..cut] {
-        assert_eq!(folded.complete(key, outcome.clone()), Ok(()), "the journal names what is not under way");
+        match folded.complete(key, outcome.clone()) {
+            Err(sre_engine::RunError::WrongReport(_)) => return,
+            done => assert_eq!(done, Ok(()), "the journal names what is not under way"),
+        }
     }
     let outcomes: std::collections::HashMap<_, _> = journal.iter().cloned().collect();
     loop {
@@ -137,7 +140,10 @@ pub fn run(data: &[u8]) {
         }
         ready.reverse();
         for activation in ready {
-            let Some(outcome) = outcomes.get(&activation.key) else { return };
+            let outcome = outcomes.get(&activation.key);
+            let Some(outcome) = outcome.filter(|_| activation.kind == ActivationKind::Execute) else {
+                return;
+            };
             let _ = folded.complete(&activation.key, outcome.clone());
         }
     }
