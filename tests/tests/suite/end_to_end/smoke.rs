@@ -113,7 +113,7 @@ fn vectors(id: &str) -> Vec<(&'static str, Value, Check)> {
                 assert!(answer["receipt"].as_str().is_some_and(|text| text.len() == 32), "{answer}");
             }),
         )],
-        "reminder" => vec![("remind", json!({ "text": "tea" }), is(json!({ "reminder": "tea" })))],
+        "reminder" => vec![("remind", json!({ "text": "tea" }), is(json!({ "reminder": "Remember: tea" })))],
         other => panic!("examples/{other}.smyth has no expectation here"),
     }
 }

@@ -20,7 +20,8 @@ pub fn step(output: Output, step: &DebugStep) {
         about.push(("stopped by", json!(step.stopped_by)));
     }
     if session.closed {
-        about.push(("answer", parse(&step.legacy_json)));
+        // The rest of the step's answer is what is shown here anyway.
+        about.push(("answer", parse(&step.legacy_json)["finalResult"].take()));
     }
     if output.is_json() {
         let executed = step.executed.iter().map(|e| {
