@@ -49,9 +49,7 @@ impl Client {
 
     /// A client of a suite that this process knows.
     pub fn with_config(global: &Global, mut config: Config) -> Result<Self> {
-        // A person would rather wait for a busy machine than read within a second that it is busy.
-        config.deadlines.connect_ms = PATIENCE_MS;
-        config.deadlines.unavailable_ms = PATIENCE_MS;
+        be_patient(&mut config);
         let config = Arc::new(config);
         let identity = identity(global, &config)?;
         Ok(Self { link: Link::client(config, &identity, Role::Edge), team: global.team.clone() })
@@ -111,6 +109,12 @@ impl Client {
     pub fn inference(&self) -> InferenceClient<Link> {
         InferenceClient::new(self.link.clone())
     }
+}
+
+/// A person would rather wait for a busy machine than read within a second that it is busy.
+pub fn be_patient(config: &mut Config) {
+    config.deadlines.connect_ms = PATIENCE_MS;
+    config.deadlines.unavailable_ms = PATIENCE_MS;
 }
 
 /// Who the client is: the certificate given, or that of user/dev.

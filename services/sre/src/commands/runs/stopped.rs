@@ -14,6 +14,7 @@ use sre_service::{Config, Link, Role};
 
 use crate::cli::args::Global;
 use crate::cli::exit::Failure;
+use crate::client::be_patient;
 use crate::{settings, suite};
 
 /// Whether a suite ran on the data folder.
@@ -28,10 +29,11 @@ pub async fn recording(global: &Global, run: &str) -> Result<Vec<u8>> {
     for role in [Role::Memory, Role::Agent] {
         more.push((format!("listen.{role}"), "127.0.0.1:0".to_owned()));
     }
-    let config = settings::load(global, more)?;
+    let mut config = settings::load(global, more)?;
     let running = suite::start(&[Role::Security, Role::Memory, Role::Agent], config.clone())
         .await
         .context("the stopped suite's stores cannot be opened")?;
+    be_patient(&mut config);
     let recording = read(Arc::new(config), run).await;
     running.shutdown().await;
     recording

@@ -75,7 +75,11 @@ async fn asked(world: &World, agent: &str) -> anyhow::Result<String> {
     for _ in 0..200 {
         let list = ListApprovalsRequest { parent: agent.into(), ..ListApprovalsRequest::default() };
         let list: ListApprovalsResponse = world.ask(OWNER, list).await?;
-        if let Some(approval) = list.approvals.first() {
+        let now: Run = world.ask(OWNER, GetRunRequest { name: run.name.clone() }).await?;
+        // Parked: nothing of it changes by itself any more.
+        if let Some(approval) = list.approvals.first()
+            && now.state() == RunState::Waiting
+        {
             return Ok(approval.name.clone());
         }
         tokio::time::sleep(Duration::from_millis(25)).await;

@@ -88,6 +88,7 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
         }
         "CancelRun" => {
             let run = start(world, &agent, "sleep").await?;
+            reached(world, &run, &[RunState::Waiting]).await?;
             let request = |name: &str| CancelRunRequest { name: name.into(), reason: "the matrix".into() };
             let absent = request(&absent_run(&agent));
             Case::of(&request(&run)).absent(&absent).exact(itself).stores().answers(|run: Run| {
@@ -97,6 +98,7 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
         }
         "PauseRun" => {
             let run = start(world, &agent, "sleep").await?;
+            reached(world, &run, &[RunState::Waiting]).await?;
             let request = |name: &str| PauseRunRequest { name: name.into() };
             let absent = request(&absent_run(&agent));
             Case::of(&request(&run)).absent(&absent).exact(itself).stores().then(|world, answers| {
