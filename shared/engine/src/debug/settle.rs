@@ -13,7 +13,7 @@ use crate::merge::merge_into;
 use crate::outcome::{Failure, failure, port_value};
 use crate::plan::compile::flow;
 use crate::plan::region::Link;
-use crate::prepare::error_output;
+use crate::prepare::{bounded, error_output};
 use crate::run::Aborted;
 use crate::run::answer::{Answer, Ended, MAX_STARVED, Starved, assemble};
 use crate::spec::Flow;
@@ -82,7 +82,7 @@ impl DebugRun {
     pub(super) fn settle_output(&mut self, at: u32, output: Option<Value>, mocked: bool) -> Executed {
         let output = match output {
             None | Some(Value::Null) => error_output("component returned no output"),
-            Some(output) => output,
+            Some(output) => bounded(output, self.options.limits.output_bytes),
         };
         let kind = failure(&output).map(|(_, kind)| kind);
         let within = self.contexts[at as usize].within.clone();

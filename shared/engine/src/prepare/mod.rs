@@ -165,6 +165,16 @@ fn job_output(id: &str, input: &Map, overrides: Option<&Map>) -> Value {
     Value::object(output)
 }
 
+/// An output, or a failure where it grew beyond all bounds.
+pub(crate) fn bounded(output: Value, bytes: usize) -> Value {
+    if output.is_larger_than(bytes) {
+        return error_output(format!(
+            "the output is larger than {bytes} bytes: store it as a file and pass its name on"
+        ));
+    }
+    output
+}
+
 /// `{_error: message}`.
 pub(crate) fn error_output(message: impl Into<Arc<str>>) -> Value {
     Value::object([("_error".into(), Value::String(message.into()))].into())

@@ -6,7 +6,7 @@ use super::Run;
 use super::state::{Delivery, Failed, Handled, Leaf};
 use crate::outcome::{Failure, failure, port_value};
 use crate::plan::region::Firing;
-use crate::prepare::error_output;
+use crate::prepare::{bounded, error_output};
 use crate::value::Value;
 
 /// What a firing achieved.
@@ -23,7 +23,7 @@ impl Run {
     pub(super) fn finish(&mut self, scope: u32, place: u32, round: u32, output: Option<Value>) {
         let output = match output {
             None | Some(Value::Null) => error_output("component returned no output"),
-            Some(output) => output,
+            Some(output) => bounded(output, self.options.limits.output_bytes),
         };
         let kind = failure(&output).map(|(_, kind)| kind);
         let plan = self.plan.clone();

@@ -41,11 +41,13 @@ pub struct Limits {
     pub circular: u32,
     /// Most elements of a loop.
     pub loop_iterations: usize,
+    /// Most bytes that a component's output may take when it is written out.
+    pub output_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { circular: 100, loop_iterations: 100_000 }
+        Self { circular: 100, loop_iterations: 100_000, output_bytes: 64 << 20 }
     }
 }
 

@@ -8,6 +8,7 @@ mod convert;
 mod number;
 mod path;
 mod serde_impl;
+mod size;
 mod text;
 pub(crate) mod wire;
 

@@ -277,5 +277,5 @@ pub fn execute(activation: &Activation) -> Outcome {
 /// E gives what it gets twice; in circles that would double each time, and be endless when written out.
 fn shortened(value: &Value) -> Value {
     let text = Json::from(value).to_string();
-    if text.len() < 2_000 { value.clone() } else { Value::from(format!("#{}", text.len())) }
+    if text.len() < 20_000 { value.clone() } else { Value::from(format!("#{}", text.len())) }
 }
