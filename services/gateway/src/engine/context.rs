@@ -160,6 +160,9 @@ impl Context for ActivationContext {
                 () = tokio::time::sleep(duration) => {}
             }
         };
+        if self.scope.waits.is_some() {
+            self.scope.opened.cancelled().await;
+        }
         match &self.scope.waits {
             Some(waits) if duration > far => {
                 let clock = self.scope.engine.journal.clock();

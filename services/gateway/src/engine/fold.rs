@@ -9,6 +9,7 @@ use sre_engine::run::{Checkpoint as State, Observe};
 use sre_engine::{ActivationKey, EntryId, Map, RequestData, Run, RunOptions, Value};
 use sre_proto::error::Reason;
 use sre_proto::memory::v1::{JournalRecord, RecordKind, RunRecord};
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use super::admission::Slot;
@@ -121,6 +122,7 @@ pub async fn fold(
             events: live.events.clone(),
             slot: Some(slot.clone()),
             waits: Some(Arc::new(waits)),
+            opened: opened_already(),
             epoch: row.epoch,
         },
         &stored.request,
@@ -164,6 +166,13 @@ pub async fn fold(
     }
     let recovered = Recovered { intended, paused: stored.paused, checkpoints: stored.checkpoints };
     Ok(Folded { scope, run, recovered })
+}
+
+/// What a run whose journal exists says of its opening.
+pub fn opened_already() -> CancellationToken {
+    let opened = CancellationToken::new();
+    opened.cancel();
+    opened
 }
 
 /// Goes on from the checkpoints of a run.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -81,7 +81,7 @@ pub async fn start(
         kind: RunKind::Job.into(),
         parent_run: parent.id.clone(),
         idempotency_key: idempotency_key.to_owned(),
-        deadline: Some(timestamp(SystemTime::now() + TIME)),
+        deadline: Some(timestamp(engine.journal.clock().now() + TIME)),
         spec: Spec { marker }.encode_to_vec().into(),
         record_format: parent.subject.compiled.record_format(),
         acl: Some((&acl::of_run(&root, &version.agent.agent)?).into()),
@@ -133,6 +133,9 @@ pub async fn wait(
         return Ok(views);
     }
     let runs = |pending: &BTreeMap<usize, String>| pending.values().cloned().collect::<Vec<_>>();
+    if scope.waits.is_some() {
+        scope.opened.cancelled().await;
+    }
     let clock = scope.engine.journal.clock();
     let (left, wait) = match &scope.waits {
         Some(waits) => {

@@ -75,6 +75,7 @@ pub async fn ask(
     let waits = scope.waits.as_ref().ok_or_else(|| {
         ContextError::new(Failure::Unavailable, "a run without a journal cannot ask people")
     })?;
+    scope.opened.cancelled().await;
     let id = id_of(&scope.id, key, about);
     let clock = scope.engine.journal.clock();
     let until_ms = clock.now_ms() + super::launch::milliseconds(question.time_limit);

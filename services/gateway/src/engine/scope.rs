@@ -16,6 +16,7 @@ use sre_proto::security::v1::AccessSecretsRequest;
 use sre_proto::security::v1::vault_client::VaultClient;
 use sre_service::Role;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use super::admission::Slot;
@@ -76,6 +77,8 @@ pub struct RunScope {
     pub slot: Option<Slot>,
     /// What its components wait for; none for a run without a journal, which waits in memory.
     pub waits: Option<Arc<Waits>>,
+    /// Cancelled once the run is durable: what it waits for counts from then on.
+    pub opened: CancellationToken,
     /// Its owner's epoch.
     pub epoch: i64,
     secrets: Mutex<RunSecrets>,
@@ -112,6 +115,8 @@ pub struct NewScope {
     pub slot: Option<Slot>,
     /// What its components wait for.
     pub waits: Option<Arc<Waits>>,
+    /// Cancelled once the run is durable.
+    pub opened: CancellationToken,
     /// Its owner's epoch.
     pub epoch: i64,
 }
@@ -139,6 +144,7 @@ impl RunScope {
             events: new.events,
             slot: new.slot,
             waits: new.waits,
+            opened: new.opened,
             epoch: new.epoch,
             secrets: Mutex::new(RunSecrets { redactor: Redactor::new(new.marker), values: HashMap::new() }),
         }

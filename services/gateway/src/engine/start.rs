@@ -11,6 +11,7 @@ use sre_identity::{Caller, Candidate};
 use sre_proto::error::{Reason, invalid_argument, status};
 use sre_proto::memory::v1::{JournalRecord, OpenRunRequest, RecordKind, RunKind, RunRecord};
 use sre_service::Role;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use super::acl;
@@ -255,7 +256,7 @@ async fn open_under(
     };
     let new = ready.scope(run_id, marker, Some(grant.clone()), Some((entry.run(), slot.clone())));
     let scope = Arc::new(RunScope::new(engine.clone(), new, &ready.routed.request));
-    let (opening, begun) = Opening::new(request);
+    let (opening, begun) = Opening::new(request, scope.opened.clone());
     let request = ready.routed.request.clone();
     let fresh = Fresh { scope, first, request, opening, lease, entry, slot };
     engine.host.spawn("run", Box::pin(launch::fresh(engine.clone(), fresh)));
@@ -338,6 +339,7 @@ impl Ready {
             events: run.map(|run| run.events.clone()).unwrap_or_default(),
             waits: slot.is_some().then(|| engine_waits(&self.clock)),
             slot,
+            opened: CancellationToken::new(),
             epoch: 1,
         }
     }

@@ -20,6 +20,7 @@ use crate::engine::answers::Ending;
 use crate::engine::authority::{self, Authority, Scope};
 use crate::engine::core::{Engine, internal};
 use crate::engine::ended::is_ended;
+use crate::engine::fold;
 use crate::engine::journal::clock;
 use crate::engine::journal::queue::AppendError;
 use crate::engine::journal::records::{Opened, RecordError, record};
@@ -405,6 +406,7 @@ async fn restored(
             slot: None,
             // A command is waited for: what its components wait for, they wait for in memory.
             waits: None,
+            opened: fold::opened_already(),
             epoch: held.row.epoch,
         },
         &session,

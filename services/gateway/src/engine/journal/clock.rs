@@ -12,10 +12,13 @@ pub struct StoreClock {
 }
 
 impl StoreClock {
-    /// The store said that it was `there` when it was about the middle between `sent` and now here.
+    /// The store said that it was `there` at some moment between `sent` and now here. Clocks that may agree are
+    /// taken to agree: a call takes long at one end only, and a guess would wake runs too early.
     pub fn learn(&self, there: SystemTime, sent: SystemTime) {
-        let middle = i64::midpoint(since_1970(sent), since_1970(SystemTime::now()));
-        self.ahead_ms.store(since_1970(there) - middle, Ordering::Relaxed);
+        let there = since_1970(there);
+        let (least, most) = (there - since_1970(SystemTime::now()), there - since_1970(sent));
+        let agree = least <= 1 && most >= -1;
+        self.ahead_ms.store(if agree { 0 } else { i64::midpoint(least, most) }, Ordering::Relaxed);
     }
 
     /// Now, by the store's clock, in milliseconds since 1970.
@@ -48,6 +51,16 @@ fn since_1970(time: SystemTime) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clocks_that_may_agree_do() {
+        let clock = StoreClock::default();
+        let now = SystemTime::now();
+        clock.learn(now - Duration::from_millis(15), now - Duration::from_millis(20));
+        assert_eq!(clock.ahead_ms.load(Ordering::Relaxed), 0);
+        clock.learn(now - Duration::from_secs(15), now - Duration::from_millis(20));
+        assert!(clock.ahead_ms.load(Ordering::Relaxed) < -14_000);
+    }
 
     #[test]
     fn moments_are_the_stores() {

@@ -6,6 +6,7 @@ use sre_proto::error::{Reason, reason};
 use sre_proto::memory::v1::{JournalRecord, OpenRunRequest, RunRecord, RunState};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::queue::{AppendError, worth_repeating};
@@ -30,13 +31,18 @@ pub enum Begun {
 pub struct Opening {
     request: OpenRunRequest,
     reply: oneshot::Sender<Result<Begun, Status>>,
+    opened: CancellationToken,
 }
 
 impl Opening {
-    /// Opens this run, and tells what became of it.
-    pub fn new(request: OpenRunRequest) -> (Self, oneshot::Receiver<Result<Begun, Status>>) {
+    /// Opens this run, and tells what became of it; `opened` is cancelled once it is durable and this
+    /// engine's.
+    pub fn new(
+        request: OpenRunRequest,
+        opened: CancellationToken,
+    ) -> (Self, oneshot::Receiver<Result<Begun, Status>>) {
         let (reply, begun) = oneshot::channel();
-        (Self { request, reply }, begun)
+        (Self { request, reply, opened }, begun)
     }
 
     /// The run's id.
@@ -59,7 +65,7 @@ impl Opening {
         records: Vec<JournalRecord>,
     ) -> Result<(), AppendError> {
         let run_id = self.run_id().to_owned();
-        let Self { mut request, reply } = self;
+        let Self { mut request, reply, opened } = self;
         let next = i64::try_from(records.len()).unwrap_or(i64::MAX).saturating_add(1);
         request.session = lease.id().to_string();
         request.records = records;
@@ -90,7 +96,11 @@ impl Opening {
                         (true, has_no_name) => {
                             let told = told(Begun::Here(run));
                             // Its caller heard that it was not opened, and may have asked again.
-                            if !told && has_no_name { Err(AppendError::Unwanted) } else { Ok(()) }
+                            if !told && has_no_name {
+                                return Err(AppendError::Unwanted);
+                            }
+                            opened.cancel();
+                            Ok(())
                         }
                     };
                 }

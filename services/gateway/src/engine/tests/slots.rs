@@ -57,3 +57,24 @@ async fn eight_parents_finish_in_eight_slots_of_an_engine() {
     .await
     .expect("all finish");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_waited_for_a_slot_starts_its_effect_whatever_its_policy() {
+    let world = World::with(|config| config.journal.team_running = 1).await;
+    world.server.hold("/long");
+    let agent = |id: &str, path: &str| {
+        let call = post("call", &world.server.url(path), json!({"onUncertain": "fail"}));
+        document(id, vec![endpoint(), call], &["go.x > call.v"])
+    };
+    let long = world.put(&agent("long", "/long")).await;
+    let next = world.put(&agent("next", "/next")).await;
+    let first = world.start(0, &long, json!("x")).await;
+    world.server.called("/long", 1).await;
+    let second = world.start(0, &next, json!("x")).await;
+    assert_eq!(second.state(), sre_proto::gateway::v1::RunState::Queued);
+    world.server.release("/long");
+    world.done(&first.name).await;
+    let answer = world.done(&second.name).await;
+    assert_eq!(answer["result"]["Status"], 200, "{answer}");
+    assert_eq!(world.server.count("/next"), 1);
+}
