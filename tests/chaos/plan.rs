@@ -54,7 +54,7 @@ impl Plan {
             runs: 1_000,
             in_flight: 64,
             phase: Duration::from_secs(300),
-            settle: Duration::from_secs(180),
+            settle: Duration::from_secs(600),
             takeovers: 12,
             store: Store::Postgres,
             only: None,
