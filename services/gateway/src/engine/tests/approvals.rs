@@ -55,7 +55,7 @@ async fn a_run_waits_without_memory_for_what_people_say() {
     let agent = asking(&world, json!({})).await;
     let run = world.start(0, &agent, json!(5)).await;
     let approval = asked(&world, &run.name).await;
-    assert!(world.nothing_lives(&run.name), "a run that waits for people is in memory");
+    assert!(world.nothing_lives(&run.name).await, "a run that waits for people is in memory");
     assert_eq!((approval.title.as_str(), approval.component.as_str()), ("pay 5?", "ask"));
     let details: Value = serde_json::from_slice(&approval.details_json).unwrap();
     assert_eq!(details, json!({"message": "it is much", "inputs": {"x": 5}}));

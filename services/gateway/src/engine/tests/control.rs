@@ -109,7 +109,7 @@ async fn a_paused_run_finishes_what_is_under_way_and_stands_until_it_is_resumed(
         .expect("its owner hears of it")
         .unwrap();
     world.until(&run.name, RunState::Paused).await;
-    assert!(world.nothing_lives(&run.name), "a paused run is in memory");
+    assert!(world.nothing_lives(&run.name).await, "a paused run is in memory");
     assert_eq!((world.server.count("/first"), world.server.count("/second")), (1, 0));
     // Twice is once.
     let again = world.runs("user/dev").pause_run(at(0, pause.clone())).await.unwrap().into_inner();
@@ -145,5 +145,5 @@ async fn a_signal_of_an_unknown_kind_does_not_keep_a_run_from_leaving_memory() {
     journal.signal(SignalRequest { run_id, signal: Some(signal) }).await.unwrap();
     world.server.release("/first");
     world.until(&run.name, RunState::Waiting).await;
-    assert!(world.nothing_lives(&run.name));
+    assert!(world.nothing_lives(&run.name).await);
 }

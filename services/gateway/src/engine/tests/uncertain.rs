@@ -89,7 +89,7 @@ async fn ask_waits_for_people_without_memory() {
         let world = World::new().await;
         let run = interrupted(&world, json!({"onUncertain": "ask"})).await;
         world.until(&run, RunState::Waiting).await;
-        assert!(world.nothing_lives(&run));
+        assert!(world.nothing_lives(&run).await);
         let list = ListApprovalsRequest { parent: "teams/default".into(), ..ListApprovalsRequest::default() };
         let found = world.approvals("user/dev").list_approvals(list).await.unwrap().into_inner().approvals;
         assert_eq!(found.len(), 1, "{found:?}");

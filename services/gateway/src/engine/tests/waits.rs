@@ -22,7 +22,7 @@ async fn a_sleeping_run_leaves_memory_and_wakes_in_time() {
     let began = Instant::now();
     let run = world.start(0, &agent, json!("far")).await;
     world.until(&run.name, RunState::Waiting).await;
-    assert!(world.nothing_lives(&run.name), "a run that sleeps is in memory");
+    assert!(world.nothing_lives(&run.name).await, "a run that sleeps is in memory");
     assert_eq!(world.engines[0].admission.free(), 1_000, "it holds a slot");
     assert_eq!(world.server.count("/after"), 0);
     world.done(&run.name).await;
@@ -87,7 +87,7 @@ async fn a_run_that_awaits_jobs_is_woken_by_any_of_them() {
     world.server.called("/slow", 1).await;
     world.server.called("/never", 1).await;
     world.until(&run.name, RunState::Waiting).await;
-    assert!(world.nothing_lives(&run.name));
+    assert!(world.nothing_lives(&run.name).await);
     world.server.release("/slow");
     let answer = world.done(&run.name).await;
     let statuses: Vec<&str> = answer["r"]

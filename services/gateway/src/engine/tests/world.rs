@@ -213,10 +213,15 @@ impl World {
         lease.lost().cancelled().await;
     }
 
-    /// No engine has anything in memory.
-    pub fn nothing_lives(&self, name: &str) -> bool {
+    /// No engine has anything in memory; the one that parked it drops it a moment after the store knows.
+    pub async fn nothing_lives(&self, name: &str) -> bool {
         let id = name.rsplit('/').next().unwrap();
-        self.engines.iter().all(|engine| engine.live.get(id).is_none())
+        let gone = async {
+            while self.engines.iter().any(|engine| engine.live.get(id).is_some()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), gone).await.is_ok()
     }
 }
 
