@@ -60,14 +60,7 @@ impl Engine {
 
     /// The lease that new runs are opened under.
     pub async fn lease(&self) -> Result<Lease, Status> {
-        self.sessions.wait(SESSION_PATIENCE).await.ok_or_else(|| {
-            sre_proto::error::with_metadata(
-                Code::Unavailable,
-                Reason::RoleUnavailable,
-                "memory cannot be reached, and this run must be journalled: try again",
-                [("role", "memory".to_owned())],
-            )
-        })
+        self.sessions.wait(SESSION_PATIENCE).await.ok_or_else(|| without_memory())
     }
 
     /// The lease that follows one which the journal says is over.
@@ -85,6 +78,16 @@ impl Deref for Engine {
     fn deref(&self) -> &Parts {
         &self.0
     }
+}
+
+/// What a caller hears whose run cannot be journalled.
+pub fn without_memory() -> Status {
+    sre_proto::error::with_metadata(
+        Code::Unavailable,
+        Reason::RoleUnavailable,
+        "memory cannot be reached, and this run must be journalled: try again",
+        [("role", "memory".to_owned())],
+    )
 }
 
 /// A moment as messages carry it.

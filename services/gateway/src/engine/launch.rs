@@ -307,7 +307,11 @@ async fn close(mut journal: RunJournal, entry: &Entry, ending: Ending) -> Result
     Ok(Done::Closed(ending.state(), Arc::new(closed)))
 }
 
-/// What a caller hears whose run could not be opened because the engine stops or its session is over.
-pub fn not_opened() -> Status {
-    super::journal::queue::stopping()
+/// What a caller hears whose run could not be opened because the engine stops, or because its session is over:
+/// the journal was away for longer than a session lives.
+pub fn not_opened(engine: &Engine) -> Status {
+    match engine.host.draining().is_cancelled() {
+        true => super::journal::queue::stopping(),
+        false => super::core::without_memory(),
+    }
 }

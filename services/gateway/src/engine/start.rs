@@ -264,7 +264,7 @@ async fn open_under(
         Ok(begun) => match begun? {
             Begun::Here(run) | Begun::Elsewhere(run) => Ok(run),
         },
-        Err(_) => Err(launch::not_opened()),
+        Err(_) => Err(launch::not_opened(engine)),
     }
 }
 

@@ -333,6 +333,8 @@ impl<'a> Columns<'a> {
 /// Inserts runs whose names are free and whose sessions live. What asks for an owner gets it where a slot of
 /// its team and kind is free (children first; roots behind those that are queued already), or is queued; so is
 /// what could be claimed at once if a slot were free.
+/// A request whose run is gone names the new one; but only one that this statement's snapshot holds, for of a
+/// request written meanwhile it sees no run either.
 /// Gives `ord, run, state, created_ms, due_ms, used`.
 const NEW: &str = "
 with item as materialized (
@@ -387,8 +389,10 @@ with item as materialized (
     select now, id, partition, caller, request, digest from placed where request is not null
     on conflict (caller, id) do update set at_ms = excluded.at_ms, run_id = excluded.run_id,
         partition = excluded.partition, input_digest = excluded.input_digest
-        where request.at_ms <= excluded.at_ms - $23::int8 or not exists (
-            select 1 from run r where r.id = request.run_id and r.partition = request.partition)
+        where request.at_ms <= excluded.at_ms - $23::int8 or (exists (
+            select 1 from request q where q.caller = request.caller and q.id = request.id
+            and q.run_id = request.run_id and q.partition = request.partition) and not exists (
+            select 1 from run r where r.id = request.run_id and r.partition = request.partition))
     returning 1
 )
 select ord, run, state, now, due, coalesce(used, 0), (select count(*) from requests) from placed";

@@ -69,5 +69,6 @@ async fn fresh(settings: JournalSettings) -> Option<Bench> {
 contract::every_case!(fresh);
 
 mod outage;
+mod same_request;
 mod sharing;
 mod weeks;
