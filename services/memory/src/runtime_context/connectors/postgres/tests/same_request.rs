@@ -26,8 +26,10 @@ const LIVE_ELSEWHERE: &str = "
 const ASKED_ELSEWHERE: &str = "
     insert into request (at_ms, run_id, partition, caller, id, input_digest)
     select now_ms(), id, partition, caller, 'r1', 'i1' from run where id = $1";
+/// The view shows how a statement begins: the first kilobyte.
 const WAITS_FOR_IT: &str = "
-    select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like '%insert into request%'";
+    select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like '%with item as materialized%'";
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_second_gets_the_run_of_the_first() {
@@ -54,7 +56,9 @@ async fn the_second_gets_the_run_of_the_first() {
         asking.open_run(Opening { request, ..opening() }).await
     });
     let looking = pg.get().await.unwrap();
+    let began = std::time::Instant::now();
     while looking.query_one(WAITS_FOR_IT, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+        assert!(began.elapsed() < PATIENCE, "the second does not wait for the first");
         tokio::task::yield_now().await;
     }
     elsewhere.commit().await.unwrap();
