@@ -30,7 +30,7 @@ pub(super) async fn open_each(core: &Core, openings: &[Opening]) -> Vec<Result<O
             outcomes[place] = Some(Ok(Opened { run, attached: false }));
         }),
         // Somebody else took a name of one of these meanwhile: one by one it shows whose.
-        Err(JournalError::Store(error)) if error.is_duplicate() && openings.len() > 1 => {
+        Err(JournalError::Store(error)) if error.is_duplicate() => {
             for place in first.iter().copied() {
                 outcomes[place] = Some(open_one(core, &openings[place]).boxed().await);
             }
