@@ -60,7 +60,7 @@ impl Engine {
 
     /// The lease that new runs are opened under.
     pub async fn lease(&self) -> Result<Lease, Status> {
-        self.sessions.wait(SESSION_PATIENCE).await.ok_or_else(|| without_memory())
+        self.sessions.wait(SESSION_PATIENCE).await.ok_or_else(without_memory)
     }
 
     /// The lease that follows one which the journal says is over.
