@@ -12,6 +12,8 @@
 # Sourced, it gives the functions pg_start, pg_url, pg_stop, pg_crash, pg_restart; pg_start exports
 # SRE_TEST_POSTGRES. DIR must be reachable for others (mode x) when root calls: the server runs as `postgres`.
 
+source "$(dirname "${BASH_SOURCE[0]}")/packages.sh"
+
 # The folder of the newest server's programs; empty where there is none.
 pg_bin() {
   local newest
@@ -22,17 +24,10 @@ pg_bin() {
 
 pg_install() {
   [ -z "$(pg_bin)" ] || return 0
-  if [ "$(id -u)" -ne 0 ]; then
-    echo "no PostgreSQL server here: install Debian's package postgresql" >&2
-    return 1
-  fi
-  export DEBIAN_FRONTEND=noninteractive
-  {
-    apt-get -qq update && apt-get -qq install --yes --no-install-recommends postgresql-common &&
-      # No cluster of the package's own, so that nothing listens because of us.
-      sed -i 's/^#\?create_main_cluster *=.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf &&
-      apt-get -qq install --yes --no-install-recommends postgresql
-  } >&2 || { echo "PostgreSQL could not be installed: see the messages of apt-get above" >&2; return 1; }
+  packages_apt postgresql-common &&
+    # No cluster of the package's own, so that nothing listens because of us.
+    sed -i 's/^#\?create_main_cluster *=.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf &&
+    packages_apt postgresql || return 1
   [ -n "$(pg_bin)" ] || { echo "the package postgresql brought no server" >&2; return 1; }
 }
 

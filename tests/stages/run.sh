@@ -18,14 +18,26 @@ stage() {
 }
 minutes() { printf '%d:%02d min' $(($1 / 60)) $(($1 % 60)); }
 
-# One cluster for all stages: tests make schemas of their own in it, and find it by SRE_TEST_POSTGRES.
-source tests/stages/postgres.sh
-cluster=$(mktemp -d)
-trap 'pg_stop "$cluster" 2>/dev/null || true; rm -rf "$cluster"' EXIT
+# One set of servers for all stages, installed and started beside the build: tests keep apart in them by schemas,
+# prefixes, buckets of their own, and find them by SRE_TEST_POSTGRES, SRE_TEST_REDIS and so on.
+source tests/stages/servers.sh
+servers=$(mktemp -d)
+trap 'end_servers' EXIT
+servers_start "$servers" all >"$servers/log" 2>&1 & starting=$!
+
+end_servers() {
+  # What is being installed or started is ended once it is known.
+  wait "$starting" 2>/dev/null || true
+  servers_stop "$servers" || true
+  rm -rf "$servers"
+}
+# Here a server that is missing fails the run: the tests that need it would be skipped unseen.
+export SRE_TEST_REQUIRE=1
+servers_ready() { wait "$starting" || { cat "$servers/log"; return 1; }; servers_variables "$servers"; }
 
 # The same selection of packages in both: another one would build dependencies again with other features.
-stage "postgres"     pg_start "$cluster"
 stage "build"        cargo build --locked --workspace --all-targets
+stage "servers"      servers_ready
 stage "tests"        cargo test --locked --workspace
 stage "conformance"  tests/stages/conformance.sh
 stage "chaos"        ./target/debug/chaos small

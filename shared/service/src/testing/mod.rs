@@ -22,6 +22,7 @@
 //! # }
 //! ```
 
+mod backends;
 #[cfg(test)]
 pub(crate) mod scripted;
 mod security;
@@ -46,6 +47,7 @@ use crate::process::Sockets;
 use crate::role::Role;
 use crate::telemetry;
 
+pub use backends::backend;
 pub use security::{Refuse, StandIn};
 
 /// A suite in this process, in a temporary folder, with a certificate authority of its own.
