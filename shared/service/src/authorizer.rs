@@ -9,6 +9,7 @@ use sre_proto::error::status;
 use sre_proto::types::v1::Reason;
 use sre_proto::{AccessLevel, AuditMode, Guarded, Rule, method_of};
 use sre_store::StoreError;
+use sre_store::pg::GenericClient;
 use sre_store::rusqlite::Connection;
 use tonic::{Code, Status};
 
@@ -224,6 +225,23 @@ impl Granted {
             Some(pending) => pending.write(tx),
             None => Ok(()),
         }
+    }
+
+    /// Writes the record in the transaction of the change in PostgreSQL, into the table of
+    /// [`audit::PG_MIGRATION_SQL`]. A transaction that is tried again writes it again. Once it is committed, say
+    /// so with [`Self::recorded`]; without that the record is queued, so that nothing is lost by a failure.
+    pub async fn record_pg(&self, tx: &(impl GenericClient + Sync)) -> Result<(), StoreError> {
+        // It stays here until the commit: a call that is given up meanwhile is on record all the same.
+        let record = self.pending.lock().as_ref().map(|pending| pending.record().clone());
+        match record {
+            Some(record) => audit::insert_pg(tx, &record).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The transaction of [`Self::record_pg`] was committed.
+    pub fn recorded(&self) {
+        drop(self.pending.lock().take());
     }
 
     /// Queues the record now.

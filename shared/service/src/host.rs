@@ -21,6 +21,7 @@ use crate::link::Link;
 use crate::process::Process;
 use crate::readiness::{Readiness, ReadyGuard};
 use crate::role::Role;
+use crate::server::http_door::{self, Door};
 use crate::task::Outcome;
 use crate::tokens::Tokens;
 
@@ -123,7 +124,8 @@ impl Host {
     }
 
     /// Connects this role's schema of the database `[store.postgres]` and migrates it, waiting for a database
-    /// that is not there yet. `session` sets what the statements of the service are written for.
+    /// that is not there yet. `session` sets what the statements of the service are written for. Where the schema
+    /// has [`crate::audit::PG_MIGRATION_SQL`], its outbox is shipped from now on.
     pub async fn postgres(
         &self,
         migrations: &'static [Migration],
@@ -137,7 +139,10 @@ impl Host {
         let draining = self.draining();
         loop {
             let error = match Pg::connect(&config, migrations).await {
-                Ok(pg) => return Ok(pg),
+                Ok(pg) => {
+                    self.inner.audit.ship_pg_outbox(self, &pg).await?;
+                    return Ok(pg);
+                }
                 Err(error) => error,
             };
             let may_come = error.is_retryable() || error.kind() == ErrorKind::Unavailable;
@@ -191,7 +196,22 @@ impl Host {
     /// Serves the HTTP door at `[http] listen`, with TLS where configured, until the process drains. Returns
     /// its address; none where the door is switched off.
     pub async fn serve_http(&self, router: axum::Router) -> anyhow::Result<Option<SocketAddr>> {
-        crate::server::http_door::serve(self, router).await
+        let http = &self.config().http;
+        if !http.enabled {
+            return Ok(None);
+        }
+        let door = Door { name: "http", listen: http.listen, tls: http.tls.as_ref() };
+        http_door::serve(self, door, router).await.map(Some)
+    }
+
+    /// Serves the door of files at `[files] listen`, like [`Self::serve_http`].
+    pub async fn serve_files(&self, router: axum::Router) -> anyhow::Result<Option<SocketAddr>> {
+        let files = &self.config().files;
+        if !files.enabled {
+            return Ok(None);
+        }
+        let door = Door { name: "files", listen: files.listen, tls: files.tls.as_ref() };
+        http_door::serve(self, door, router).await.map(Some)
     }
 
     /// Where roles and doors of this process listen, by name (`edge`, `http`, `admin`).

@@ -42,6 +42,7 @@ impl World {
         let mut config = Config::in_dir(folder.path());
         config.admin.enabled = false;
         config.http.enabled = false;
+        config.files.enabled = false;
         config.telemetry.level = "error".to_owned();
         config.egress.allow = ports.keys().map(|port| format!("127.0.0.1:{port}")).collect();
         if let Some(models) =

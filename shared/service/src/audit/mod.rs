@@ -7,10 +7,13 @@
 
 mod chain;
 mod outbox;
+mod pg_outbox;
 mod sink;
 
 pub use chain::{chained, digest};
 pub use outbox::MIGRATION_SQL;
+pub use pg_outbox::PG_MIGRATION_SQL;
+pub(crate) use pg_outbox::insert as insert_pg;
 pub use sink::AuditSink;
 
 use std::time::SystemTime;
@@ -49,6 +52,11 @@ impl Pending {
                 Err(error)
             }
         }
+    }
+
+    /// What is to be recorded.
+    pub(crate) fn record(&self) -> &AuditRecord {
+        &self.record
     }
 }
 

@@ -8,10 +8,11 @@ use parking_lot::Mutex;
 use sre_proto::security::v1::audit_client::AuditClient;
 use sre_proto::security::v1::{AuditRecord, WriteRecordsRequest};
 use sre_store::Store;
+use sre_store::pg::Pg;
 use tokio::sync::{Notify, mpsc};
 use tonic::Status;
 
-use super::{chain, outbox};
+use super::{chain, outbox, pg_outbox};
 use crate::host::Host;
 use crate::link::Link;
 use crate::role::Role;
@@ -37,6 +38,7 @@ struct Inner {
     /// Told when a batch was stored.
     shipped: Notify,
     outboxes: Mutex<Vec<Store>>,
+    pg_outboxes: Mutex<Vec<Pg>>,
 }
 
 /// A place in the queue.
@@ -63,6 +65,7 @@ impl AuditSink {
             unstored: AtomicUsize::new(0),
             shipped: Notify::new(),
             outboxes: Mutex::default(),
+            pg_outboxes: Mutex::default(),
         }))
     }
 
@@ -153,12 +156,32 @@ impl AuditSink {
         Ok(())
     }
 
+    /// The same of a database.
+    pub(crate) async fn ship_pg_outbox(&self, host: &Host, pg: &Pg) -> anyhow::Result<()> {
+        if !pg_outbox::exists(pg).await? {
+            return Ok(());
+        }
+        pg_outbox::prepare(pg, self.0.role).await?;
+        self.0.pg_outboxes.lock().push(pg.clone());
+        host.spawn("audit-outbox", pg_outbox::ship(pg.clone(), host.link(Role::Security)));
+        Ok(())
+    }
+
     /// Ships what the outboxes still hold, once; what cannot be shipped now is after the next start.
     pub(crate) async fn flush_outboxes(&self, security: &Link) {
         let stores = self.0.outboxes.lock().clone();
         for store in stores {
             if let Err(error) = outbox::ship_once(&store, security).await {
                 tracing::debug!(error = format!("{error:#}"), "the outbox is shipped after the next start");
+            }
+        }
+        let databases = self.0.pg_outboxes.lock().clone();
+        for pg in databases {
+            if let Err(error) = pg_outbox::ship_once(&pg, security).await {
+                tracing::debug!(
+                    error = format!("{error:#}"),
+                    "another replica, or the next start, ships the rest"
+                );
             }
         }
     }

@@ -7,6 +7,7 @@ use super::{Backend, Config, ConfigError};
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     trust_domain(config)?;
     http(config)?;
+    files(config)?;
     endpoints(config)?;
     limits(config)?;
     store(config)?;
@@ -42,6 +43,31 @@ fn http(config: &Config) -> Result<(), ConfigError> {
             config.http.listen
         );
         return Err(wrong(config, "http.listen", message));
+    }
+    Ok(())
+}
+
+fn files(config: &Config) -> Result<(), ConfigError> {
+    let files = &config.files;
+    if files.enabled && files.tls.is_none() && !files.listen.ip().is_loopback() {
+        let message = format!(
+            "plain HTTP is served on loopback addresses only, {} is not one: set files.tls.cert and files.tls.key",
+            files.listen
+        );
+        return Err(wrong(config, "files.listen", message));
+    }
+    if let Some(url) = &files.base_url {
+        let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        if host.is_none_or(|host| host.is_empty() || host.contains(['/', '?', '#', ' '])) {
+            return Err(wrong(
+                config,
+                "files.base_url",
+                "write scheme and host alone: https://files.example.com",
+            ));
+        }
+    }
+    if !(1..=365).contains(&files.key_days) {
+        return Err(wrong(config, "files.key_days", "keys sign for 1 to 365 days"));
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ mod connectors;
 mod egress;
 mod env;
 mod explain;
+mod files;
 mod gateway;
 mod journal;
 mod keys;
@@ -36,6 +37,7 @@ pub use certs::{Certs, PatternEntry, RoleCerts};
 pub use connectors::{ConnectorEntry, Connectors};
 pub use egress::Egress;
 pub use explain::{Explained, Origin, Origins};
+pub use files::FilesDoor;
 pub use gateway::Gateway;
 pub use journal::{Cache, Journal};
 pub use limits::{Deadlines, Limits};
@@ -119,6 +121,9 @@ pub struct Config {
     pub listen: Listen,
     /// The HTTP door, for clients with a bearer.
     pub http: Http,
+    /// The door of the role `io` that serves signed links to files. It must have an origin (host name and port)
+    /// of its own: what agents stored is served from it.
+    pub files: FilesDoor,
     /// The admin port: plain HTTP with `/livez`, `/readyz`, `/startupz` and `/metrics`, nothing else.
     pub admin: Admin,
     /// Where other processes' roles are found, by role: `llm = ["llm.sre.svc:7443"]`. Names are resolved again
@@ -169,6 +174,7 @@ impl Default for Config {
             data_dir: PathBuf::from(".sre"),
             listen: Listen::default(),
             http: Http::default(),
+            files: FilesDoor::default(),
             admin: Admin::default(),
             endpoints: Endpoints::default(),
             certs: Certs::default(),

@@ -1,4 +1,4 @@
-//! The HTTP door: serves a router of the gateway over plain HTTP (loopback) or server TLS, until drain.
+//! HTTP doors: serve a router over plain HTTP (loopback) or server TLS, until drain.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,31 +24,31 @@ use crate::config::HttpTls;
 use crate::host::Host;
 use crate::{endpoints, task};
 
-const NAME: &str = "http";
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves `router` at `[http] listen`.
-pub(crate) async fn serve(host: &Host, router: axum::Router) -> anyhow::Result<Option<SocketAddr>> {
-    let config = &host.config().http;
-    if !config.enabled {
-        return Ok(None);
-    }
-    let previous = endpoints::previous(host.data_dir(), NAME);
-    let listener = listener::bind(config.listen, previous, NAME).await?;
+/// One door: its section of the configuration, and where it listens.
+pub(crate) struct Door<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) listen: SocketAddr,
+    pub(crate) tls: Option<&'a HttpTls>,
+}
+
+/// Serves `router` at a door.
+pub(crate) async fn serve(host: &Host, door: Door<'_>, router: axum::Router) -> anyhow::Result<SocketAddr> {
+    let previous = endpoints::previous(host.data_dir(), door.name);
+    let listener = listener::bind(door.listen, previous, door.name).await?;
     let address = listener.local_addr()?;
-    let tls = match &config.tls {
-        Some(files) => Some(Arc::new(ArcSwap::new(load(files)?))),
+    let tls = match door.tls {
+        Some(files) => Some(Arc::new(ArcSwap::new(load(files, door.name)?))),
         None => None,
     };
-    if let (Some(tls), Some(files)) = (&tls, &config.tls) {
-        host.spawn(
-            "http-certificates",
-            reload(Arc::clone(tls), files.clone(), host.config().certs.reload_interval_ms),
-        );
+    if let (Some(tls), Some(files)) = (&tls, door.tls) {
+        let interval_ms = host.config().certs.reload_interval_ms;
+        host.spawn("http-certificates", reload(Arc::clone(tls), files.clone(), interval_ms, door.name));
     }
-    host.inner.process.addresses.lock().insert(NAME.to_owned(), address);
+    host.inner.process.addresses.lock().insert(door.name.to_owned(), address);
     host.spawn_to_end("http-door", accept(host.clone(), listener, router, tls));
-    Ok(Some(address))
+    Ok(address)
 }
 
 type Tls = Option<Arc<ArcSwap<ServerConfig>>>;
@@ -131,23 +131,24 @@ where
     ended.map_err(|error| anyhow::anyhow!("{error}"))
 }
 
-fn load(files: &HttpTls) -> anyhow::Result<Arc<ServerConfig>> {
-    let chain = CertificateDer::pem_file_iter(&files.cert)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .with_context(|| format!("http.tls.cert: {} is no PEM certificate", files.cert.display()))?;
+fn load(files: &HttpTls, name: &str) -> anyhow::Result<Arc<ServerConfig>> {
+    let chain =
+        CertificateDer::pem_file_iter(&files.cert)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .with_context(|| format!("{name}.tls.cert: {} is no PEM certificate", files.cert.display()))?;
     let key = PrivateKeyDer::from_pem_file(&files.key)
-        .with_context(|| format!("http.tls.key: {} is no PEM private key", files.key.display()))?;
+        .with_context(|| format!("{name}.tls.key: {} is no PEM private key", files.key.display()))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .with_no_client_auth()
         .with_single_cert(chain, key)
-        .context("http.tls: the key does not fit the certificate")?;
+        .with_context(|| format!("{name}.tls: the key does not fit the certificate"))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 
-async fn reload(tls: Arc<ArcSwap<ServerConfig>>, files: HttpTls, interval_ms: u64) {
+async fn reload(tls: Arc<ArcSwap<ServerConfig>>, files: HttpTls, interval_ms: u64, name: &'static str) {
     let modified = |files: &HttpTls| -> Option<(SystemTime, SystemTime)> {
         let time = |path| std::fs::metadata(path).and_then(|data| data.modified()).ok();
         Some((time(&files.cert)?, time(&files.key)?))
@@ -159,7 +160,7 @@ async fn reload(tls: Arc<ArcSwap<ServerConfig>>, files: HttpTls, interval_ms: u6
         if now == known {
             continue;
         }
-        match load(&files) {
+        match load(&files, name) {
             Ok(config) => {
                 tls.store(config);
                 known = now;

@@ -74,6 +74,7 @@ impl TestSuite {
         let mut config = Config::default();
         config.admin.enabled = false;
         config.http.enabled = false;
+        config.files.enabled = false;
         config.deadlines.drain_ms = 5_000;
         // Tests wait for nothing that takes seconds.
         config.deadlines.key_refresh_ms = 200;
