@@ -12,12 +12,14 @@ mod rescue;
 mod schema;
 pub mod storage;
 pub mod usage;
+pub mod vector_db;
 
 use std::time::Duration;
 
 use anyhow::Context;
 use sre_proto::io::v1::nkv_server::NkvServer;
 use sre_proto::io::v1::storage_server::StorageServer;
+use sre_proto::io::v1::vector_db_server::VectorDbServer;
 use sre_service::Host;
 use tokio::time::MissedTickBehavior;
 use tonic::service::Routes;
@@ -25,6 +27,7 @@ use tonic::service::Routes;
 use clock::Clock;
 use nkv::{Namespaces, NkvService};
 use storage::{Files, StorageService, connectors};
+use vector_db::VectorDbService;
 
 /// How often what nobody can see any more is removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -42,6 +45,7 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
     let namespaces = Namespaces::new(store, Clock::system());
     host.spawn("io sweeper", sweep(files.clone(), namespaces.clone()));
     let routes = Routes::new(StorageServer::new(StorageService::new(host.clone(), files)))
+        .add_service(VectorDbServer::new(VectorDbService::new(host.clone())))
         .add_service(NkvServer::new(NkvService::new(host, namespaces)));
     Ok(routes.prepare())
 }

@@ -166,15 +166,17 @@ fn in_team(candidate: &Candidate, role: Option<TeamRole>, rest: &[&str]) -> Leve
         ["agents", agent] | ["agents", agent, "versions", ..] if is(Role::Agent, agent) => read(),
         ["agents", agent, ..] if is(Role::Agent, agent) => owner(),
         ["users", user, ..] if is(Role::User, user) => owner(),
-        ["agents"] | ["nkv" | "files" | "cache", ..] if !is_admin => Levels::of(&[Level::Read, Level::Write]),
+        ["agents"] | ["nkv" | "files" | "vectors" | "cache", ..] if !is_admin => {
+            Levels::of(&[Level::Read, Level::Write])
+        }
         ["audit", ..] if !is_admin => Levels::EMPTY,
         // Whoever is asked sees what they may decide; admins see all of it, and decide no more than others.
         ["approvals"] if is_admin => read(),
         [] | ["secrets" | "members" | "settings" | "revocations" | "apiKeys", ..] if !is_admin => read(),
         ["agents"]
         | [
-            "nkv" | "files" | "cache" | "secrets" | "members" | "settings" | "audit" | "revocations"
-            | "apiKeys",
+            "nkv" | "files" | "vectors" | "cache" | "secrets" | "members" | "settings" | "audit"
+            | "revocations" | "apiKeys",
             ..,
         ]
         | [] => owner(),

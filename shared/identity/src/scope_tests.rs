@@ -55,6 +55,8 @@ const TABLE: &[Row] = &[
     ("teams/other/agents/a/files/f", [NONE, NONE, O, NONE, NONE, NONE, NONE, NONE]),
     ("teams/t/users/bob/files/f", [NONE, O, NONE, NONE, NONE, NONE, NONE, NONE]),
     ("teams/t/nkv/ns/keys/k", [O, RW, NONE, RW, RW, NONE, RW, NONE]),
+    ("teams/t/vectors/ns/datasources/d", [O, RW, NONE, RW, RW, NONE, RW, NONE]),
+    ("teams/t/agents/a/vectors/ns", [O, NONE, NONE, O, NONE, NONE, NONE, NONE]),
     ("teams/t/files/f", [O, RW, NONE, RW, RW, NONE, RW, NONE]),
     ("teams/t/cache/k", [O, RW, NONE, RW, RW, NONE, RW, NONE]),
     ("teams/t/secrets", [O, R, NONE, R, R, NONE, R, NONE]),

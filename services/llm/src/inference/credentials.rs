@@ -8,7 +8,6 @@ use serde_json::Value;
 use tonic::Status;
 
 use super::error::InferenceError;
-use super::providers::Dialect;
 use crate::models::{CredentialMode, Resolved};
 
 /// The caller's secrets.
@@ -18,6 +17,21 @@ pub trait Secrets: Send + Sync {
     async fn access(&self, key: &str) -> Result<Option<SecretString>, Status>;
     /// The keys that the caller may use.
     async fn keys(&self) -> Result<BTreeSet<String>, Status>;
+}
+
+/// Nobody's secrets.
+#[derive(Debug, Clone, Copy)]
+pub struct NoSecrets;
+
+#[async_trait]
+impl Secrets for NoSecrets {
+    async fn access(&self, _key: &str) -> Result<Option<SecretString>, Status> {
+        Ok(None)
+    }
+
+    async fn keys(&self) -> Result<BTreeSet<String>, Status> {
+        Ok(BTreeSet::new())
+    }
 }
 
 /// The environment, read once.
@@ -51,14 +65,17 @@ pub enum Need {
     AnyOf(Vec<String>),
 }
 
+/// The variable of the environment that holds a deployment's key for a provider; none where none is needed.
+pub type Variable = Option<&'static str>;
+
 /// The ways to a key, in order, for a model at a provider.
-fn modes(model: &Resolved, dialect: &Dialect) -> Vec<CredentialMode> {
+fn modes(model: &Resolved, variable: Variable) -> Vec<CredentialMode> {
     let named = |name: &str| CredentialMode::Named(name.to_owned());
     match &model.credentials {
         Some(credentials) => credentials.modes().to_vec(),
         // An entry that sends its calls elsewhere and names no key sends none: the key for the provider's
         // own address is not that of a stranger.
-        None if model.base_url.is_some() || dialect.environment.is_none() => vec![named("none")],
+        None if model.base_url.is_some() || variable.is_none() => vec![named("none")],
         None => vec![named("internal"), named("vault")],
     }
 }
@@ -71,12 +88,12 @@ pub fn vault_key(provider: &str) -> String {
 /// Finds the key of a call: none where the provider needs none.
 pub async fn find(
     model: &Resolved,
-    dialect: &Dialect,
+    variable: Variable,
     environment: &Environment,
     secrets: &dyn Secrets,
 ) -> Result<Option<SecretString>, InferenceError> {
     let mut missing = None;
-    for mode in modes(model, dialect) {
+    for mode in modes(model, variable) {
         match &mode {
             CredentialMode::Object(fields) => match object_key(fields, environment, secrets).await? {
                 Found::Key(key) => return Ok(Some(key)),
@@ -86,7 +103,7 @@ pub async fn find(
             CredentialMode::Named(name) => match name.as_str() {
                 "none" => return Ok(None),
                 "internal" => {
-                    let found = dialect.environment.and_then(|name| environment.get(name));
+                    let found = variable.and_then(|name| environment.get(name));
                     if let Some(key) = found {
                         return Ok(Some(key.clone()));
                     }
@@ -110,14 +127,14 @@ pub async fn find(
     Err(InferenceError::KeyMissing {
         provider: model.provider.clone(),
         key: missing.unwrap_or_else(|| vault_key(&model.provider)),
-        environment: dialect.environment,
+        environment: variable,
     })
 }
 
 /// What a caller must configure to use a model, without looking at any value.
-pub fn need(model: &Resolved, dialect: &Dialect, environment: &Environment) -> Need {
+pub fn need(model: &Resolved, variable: Variable, environment: &Environment) -> Need {
     let mut keys = Vec::new();
-    for mode in modes(model, dialect) {
+    for mode in modes(model, variable) {
         match &mode {
             CredentialMode::Object(fields) => match fields.get("apiKey").and_then(Value::as_str) {
                 Some(text) => match key_template(text) {
@@ -130,7 +147,7 @@ pub fn need(model: &Resolved, dialect: &Dialect, environment: &Environment) -> N
                 None => return Need::Nothing,
             },
             CredentialMode::Named(name) => match name.as_str() {
-                "internal" if dialect.environment.is_some_and(|name| environment.get(name).is_some()) => {
+                "internal" if variable.is_some_and(|name| environment.get(name).is_some()) => {
                     return Need::Nothing;
                 }
                 "internal" => {}

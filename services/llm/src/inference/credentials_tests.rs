@@ -25,7 +25,7 @@ fn model(credentials: serde_json::Value) -> Resolved {
 
 async fn key(model: &Resolved, environment: &[(&str, &str)], vault: Vault) -> Result<Option<String>, String> {
     let environment = Environment::of(environment);
-    let found = find(model, dialect("OpenAI").unwrap(), &environment, &vault).await;
+    let found = find(model, dialect("OpenAI").unwrap().environment, &environment, &vault).await;
     found.map(|key| key.map(|key| key.expose_secret().to_owned())).map_err(|error| match error {
         InferenceError::KeyMissing { key, .. } => key,
         other => panic!("{other}"),
@@ -69,7 +69,7 @@ async fn a_key_goes_to_no_other_host_unasked() {
 
 #[test]
 fn what_is_needed_is_told_without_values() {
-    let openai = dialect("OpenAI").unwrap();
+    let openai = dialect("OpenAI").unwrap().environment;
     let none = Environment::default();
     let set = Environment::of(&[("OPENAI_API_KEY", "e")]);
     let one = |key: &str| Need::AnyOf(vec![key.to_owned()]);

@@ -1,8 +1,10 @@
 //! Calls of models: found in the catalogue, checked, filled in, and handed to their provider.
 
 mod credentials;
+mod embeddings;
 mod error;
 mod finish;
+mod http;
 mod providers;
 mod service;
 mod settings;
@@ -16,13 +18,14 @@ use serde_json::Value;
 use sre_proto::llm::v1 as pb;
 use url::Url;
 
-pub use credentials::{Environment, Need, Secrets};
+pub use credentials::{Environment, Need, NoSecrets, Secrets};
 pub use error::InferenceError;
 pub use service::InferenceService;
 pub use settings::InferenceSettings;
 pub use vault::VaultSecrets;
 
 use crate::models::{Catalogue, Resolved};
+use embeddings::Embedders;
 use providers::{Answers, Call, Pieces, Provider, Providers};
 
 /// The longest answer where neither entry nor caller says.
@@ -35,6 +38,7 @@ type Result<T> = std::result::Result<T, InferenceError>;
 pub struct Inference {
     catalogue: Catalogue,
     providers: Arc<Providers>,
+    embedders: Arc<Embedders>,
     environment: Arc<Environment>,
     /// Addresses by provider that the configuration states, in lower case.
     base_urls: Arc<BTreeMap<String, String>>,
@@ -52,6 +56,7 @@ impl Inference {
         Ok(Self {
             catalogue,
             providers: Arc::new(Providers::new(settings)?),
+            embedders: Arc::new(Embedders::new(settings)?),
             environment: Arc::new(environment),
             base_urls: Arc::new(base_urls),
         })
@@ -73,11 +78,40 @@ impl Inference {
         provider.stream(call).await
     }
 
+    /// Texts as vectors, in order.
+    pub async fn embed(&self, request: pb::EmbedRequest, secrets: &dyn Secrets) -> Result<pb::EmbedResponse> {
+        let model = self.find(&request.model)?;
+        let Some(facts) = model.embedding else {
+            let words =
+                format!("model {:?} makes no vectors: use one with the feature `embeddings`", model.entry);
+            return Err(InferenceError::invalid("model", words));
+        };
+        let embedder = self.embedders.find(&model.provider);
+        let embedder = embedder.ok_or_else(|| InferenceError::UnknownProvider(model.provider.clone()))?;
+        let batch = embeddings::Batch::of(request, &facts)?;
+        let mut call =
+            embeddings::Call { dimensions: batch.dimensions, facts, base_url: None, key: None, model };
+        if !batch.is_empty() {
+            let variable = embedder.variable(&call.model.provider);
+            call.key = credentials::find(&call.model, variable, &self.environment, secrets).await?;
+            if let Some(usual) = embedder.usual_address(&call.model.provider) {
+                call.base_url = Some(self.base_url(&call.model, usual)?);
+            }
+        }
+        batch.run(embedder, call).await
+    }
+
     /// What a caller must have to use a model; none where nothing built in speaks with its provider.
     pub fn need(&self, model: &Resolved) -> Option<Need> {
+        if model.embedding.is_some() {
+            let embedder = self.embedders.find(&model.provider)?;
+            return Some(credentials::need(model, embedder.variable(&model.provider), &self.environment));
+        }
         Some(match self.providers.find(&model.provider)? {
             Answers::Echo(_) => Need::Nothing,
-            Answers::OpenAiChat(_, dialect) => credentials::need(model, dialect, &self.environment),
+            Answers::OpenAiChat(_, dialect) => {
+                credentials::need(model, dialect.environment, &self.environment)
+            }
         })
     }
 
@@ -103,7 +137,7 @@ impl Inference {
         fill_in(&mut request, &model);
         check(&request, &model)?;
         clamp(&mut request, &model);
-        let key = credentials::find(&model, dialect, &self.environment, secrets).await?;
+        let key = credentials::find(&model, dialect.environment, &self.environment, secrets).await?;
         let base_url = self.base_url(&model, dialect.base_url)?;
         Ok((provider, Call { model, request, base_url: Some(base_url), key }))
     }

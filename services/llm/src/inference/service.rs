@@ -12,7 +12,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tonic::{Request, Response, Status};
 
 use super::providers::{Piece, Pieces};
-use super::{Inference, InferenceError, VaultSecrets};
+use super::{Inference, InferenceError, NoSecrets, VaultSecrets};
 
 /// How often the caller of a stream is looked at again.
 const REVALIDATE: Duration = Duration::from_secs(15);
@@ -59,6 +59,27 @@ impl Rpc for InferenceService {
         let pieces = self.inference.stream(request.request.unwrap_or_default(), &secrets).await?;
         let watched = Watched::new(pieces, caller, self.host.authorizer().clone());
         Ok(Response::new(stream::unfold(watched, Watched::step).boxed()))
+    }
+
+    async fn embed(&self, request: Request<pb::EmbedRequest>) -> Result<Response<pb::EmbedResponse>, Status> {
+        let caller = Caller::of(request.extensions())?.clone();
+        let request = request.into_inner();
+        require_model(&request.model)?;
+        let _granted = self.host.authorizer().check(&caller, &request, None).await?;
+        let secrets = VaultSecrets::of(&self.host, &caller);
+        Ok(Response::new(self.inference.embed(request, &secrets).await?))
+    }
+
+    async fn embed_unkeyed(
+        &self,
+        request: Request<pb::EmbedUnkeyedRequest>,
+    ) -> Result<Response<pb::EmbedResponse>, Status> {
+        let caller = Caller::of(request.extensions())?.clone();
+        let request = request.into_inner();
+        let _granted = self.host.authorizer().check(&caller, &request, None).await?;
+        let request = request.request.unwrap_or_default();
+        require_model(&request.model)?;
+        Ok(Response::new(self.inference.embed(request, &NoSecrets).await?))
     }
 }
 

@@ -36,6 +36,19 @@ pub struct Entry {
     pub base_url: Option<String>,
     /// Request parameters where the caller leaves them open.
     pub params: Map<String, Value>,
+    /// The vectors that it makes of texts; absent where it makes none.
+    pub embedding: Option<Embedding>,
+}
+
+/// The vectors that a model makes of texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Embedding {
+    /// Their length, unless asked otherwise.
+    pub dimensions: u32,
+    /// Whether another length may be asked for.
+    #[serde(default)]
+    pub settable: bool,
 }
 
 /// Limits for callers with a key of their own.

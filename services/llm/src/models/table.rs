@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use super::entry::{Credentials, Entry, entries_of};
+use super::entry::{Credentials, Embedding, Entry, entries_of};
 
 static BUILTIN: &str = include_str!("builtin.json");
 
@@ -53,6 +53,8 @@ pub struct Resolved {
     pub params: Map<String, Value>,
     /// Not shown in lists.
     pub hidden: bool,
+    /// The vectors that it makes of texts; none where it makes none.
+    pub embedding: Option<Embedding>,
 }
 
 impl Table {
@@ -128,6 +130,7 @@ impl Table {
                 .or_else(|| own.credentials.clone()),
             params,
             hidden: own.hidden,
+            embedding: aliased.and_then(|entry| entry.embedding).or(own.embedding),
         })
     }
 
@@ -196,7 +199,10 @@ mod tests {
         let table = Table::new(BTreeMap::new(), Mode::Merge);
         for name in table.names() {
             let model = table.resolve(name).unwrap();
-            assert!(!model.provider.is_empty() && model.tokens > 0 && model.completion_tokens > 0, "{name}");
+            let answers = model.completion_tokens > 0 || model.embedding.is_some();
+            assert!(!model.provider.is_empty() && model.tokens > 0 && answers, "{name}");
+            let says_so = model.features.iter().any(|feature| feature == "embeddings");
+            assert_eq!(model.embedding.is_some(), says_so, "{name}");
         }
     }
 

@@ -23,8 +23,22 @@ pub fn inference(method: &str) -> Option<Case> {
                 Ok(())
             }))
         }
+        "Embed" => Some(Case::of(&embed()).open().answers(embedded)),
+        "EmbedUnkeyed" => {
+            let request = EmbedUnkeyedRequest { request: Some(embed()) };
+            Some(Case::of(&request).services("io", "io").answers(embedded))
+        }
         _ => None,
     }
+}
+
+fn embed() -> EmbedRequest {
+    EmbedRequest { model: "hash-embedding".into(), texts: vec!["hello".into()], ..EmbedRequest::default() }
+}
+
+fn embedded(answer: EmbedResponse) -> anyhow::Result<()> {
+    ensure!(answer.embeddings.len() == 1 && answer.embeddings[0].values.len() == 384, "{answer:?}");
+    Ok(())
 }
 
 pub fn models(method: &str) -> Option<Case> {

@@ -13,6 +13,7 @@ mod observability;
 mod runs;
 mod storage;
 mod vault;
+mod vectors;
 
 use sre_proto::MethodPolicy;
 
@@ -31,6 +32,7 @@ pub async fn case(world: &World, row: &MethodPolicy) -> anyhow::Result<Option<Ca
         "sre.gateway.v1.Runs" => runs::case(world, method).await,
         "sre.io.v1.Nkv" => nkv::case(world, method).await,
         "sre.io.v1.Storage" => storage::case(world, method).await,
+        "sre.io.v1.VectorDb" => vectors::case(world, method).await,
         "sre.llm.v1.Inference" => Ok(llm::inference(method)),
         "sre.llm.v1.Models" => Ok(llm::models(method)),
         "sre.memory.v1.Cache" => cache::case(world, method).await,

@@ -1,0 +1,5 @@
+//! Vectors: texts found by likeness.
+
+mod service;
+
+pub use service::VectorDbService;
