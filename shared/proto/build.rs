@@ -50,6 +50,12 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
+/// Contracts that no role of the suite serves: others implement them and a service of the suite calls them, so
+/// there is no caller here to authorize and no row for the table. Who may call such a server is its own matter;
+/// the suite proves itself to it by its certificate. Options on their methods would promise a check that nobody
+/// makes: they are refused.
+const OTHERS_IMPLEMENT: &str = "sre.connector.";
+
 /// One method with its policy as the options state it.
 struct Method {
     descriptor: MethodDescriptor,
@@ -68,7 +74,8 @@ fn methods(pool: &DescriptorPool) -> Result<Vec<Method>> {
         .get_extension_by_name("sre.options.v1.policy")
         .ok_or("proto/sre/options/v1/options.proto does not define the extension `policy`")?;
     let mut found = Vec::new();
-    for service in pool.services().filter(|s| s.full_name().starts_with("sre.")) {
+    let served = |name: &str| name.starts_with("sre.") && !name.starts_with(OTHERS_IMPLEMENT);
+    for service in pool.services().filter(|s| served(s.full_name())) {
         for descriptor in service.methods() {
             let name = descriptor.full_name().to_owned();
             let options = descriptor.options();
@@ -95,6 +102,11 @@ fn methods(pool: &DescriptorPool) -> Result<Vec<Method>> {
                 return Err(format!("method {name}: a `system` method cannot be public").into());
             }
             found.push(Method { descriptor, public, rule, audit });
+        }
+    }
+    for service in pool.services().filter(|s| s.full_name().starts_with(OTHERS_IMPLEMENT)) {
+        if let Some(method) = service.methods().find(|method| method.options().has_extension(&extension)) {
+            return Err(format!("method {}: others serve it, so it has no policy", method.full_name()).into());
         }
     }
     found.sort_by_key(|m| path_of(&m.descriptor));

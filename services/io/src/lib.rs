@@ -5,6 +5,7 @@
 
 pub mod basis;
 pub mod clock;
+mod connectors;
 pub mod error;
 pub mod nkv;
 mod request;
@@ -17,6 +18,7 @@ pub mod vector_db;
 use std::time::Duration;
 
 use anyhow::Context;
+use sre_proto::io::v1::connectors_server::ConnectorsServer;
 use sre_proto::io::v1::nkv_server::NkvServer;
 use sre_proto::io::v1::storage_server::StorageServer;
 use sre_proto::io::v1::vector_db_server::VectorDbServer;
@@ -24,9 +26,12 @@ use sre_service::Host;
 use tokio::time::MissedTickBehavior;
 use tonic::service::Routes;
 
+pub use connectors::backends;
+
 use clock::Clock;
+use connectors::ConnectorsService;
 use nkv::{Namespaces, NkvService};
-use storage::{Files, StorageService, connectors};
+use storage::{Files, StorageService};
 use vector_db::VectorDbService;
 
 /// How often what nobody can see any more is removed.
@@ -37,7 +42,7 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
     nkv::check_backend(host.config())?;
     let entry = host.config().connectors.default_of("storage").cloned();
     let data_dir = host.data_dir().to_owned();
-    let objects = tokio::task::spawn_blocking(move || connectors::open(entry.as_ref(), &data_dir))
+    let objects = tokio::task::spawn_blocking(move || storage::connectors::open(entry.as_ref(), &data_dir))
         .await
         .context("opening the storage backend")??;
     let store = host.store(schema::MIGRATIONS).await?;
@@ -46,7 +51,8 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
     host.spawn("io sweeper", sweep(files.clone(), namespaces.clone()));
     let routes = Routes::new(StorageServer::new(StorageService::new(host.clone(), files)))
         .add_service(VectorDbServer::new(VectorDbService::new(host.clone())))
-        .add_service(NkvServer::new(NkvService::new(host, namespaces)));
+        .add_service(NkvServer::new(NkvService::new(host.clone(), namespaces)))
+        .add_service(ConnectorsServer::new(ConnectorsService(host)));
     Ok(routes.prepare())
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sre_proto::memory::v1::cache_server::CacheServer;
+use sre_proto::memory::v1::connectors_server::ConnectorsServer;
 use sre_proto::memory::v1::llm_context_server::LlmContextServer;
 use sre_proto::memory::v1::runtime_context_server::RuntimeContextServer;
 use sre_service::config::Backend;
@@ -11,10 +12,14 @@ use sre_service::{Config, Host};
 use tonic::service::Routes;
 
 pub mod cache;
+mod connectors;
 pub mod llm_context;
 pub mod runtime_context;
 
+pub use connectors::backends;
+
 use cache::{CacheService, CacheSettings, Entries};
+use connectors::ConnectorsService;
 use llm_context::LlmContextService;
 use runtime_context::{
     BlobFiles, BlobStore, Journal, JournalSettings, MIGRATIONS, PG_MIGRATIONS, PG_SESSION, PostgresBlobs,
@@ -40,6 +45,7 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
     Ok(Routes::new(runtime.max_decoding_message_size(MESSAGE_BYTES))
         .add_service(LlmContextServer::new(LlmContextService))
         .add_service(CacheServer::new(cache).max_decoding_message_size(MESSAGE_BYTES))
+        .add_service(ConnectorsServer::new(ConnectorsService(host)))
         .prepare())
 }
 

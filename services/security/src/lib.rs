@@ -11,6 +11,7 @@
 pub mod account;
 pub mod api_keys;
 pub mod audit;
+mod connectors;
 pub mod error;
 mod housekeeping;
 pub mod identity;
@@ -32,15 +33,19 @@ use sre_identity::TrustDomain;
 use sre_proto::security::v1::account_server::AccountServer;
 use sre_proto::security::v1::api_keys_server::ApiKeysServer;
 use sre_proto::security::v1::audit_server::AuditServer;
+use sre_proto::security::v1::connectors_server::ConnectorsServer;
 use sre_proto::security::v1::identity_server::IdentityServer;
 use sre_proto::security::v1::vault_server::VaultServer;
 use sre_service::first_start::Identities;
 use sre_service::{Host, Role};
 use tonic::service::Routes;
 
+pub use connectors::backends;
+
 use account::service::AccountService;
 use api_keys::service::ApiKeysService;
 use audit::service::AuditService;
+use connectors::ConnectorsService;
 use identity::agent_access::AgentService;
 use identity::certificates::Certificates;
 use identity::service::IdentityService;
@@ -89,6 +94,7 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
         .add_service(AccountServer::new(AccountService::new(host.clone(), state.clone())))
         .add_service(VaultServer::new(VaultService::new(host.clone(), vault)))
         .add_service(ApiKeysServer::new(ApiKeysService::new(host.clone(), state.clone())))
-        .add_service(AuditServer::new(AuditService::new(host, state)))
+        .add_service(AuditServer::new(AuditService::new(host.clone(), state)))
+        .add_service(ConnectorsServer::new(ConnectorsService(host)))
         .prepare())
 }

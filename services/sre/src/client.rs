@@ -13,6 +13,7 @@ use sre_proto::llm::v1::models_client::ModelsClient;
 use sre_proto::security::v1::account_client::AccountClient;
 use sre_proto::security::v1::api_keys_client::ApiKeysClient;
 use sre_proto::security::v1::vault_client::VaultClient;
+use sre_proto::{io, memory, security};
 use sre_service::first_start::{DEV_USER, Identities};
 use sre_service::{Config, Link, Role};
 
@@ -103,6 +104,21 @@ impl Client {
     /// Models.
     pub fn models(&self) -> ModelsClient<Link> {
         ModelsClient::new(self.link.clone())
+    }
+
+    /// Backends of files, vectors and values.
+    pub fn io_connectors(&self) -> io::v1::connectors_client::ConnectorsClient<Link> {
+        io::v1::connectors_client::ConnectorsClient::new(self.link.clone())
+    }
+
+    /// Backends of the cache.
+    pub fn memory_connectors(&self) -> memory::v1::connectors_client::ConnectorsClient<Link> {
+        memory::v1::connectors_client::ConnectorsClient::new(self.link.clone())
+    }
+
+    /// Backends of secrets.
+    pub fn security_connectors(&self) -> security::v1::connectors_client::ConnectorsClient<Link> {
+        security::v1::connectors_client::ConnectorsClient::new(self.link.clone())
     }
 
     /// Inference.

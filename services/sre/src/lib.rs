@@ -1,6 +1,7 @@
 //! The one binary, `sre`: every role of the suite, and the command line. As a library it is what tests and
 //! tools start suites with.
 
+mod backends;
 pub mod cli;
 pub mod client;
 pub mod commands;

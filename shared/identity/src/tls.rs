@@ -17,7 +17,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::leaf::{self, Usage};
 use crate::spiffe::{Principal, SpiffeError};
-use crate::svid::SvidSource;
+use crate::svid::{SvidSource, TrustRoots};
 
 /// Why a configuration cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +78,21 @@ pub fn client_config(source: &Arc<SvidSource>, role: &str) -> Result<Arc<ClientC
         .with_client_cert_resolver(Arc::new(OwnCertificate(source.clone())));
     config.alpn_protocols = vec![b"h2".to_vec()];
     config.enable_sni = false;
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+/// For servers outside the suite that know its certificates, connectors out of process: the server's host name is
+/// vouched for by `roots`, and the client shows its own certificate.
+pub fn named_client_config(
+    source: &Arc<SvidSource>,
+    roots: &TrustRoots,
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots.store().clone())
+        .with_client_cert_resolver(Arc::new(OwnCertificate(source.clone())));
+    config.alpn_protocols = vec![b"h2".to_vec()];
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
 }

@@ -17,6 +17,7 @@ use crate::accounts::Accounts;
 use crate::audit::AuditSink;
 use crate::authorizer::Authorizer;
 use crate::config::{Backend, Config, Synchronous};
+use crate::connectors::Table;
 use crate::link::Link;
 use crate::process::Process;
 use crate::readiness::{Readiness, ReadyGuard};
@@ -152,6 +153,11 @@ impl Host {
             tracing::warn!(%error, "the database is not there yet, trying again");
             tokio::time::sleep(DATABASE_RETRY).await;
         }
+    }
+
+    /// The backend instances of this process.
+    pub(crate) fn connectors(&self) -> &Table {
+        &self.inner.process.connectors
     }
 
     /// The data folder.

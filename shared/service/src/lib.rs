@@ -4,7 +4,8 @@
 //! the others; the service brings its gRPC routes. [`run`] starts any set of roles in one process.
 //!
 //! Read in this order: [`host`] (what a service gets), [`link`] (how it calls others), [`authorizer`] and
-//! [`audit`] (what a handler does before and after its work), [`bootstrap`] (how it all starts and stops).
+//! [`audit`] (what a handler does before and after its work), [`connectors`] (the backends it works on),
+//! [`bootstrap`] (how it all starts and stops).
 
 pub mod accounts;
 pub mod admin;
@@ -12,6 +13,7 @@ pub mod audit;
 pub mod authorizer;
 pub mod bootstrap;
 pub mod config;
+pub mod connectors;
 mod context;
 mod endpoints;
 pub mod first_start;

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
 use crate::config::Config;
+use crate::connectors::Table;
 use crate::role::Role;
 use crate::task::Tasks;
 
@@ -41,6 +42,7 @@ pub(crate) struct Process {
     /// Work in flight is over: end.
     pub(crate) shutdown: CancellationToken,
     pub(crate) stores: Mutex<Vec<Store>>,
+    pub(crate) connectors: Table,
     pub(crate) addresses: Mutex<BTreeMap<String, SocketAddr>>,
 }
 
@@ -55,6 +57,7 @@ impl Process {
             draining: CancellationToken::new(),
             shutdown,
             stores: Mutex::default(),
+            connectors: Table::default(),
             addresses: Mutex::default(),
         })
     }

@@ -1,11 +1,16 @@
 //! `sre config`: checks and shows the configuration.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use serde_json::json;
 
 use crate::cli::args::{Config, Global};
+use crate::cli::exit::Failure;
 use crate::cli::output::{Output, line};
 use crate::settings;
+
+use super::connectors;
 
 /// Runs the command.
 pub fn run(global: &Global, command: &Config) -> Result<()> {
@@ -13,7 +18,14 @@ pub fn run(global: &Global, command: &Config) -> Result<()> {
     match command {
         Config::Reference => line(&sre_service::config::reference_markdown()),
         Config::Check => {
-            settings::load(global, Vec::new())?;
+            let config = Arc::new(settings::load(global, Vec::new())?);
+            let problems = connectors::problems(&config);
+            if !problems.is_empty() {
+                return Err(Failure::usage(problems.join("\n")));
+            }
+            for service in config.connectors.without_effect() {
+                output.note(&format!("connectors.{service} changes nothing: SRE has one, built in"));
+            }
             output.done("the configuration is sound");
         }
         Config::Print => {

@@ -6,6 +6,7 @@ mod approvals;
 mod certs;
 mod check;
 mod config;
+mod connectors;
 mod debug;
 mod health;
 mod import;
@@ -39,6 +40,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Keys(command) => Box::pin(keys::run(&global, command)).await,
         Command::Certs(command) => certs::run(&global, command),
         Command::Config(command) => config::run(&global, &command),
+        Command::Connectors(command) => Box::pin(connectors::run(&global, command)).await,
         Command::Health => Box::pin(health::run(&global)).await,
         Command::Import(arguments) => Box::pin(import::run(&global, arguments)).await,
         Command::Test(arguments) => Box::pin(test::run(&global, arguments)).await,

@@ -115,6 +115,7 @@ impl Running {
         if !self.process.tasks.wait(END).await {
             tracing::warn!("some tasks did not end in time");
         }
+        self.process.connectors.close().await;
         let stores = std::mem::take(&mut *self.process.stores.lock());
         for store in stores {
             if let Err(error) = store.close().await {

@@ -16,6 +16,7 @@ use crate::accounts::Accounts;
 use crate::audit::{self, AuditSink};
 use crate::authorizer::Authorizer;
 use crate::config::Config;
+use crate::connectors;
 use crate::first_start::Identities;
 use crate::host::{Host, Inner};
 use crate::link::Link;
@@ -67,6 +68,9 @@ async fn start_all(
     let config = &process.config;
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("data_dir {} cannot be created", config.data_dir.display()))?;
+    for service in config.connectors.without_effect() {
+        tracing::warn!(service, "an entry of connectors changes nothing: this service has one, built in");
+    }
     let mut starting = Vec::new();
     for start in roles {
         let role = start.role;
@@ -89,7 +93,8 @@ async fn start_all(
         let process = Arc::clone(process);
         serving.spawn(async move {
             let name = role.host.role();
-            let deadline = process.config.deadlines.start();
+            // Backends have a deadline each, and say better than the role's what is wrong.
+            let deadline = process.config.deadlines.start() + connectors::time_to_open(&process.config);
             let served = tokio::time::timeout(deadline, serve(process, role)).await;
             served
                 .unwrap_or_else(|_| Err(anyhow::anyhow!("did not start within {deadline:?}")))
@@ -145,7 +150,7 @@ async fn serve(process: Arc<Process>, starting: Starting) -> anyhow::Result<(Arc
     let role = start.role;
     let listener = listen(&process, role).await?;
     let routes = (start.start)(host.clone()).await?;
-    let (routes, follow) = health::add(routes, role, &process.config, host.inner.readiness.clone())?;
+    let (routes, follow) = health::add(routes, role, &process, host.inner.readiness.clone())?;
     process.tasks.spawn("health", follow);
     let server = RoleServer::new(
         role,

@@ -153,8 +153,19 @@ fn connectors(config: &Config) -> Result<(), ConfigError> {
     for service in config.connectors.services() {
         let key = format!("connectors.{service}");
         let entries = config.connectors.of(service);
+        if !BACKED.iter().chain(&BUILT_IN).any(|known| known.eq_ignore_ascii_case(service)) {
+            let near = |name: &str| strsim::jaro_winkler(name, &service.to_ascii_lowercase());
+            let nearest = BACKED.iter().max_by(|a, b| near(a).total_cmp(&near(b))).unwrap_or(&"storage");
+            let message = format!("no service {service:?} has connectors, did you mean `{nearest}`?");
+            return Err(wrong(config, &key, message));
+        }
         let mut ids = BTreeSet::new();
         for entry in entries {
+            if !is_id(entry.id()) {
+                let message =
+                    format!("the id {:?} is not 1 to 64 of A-Z, a-z, 0-9, `.`, `-`, `_`", entry.id());
+                return Err(wrong(config, &key, message));
+            }
             if entry.id() == "default" {
                 return Err(wrong(config, &key, "the id `default` is reserved: choose another one"));
             }
@@ -169,8 +180,34 @@ fn connectors(config: &Config) -> Result<(), ConfigError> {
         if entries.iter().filter(|entry| entry.default).count() > 1 {
             return Err(wrong(config, &key, "more than one entry is the default: keep one"));
         }
+        if entries.iter().any(|entry| entry.default && entry.optional) || entries.iter().all(|e| e.optional) {
+            let message = "the default cannot be optional: requests that name no instance need it";
+            return Err(wrong(config, &key, message));
+        }
     }
     Ok(())
+}
+
+/// Services with a choice of backends,
+const BACKED: [&str; 6] = ["storage", "nkv", "vectordb", "cache", "vault", "managedvault"];
+/// and those of the reference that have none here: entries are read and change nothing.
+pub(super) const BUILT_IN: [&str; 11] = [
+    "account",
+    "llm",
+    "agentdata",
+    "cli",
+    "router",
+    "log",
+    "component",
+    "modelsprovider",
+    "code",
+    "scheduler",
+    "telemetry",
+];
+
+/// Ids are names in Health, labels of metrics, and fields of requests.
+fn is_id(id: &str) -> bool {
+    (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
 /// What a deployment must not have: see the reference's look-alikes of durable services.
@@ -188,6 +225,10 @@ fn production(config: &Config) -> Result<(), ConfigError> {
             let name = entry.connector.as_str();
             if matches!(entry.canonical(), "memory" | "none") || name == "DummyAccount" {
                 let message = format!("{name} keeps nothing: not in the production profile");
+                return Err(wrong(config, &format!("connectors.{service}"), message));
+            }
+            if matches!(service, "vault" | "managedvault") && entry.settings.contains_key("shared") {
+                let message = "`shared` shares secrets between teams: not in the production profile";
                 return Err(wrong(config, &format!("connectors.{service}"), message));
             }
         }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::check::BUILT_IN;
+
 /// Backends by service, for example `storage`, `nkv`, `vectordb`, `cache`, `vault`, `log`. One entry or a
 /// list of them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -68,10 +70,16 @@ impl Connectors {
         }
     }
 
-    /// The default entry of a service: the one marked, else the first.
+    /// The default entry of a service: the one marked, else the first that the service cannot start without.
     pub fn default_of(&self, service: &str) -> Option<&ConnectorEntry> {
         let entries = self.of(service);
-        entries.iter().find(|entry| entry.default).or_else(|| entries.first())
+        entries.iter().find(|entry| entry.default).or_else(|| entries.iter().find(|entry| !entry.optional))
+    }
+
+    /// Services that have entries which change nothing: in SRE they have no choice of backends.
+    pub fn without_effect(&self) -> Vec<&str> {
+        let built_in = |name: &&str| BUILT_IN.iter().any(|known| known.eq_ignore_ascii_case(name));
+        self.services().filter(built_in).collect()
     }
 
     /// Services that have entries.

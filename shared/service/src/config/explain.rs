@@ -126,7 +126,8 @@ fn is_secret_name(key: &str) -> bool {
     let last = key.rsplit('.').next().unwrap_or(key).to_ascii_lowercase();
     // Paths of key files are no secrets; settings of connectors may be anything.
     let words = ["password", "secret", "token", "apikey", "api_key", "credential", "private", "passphrase"];
-    let in_connector = key.starts_with("connectors.") && last.contains("key");
+    let in_connectors = ["key", "connectionstring", "connection_string", "dsn", "sas", "auth"];
+    let in_connector = key.starts_with("connectors.") && in_connectors.iter().any(|word| last.contains(word));
     in_connector || words.iter().any(|word| last.contains(word))
 }
 

@@ -8,7 +8,7 @@ use super::{Config, by_role};
 
 /// A place in the schema.
 #[derive(Clone, Copy)]
-pub(super) struct Node<'a>(&'a Value);
+pub(crate) struct Node<'a>(&'a Value);
 
 /// What a key's value may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,13 +23,18 @@ pub(super) enum Kind {
 
 /// The schema of [`Config`], without references.
 pub(super) fn schema() -> Value {
+    schema_of::<Config>()
+}
+
+/// The schema of a type, without references.
+pub(crate) fn schema_of<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     let mut generator = settings.into_generator();
-    Config::json_schema(&mut generator).to_value()
+    T::json_schema(&mut generator).to_value()
 }
 
 impl<'a> Node<'a> {
-    pub(super) fn root(schema: &'a Value) -> Self {
+    pub(crate) fn root(schema: &'a Value) -> Self {
         Self(schema)
     }
 
@@ -67,7 +72,7 @@ impl<'a> Node<'a> {
     }
 
     /// The keys known here.
-    pub(super) fn names(self) -> Vec<&'a str> {
+    pub(crate) fn names(self) -> Vec<&'a str> {
         let mut names: Vec<&str> = Vec::new();
         for branch in self.branches() {
             if let Some(list) = branch.0.get("properties").and_then(Value::as_object) {
@@ -123,7 +128,7 @@ impl<'a> Node<'a> {
 }
 
 /// The first key in the table that is not known, with the known key nearest to it.
-pub(super) fn first_unknown(table: &toml::Table, schema: &Value) -> Option<(String, Option<String>)> {
+pub(crate) fn first_unknown(table: &toml::Table, schema: &Value) -> Option<(String, Option<String>)> {
     let root = Node::root(schema);
     unknown_in(table, root, "").map(|key| {
         let nearest = nearest(&key, root);

@@ -14,7 +14,7 @@ mod explain;
 mod files;
 mod gateway;
 mod journal;
-mod keys;
+pub(crate) mod keys;
 mod limits;
 mod listen;
 mod load;

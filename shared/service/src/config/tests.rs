@@ -91,6 +91,27 @@ fn connectors_have_the_references_shape() {
     assert_eq!(config.connectors.default_of("nkv").unwrap().canonical(), "memory");
     let twice = message("[[connectors.nkv]]\nConnector='RAM'\n[[connectors.nkv]]\nConnector='RAM'", &[]);
     assert!(twice.contains("two entries"), "{twice}");
+    for (wrong, says) in [
+        ("[connectors.nkv]\nConnector='RAM'\nId='default'", "reserved"),
+        ("[connectors.nkv]\nConnector='RAM'\nId='a b'", "1 to 64"),
+        ("[connectors.stroage]\nConnector='RAM'", "`storage`"),
+        ("[connectors.nkv]\nConnector='RAM'\nOptional=true", "cannot be optional"),
+        (
+            "[[connectors.nkv]]\nConnector='RAM'\nDefault=true\n[[connectors.nkv]]\nConnector='S3'\nDefault=true",
+            "more than one",
+        ),
+        (
+            "profile = 'production'\n[connectors.vault]\nConnector='JSONFileVault'\nSettings={shared='default'}",
+            "between teams",
+        ),
+    ] {
+        let text = message(wrong, &[]);
+        assert!(text.contains(says), "{wrong}: {text}");
+    }
+    let first = "[[connectors.nkv]]\nConnector='a'\nOptional=true\n[[connectors.nkv]]\nConnector='b'";
+    assert_eq!(load(first, &[]).unwrap().connectors.default_of("nkv").unwrap().id(), "b");
+    let idle = load("[connectors.Log]\nConnector='ConsoleLog'", &[]).unwrap();
+    assert_eq!(idle.connectors.without_effect(), ["Log"]);
     let volatile = message("profile = 'production'\n[connectors.nkv]\nConnector='RAM'", &[]);
     assert!(volatile.contains("production"), "{volatile}");
 }

@@ -1,11 +1,14 @@
 //! Health v1 and reflection, on every server.
 
+use std::sync::Arc;
+
 use sre_proto::{METHODS, Visibility};
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::config::Config;
+use crate::connectors;
+use crate::process::Process;
 use crate::readiness::{Readiness, State};
 use crate::role::Role;
 
@@ -23,20 +26,25 @@ fn services(role: Role) -> Vec<&'static str> {
     names
 }
 
-/// Adds health and, outside production, reflection of public methods. The returned future follows readiness.
+/// Adds health and, outside production, reflection of public methods. The returned future follows readiness
+/// and the role's backends.
 pub(crate) fn add(
     routes: Routes,
     role: Role,
-    config: &Config,
+    process: &Arc<Process>,
     readiness: Readiness,
 ) -> anyhow::Result<(Routes, impl Future<Output = ()> + Send + 'static)> {
     let (reporter, health) = tonic_health::server::health_reporter();
     let mut routes = routes.add_service(health);
-    if !config.is_production() {
+    if !process.config.is_production() {
         routes =
             routes.add_service(reflection(role).build_v1()?).add_service(reflection(role).build_v1alpha()?);
     }
-    Ok((routes, follow(reporter, role, readiness)))
+    let backends = connectors::follow(reporter.clone(), role, Arc::clone(process));
+    let following = async move {
+        tokio::join!(follow(reporter, role, readiness), backends);
+    };
+    Ok((routes, following))
 }
 
 fn reflection(role: Role) -> tonic_reflection::server::Builder<'static> {

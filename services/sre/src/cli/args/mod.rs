@@ -1,6 +1,7 @@
 //! What can be said on the command line.
 
 mod agents;
+mod connectors;
 mod debug;
 mod runs;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use agents::Agents;
+pub use connectors::{Connectors, Which};
 pub use debug::Debug;
 pub use runs::{Approvals, Runs};
 
@@ -128,6 +130,9 @@ pub enum Command {
     /// The configuration.
     #[command(subcommand)]
     Config(Config),
+    /// Backends of services: storage, vectors, values, cache, secrets.
+    #[command(subcommand)]
+    Connectors(Connectors),
     /// Whether every role of a running suite is well.
     Health,
     /// Takes over a `.smyth` folder: vault, models, accounts, agents.

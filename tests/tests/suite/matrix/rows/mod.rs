@@ -4,6 +4,7 @@ mod account;
 mod agent;
 mod approvals;
 mod cache;
+mod connectors;
 mod debugger;
 mod identity;
 mod journal;
@@ -27,6 +28,9 @@ pub async fn case(world: &World, row: &MethodPolicy) -> anyhow::Result<Option<Ca
         "sre.agent.v1.AgentData" => agent::data(world, method).await,
         "sre.agent.v1.Components" => Ok(agent::components(method)),
         "sre.compute.v1.Code" => Ok(observability::code(method)),
+        "sre.io.v1.Connectors" | "sre.memory.v1.Connectors" | "sre.security.v1.Connectors" => {
+            Ok(connectors::case(row.package))
+        }
         "sre.gateway.v1.Approvals" => approvals::case(world, method).await,
         "sre.gateway.v1.Debugger" => debugger::case(world, method).await,
         "sre.gateway.v1.Runs" => runs::case(world, method).await,

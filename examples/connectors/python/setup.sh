@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Makes the sample's environment from PyPI and generates the stubs from proto/.
+set -euo pipefail
+cd "$(dirname "$0")"
+if [ ! -x .venv/bin/python ]; then
+  python3 -m venv .venv 2>/dev/null || { apt-get update -qq && apt-get install -y -qq python3-venv && python3 -m venv .venv; }
+fi
+.venv/bin/python -c 'import grpc, grpc_tools, grpc_health' 2>/dev/null ||
+  .venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+rm -rf .venv/stubs && mkdir -p .venv/stubs
+.venv/bin/python -m grpc_tools.protoc -I ../../../proto --python_out=.venv/stubs --grpc_python_out=.venv/stubs \
+  ../../../proto/sre/connector/v1/storage.proto ../../../proto/sre/connector/v1/nkv.proto
