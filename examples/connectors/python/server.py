@@ -20,7 +20,6 @@ from values import NkvServicer, Values  # noqa: E402
 
 # Calls that are served at the same time; more wait.
 WORKERS = 32
-SWEEP_SECONDS = 60
 INSTANCE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}\Z")
 
 
@@ -45,13 +44,6 @@ class Stores:
                 self.objects[named] = ObjectFiles(self.folder / named / "objects")
                 self.values[named] = Values(self.folder / named / "values.db")
             return self.objects[named], self.values[named]
-
-    def sweep(self):
-        """Removes values that are past their end."""
-        with self.lock:
-            stores = list(self.values.values())
-        for values in stores:
-            values.sweep()
 
     def close(self):
         """Closes all of them."""
@@ -147,8 +139,7 @@ def main():
         signal.signal(number, lambda *_: stopped.set())
     server.start()
     print(f"serving on {options.socket or port}", flush=True)
-    while not stopped.wait(SWEEP_SECONDS):
-        stores.sweep()
+    stopped.wait()
     server.stop(grace=5).wait()
     stores.close()
 

@@ -2,7 +2,6 @@
 
 import sqlite3
 import threading
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,8 +19,21 @@ create table if not exists value (
   primary key (team, namespace, key)
 ) without rowid;
 create index if not exists value_end on value (expire_ms) where expire_ms > 0;
+-- What each team holds, kept by the database itself, so that no change can forget it.
+create table if not exists usage (
+  team text not null primary key, value_count integer not null, size_bytes integer not null
+) without rowid;
+create trigger if not exists value_in after insert on value begin
+  insert into usage values (new.team, 1, length(cast(new.key as blob)) + length(new.value))
+  on conflict (team) do update set
+    value_count = value_count + excluded.value_count, size_bytes = size_bytes + excluded.size_bytes;
+end;
+create trigger if not exists value_out after delete on value begin
+  update usage set value_count = value_count - 1,
+    size_bytes = size_bytes - length(cast(old.key as blob)) - length(old.value) where team = old.team;
+end;
 """
-SWEEP_BATCH = 1000
+DELETE_VALUE = "delete from value where team = ? and namespace = ? and key = ?"
 
 
 class Values:
@@ -54,18 +66,6 @@ class Values:
                 return db.execute("select 1").fetchone() == (1,)
         except sqlite3.Error:
             return False
-
-    def sweep(self):
-        """Removes what is past its end, some at a time."""
-        now, gone = int(time.time() * 1000), SWEEP_BATCH
-        while gone == SWEEP_BATCH:
-            with self.transaction() as db:
-                rows = db.execute(
-                    "select team, namespace, key from value where expire_ms > 0 and expire_ms <= ? limit ?",
-                    (now, SWEEP_BATCH),
-                ).fetchall()
-                db.executemany("delete from value where team = ? and namespace = ? and key = ?", rows)
-            gone = len(rows)
 
     def close(self):
         with self.lock:
@@ -127,21 +127,40 @@ class NkvServicer(nkv_pb2_grpc.NkvServicer):
         try:
             with values.transaction() as db:
                 apply(db, request)
-            return nkv_pb2.ApplyResponse(applied=True)
-        except Unexpected:
-            return nkv_pb2.ApplyResponse(applied=False)
+            return nkv_pb2.ApplyResponse(outcome=nkv_pb2.ApplyResponse.OUTCOME_APPLIED)
+        except Refused as refused:
+            return nkv_pb2.ApplyResponse(outcome=refused.outcome)
         except sqlite3.OperationalError as error:
             # Locked or full: nothing was changed.
             context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
 
+    def Sweep(self, request, context):
+        _, values = self.stores.of(context)
+        with values.transaction() as db:
+            rows = db.execute(
+                "select team, namespace, key from value where expire_ms > 0 and expire_ms <= ? limit ?",
+                (request.ended_by_ms, request.limit),
+            ).fetchall()
+            db.executemany(DELETE_VALUE, rows)
+            return nkv_pb2.SweepResponse(removed_count=len(rows))
 
-class Unexpected(Exception):
-    """Something that is expected is not so."""
+    def GetUsage(self, request, context):
+        _, values = self.stores.of(context)
+        with values.transaction("deferred") as db:
+            return usage(db, request.team)
+
+
+class Refused(Exception):
+    """The change is not made."""
+
+    def __init__(self, outcome):
+        self.outcome = outcome
 
 
 def apply(db, request):
     """All or nothing: whoever raises in here rolls back."""
     where = (request.team, request.namespace)
+    before = usage(db, request.team)
     expect(request.expected, namespace(db, request))
     for change in request.values:
         expect(change.expected, value(db, request, change.key))
@@ -159,17 +178,32 @@ def apply(db, request):
         if change.HasField("value"):
             new = change.value
             row = (*where, change.key, new.version, new.value, new.attributes, new.expire_time_ms)
-            db.execute("insert or replace into value values (?, ?, ?, ?, ?, ?, ?)", row)
+            # Not "insert or replace": its silent deletes fire no trigger.
+            db.execute(DELETE_VALUE, (*where, change.key))
+            db.execute("insert into value values (?, ?, ?, ?, ?, ?, ?)", row)
         else:
-            db.execute("delete from value where team = ? and namespace = ? and key = ?", (*where, change.key))
+            db.execute(DELETE_VALUE, (*where, change.key))
+    if request.HasField("limit"):
+        after, limit = usage(db, request.team), request.limit
+        for held, was, most in (
+            (after.value_count, before.value_count, limit.value_count),
+            (after.size_bytes, before.size_bytes, limit.size_bytes),
+        ):
+            if held > most and held > was:
+                raise Refused(nkv_pb2.ApplyResponse.OUTCOME_OVER_LIMIT)
 
 
 def expect(expected, found):
     what = expected.WhichOneof("what")
     if what == "nothing" and found is not None:
-        raise Unexpected
+        raise Refused(nkv_pb2.ApplyResponse.OUTCOME_UNEXPECTED)
     if what == "version" and (found is None or found.version != expected.version):
-        raise Unexpected
+        raise Refused(nkv_pb2.ApplyResponse.OUTCOME_UNEXPECTED)
+
+
+def usage(db, team):
+    row = db.execute("select value_count, size_bytes from usage where team = ?", (team,)).fetchone()
+    return nkv_pb2.Usage(value_count=row[0], size_bytes=row[1]) if row else nkv_pb2.Usage()
 
 
 def namespace(db, request):
