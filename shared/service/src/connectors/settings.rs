@@ -131,7 +131,7 @@ mod tests {
         for wrong in [
             json!({"timeoutMs": "s3cr\"et-canary"}),
             json!({"accessKeyId": 4242_4242}),
-            json!({"tls": ["s3cr\"et-canary"]}),
+            json!({"tls": "s3cr\"et-canary"}),
         ] {
             let message = message(wrong);
             assert!(!message.contains("canary") && !message.contains("4242"), "{message}");
