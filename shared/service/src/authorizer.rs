@@ -230,7 +230,7 @@ impl Granted {
     /// Writes the record in the transaction of the change in PostgreSQL, into the table of
     /// [`audit::PG_MIGRATION_SQL`]. A transaction that is tried again writes it again. Once it is committed, say
     /// so with [`Self::recorded`]; without that the record is queued, so that nothing is lost by a failure.
-    pub async fn record_pg(&self, tx: &(impl GenericClient + Sync)) -> Result<(), StoreError> {
+    pub async fn record_pg(&self, tx: &impl GenericClient) -> Result<(), StoreError> {
         // It stays here until the commit: a call that is given up meanwhile is on record all the same.
         let record = self.pending.lock().as_ref().map(|pending| pending.record().clone());
         match record {

@@ -28,7 +28,7 @@ create table audit_chain (
 ";
 
 /// Writes a record in the transaction of the change it is about.
-pub(crate) async fn insert(tx: &(impl GenericClient + Sync), record: &AuditRecord) -> Result<(), StoreError> {
+pub(crate) async fn insert(tx: &impl GenericClient, record: &AuditRecord) -> Result<(), StoreError> {
     let sql = "insert into audit_outbox (record) values ($1)";
     tx.execute(&tx.prepare_cached(sql).await?, &[&record.encode_to_vec()]).await?;
     Ok(())

@@ -3,6 +3,7 @@
 mod agents;
 mod approvals;
 mod canary;
+mod connectors;
 mod data;
 mod debugger;
 mod drain;
