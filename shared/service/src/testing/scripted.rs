@@ -7,7 +7,8 @@ use sre_proto::compute::v1::code_server::{Code, CodeServer};
 use sre_proto::compute::v1::{ExecuteCodeRequest, ExecuteCodeResponse};
 use sre_proto::llm::v1::inference_server::{Inference, InferenceServer};
 use sre_proto::llm::v1::{
-    GenerateEvent, GenerateRequest, GenerateResponse, GenerateStreamRequest, generate_event,
+    EmbedRequest, EmbedResponse, EmbedUnkeyedRequest, GenerateEvent, GenerateRequest, GenerateResponse,
+    GenerateStreamRequest, generate_event,
 };
 use tokio::sync::Notify;
 use tokio_stream::wrappers::ReceiverStream;
@@ -108,5 +109,16 @@ impl Inference for Streaming {
             drop(events.send(Ok(event("last"))).await);
         }));
         Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn embed(&self, _: Request<EmbedRequest>) -> Result<Response<EmbedResponse>, Status> {
+        Err(sre_proto::error::not_implemented("Embed"))
+    }
+
+    async fn embed_unkeyed(
+        &self,
+        _: Request<EmbedUnkeyedRequest>,
+    ) -> Result<Response<EmbedResponse>, Status> {
+        Err(sre_proto::error::not_implemented("EmbedUnkeyed"))
     }
 }
