@@ -11,9 +11,9 @@
 #
 # Sourced, it gives servers_start DIR LIST (exports the variables) and servers_stop DIR.
 stages=$(dirname "${BASH_SOURCE[0]}")
-for script in postgres redis moto milvus pgvector; do source "$stages/$script.sh"; done
+for script in postgres redis moto milvus pgvector connector; do source "$stages/$script.sh"; done
 
-servers_all='postgres redis redis-tls redis-sentinel moto milvus pgvector'
+servers_all='postgres redis redis-tls redis-sentinel moto milvus pgvector connector'
 
 servers_start_one() {
   local dir=$1/$2
@@ -25,6 +25,7 @@ servers_start_one() {
     moto) moto_start "$dir" ;;
     milvus) milvus_start "$dir" ;;
     pgvector) pgvector_start "$dir" ;;
+    connector) connector_start "$dir" ;;
     *) echo "no server $2: there are $servers_all" >&2; return 1 ;;
   esac
 }
@@ -54,7 +55,7 @@ servers_stop() {
   for name in redis redis-tls redis-sentinel; do
     if [ -d "$dir/$name" ]; then redis_stop "$dir/$name" & pids+=($!); fi
   done
-  for name in moto milvus pgvector; do
+  for name in moto milvus pgvector connector; do
     if [ -d "$dir/$name" ]; then process_stop "$dir/$name" & pids+=($!); fi
   done
   for pid in "${pids[@]}"; do wait "$pid" || true; done

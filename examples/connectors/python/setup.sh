@@ -7,6 +7,10 @@ if [ ! -x .venv/bin/python ]; then
 fi
 .venv/bin/python -c 'import grpc, grpc_tools, grpc_health' 2>/dev/null ||
   .venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
-rm -rf .venv/stubs && mkdir -p .venv/stubs
-.venv/bin/python -m grpc_tools.protoc -I ../../../proto --python_out=.venv/stubs --grpc_python_out=.venv/stubs \
-  ../../../proto/sre/connector/v1/storage.proto ../../../proto/sre/connector/v1/nkv.proto
+protos=(../../../proto/sre/connector/v1/storage.proto ../../../proto/sre/connector/v1/nkv.proto)
+# A server that runs keeps what it has read; one that starts meanwhile must find whole files.
+if [ -e .venv/stubs ] && [ -z "$(find "${protos[@]}" -newer .venv/stubs)" ]; then exit 0; fi
+fresh=$(mktemp -d .venv/stubs.XXXXXX)
+.venv/bin/python -m grpc_tools.protoc -I ../../../proto --python_out="$fresh" --grpc_python_out="$fresh" "${protos[@]}"
+rm -rf .venv/stubs
+mv "$fresh" .venv/stubs

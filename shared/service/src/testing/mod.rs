@@ -23,6 +23,7 @@
 //! ```
 
 mod backends;
+mod connector;
 #[cfg(test)]
 pub(crate) mod scripted;
 mod security;
@@ -48,6 +49,7 @@ use crate::role::Role;
 use crate::telemetry;
 
 pub use backends::backend;
+pub use connector::{sample_connector, sample_connector_python};
 pub use security::{Refuse, StandIn};
 
 /// A suite in this process, in a temporary folder, with a certificate authority of its own.
