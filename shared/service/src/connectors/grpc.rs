@@ -147,6 +147,15 @@ impl OutOfProcess {
     /// Connects to the connector of an instance and asks whether `service`, a service of `sre.connector.v1`, is
     /// well; waits for one that is still starting.
     pub async fn open(opening: &Opening, service: &'static str) -> anyhow::Result<Self> {
+        let patience = if opening.host.is_some() { PATIENCE } else { PATIENCE_OF_COMMAND };
+        Self::open_within(opening, service, patience).await
+    }
+
+    async fn open_within(
+        opening: &Opening,
+        service: &'static str,
+        patience: Duration,
+    ) -> anyhow::Result<Self> {
         let (settings, place) = settings(opening)?;
         let proof = proof(opening, &settings, &place)?;
         // The address is for messages: the connection is made by `dial`.
@@ -164,7 +173,6 @@ impl OutOfProcess {
             timeout: settings.timeout_ms.map_or(SILENCE, Duration::from_millis),
         };
         let opened = Self { channel: InterceptedService::new(channel, for_instance), service };
-        let patience = if opening.host.is_some() { PATIENCE } else { PATIENCE_OF_COMMAND };
         let give_up = Instant::now() + patience;
         while let Err(error) = opened.check().await {
             if Instant::now() >= give_up {
@@ -254,6 +262,10 @@ pub fn with_causes(status: &Status) -> String {
     }
     text
 }
+
+#[cfg(test)]
+#[path = "grpc_tls_tests.rs"]
+mod tls_tests;
 
 #[cfg(test)]
 mod tests {
