@@ -106,6 +106,11 @@ impl State {
         self.0.principals.invalidate(candidate).await;
     }
 
+    /// Forgets all principals: something changed that many of them share.
+    pub fn forget_all(&self) {
+        self.0.principals.invalidate_all();
+    }
+
     /// Removes an agent with all that lets it act: memberships, API keys, tokens, grants.
     pub async fn end_agent<F>(&self, agent: Candidate, record: F) -> Result<(), Error>
     where

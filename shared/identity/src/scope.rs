@@ -5,6 +5,7 @@
 //! rights like everything else, and an unnamed resource gives nothing (hole H5).
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use sre_proto::security::v1 as proto;
 
@@ -41,6 +42,8 @@ pub struct Memberships {
     pub teams: Vec<(TeamId, TeamRole)>,
     /// Whether it administers the deployment.
     pub deployment: DeploymentRole,
+    /// Limits of the home team that differ from the configuration's, by name.
+    pub limits: BTreeMap<String, u64>,
 }
 
 impl Memberships {
@@ -82,7 +85,8 @@ impl TryFrom<&proto::Principal> for Memberships {
                 Ok((TeamId::new(&membership.team)?, role))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { home, teams, deployment: DeploymentRole::None })
+        let limits = message.limits.iter().map(|(name, limit)| (name.clone(), *limit)).collect();
+        Ok(Self { home, teams, deployment: DeploymentRole::None, limits })
     }
 }
 
@@ -172,6 +176,8 @@ fn in_team(candidate: &Candidate, role: Option<TeamRole>, rest: &[&str]) -> Leve
         ["audit", ..] if !is_admin => Levels::EMPTY,
         // Whoever is asked sees what they may decide; admins see all of it, and decide no more than others.
         ["approvals"] if is_admin => read(),
+        // What is counted is changed by nobody.
+        ["quotas"] => read(),
         [] | ["secrets" | "members" | "settings" | "revocations" | "apiKeys", ..] if !is_admin => read(),
         ["agents"]
         | [

@@ -1,6 +1,7 @@
 //! Errors on the wire: a gRPC status with `google.rpc.ErrorInfo`, whose reason is stable.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -24,6 +25,24 @@ pub fn with_metadata<const N: usize>(
 ) -> Status {
     let metadata: HashMap<String, String> = metadata.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
     Status::with_error_details(code, message, ErrorDetails::with_error_info(name(reason), DOMAIN, metadata))
+}
+
+/// Builds a refusal that ends by itself: `RetryInfo` says when to try again.
+pub fn try_again<const N: usize>(
+    reason: Reason,
+    message: impl Into<String>,
+    after: Duration,
+    metadata: [(&str, String); N],
+) -> Status {
+    let metadata: HashMap<String, String> = metadata.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+    let mut details = ErrorDetails::with_error_info(name(reason), DOMAIN, metadata);
+    details.set_retry_info(Some(after));
+    Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
+/// When a refused call may be tried again; none where the status does not say.
+pub fn retry_after(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info()?.retry_delay
 }
 
 /// A wrong argument: names the field in `google.rpc.BadRequest` too.
@@ -62,5 +81,14 @@ mod tests {
         let status = status(Code::NotFound, Reason::NotFound, "no such run");
         assert_eq!(reason(&status), Some(Reason::NotFound));
         assert_eq!(name(Reason::AclDenied), "ACL_DENIED");
+        assert_eq!(retry_after(&status), None);
+    }
+
+    #[test]
+    fn a_refusal_says_when_to_try_again() {
+        let after = Duration::from_millis(1_250);
+        let status = try_again(Reason::RateLimited, "too many", after, [("limit", "calls".to_owned())]);
+        assert_eq!((reason(&status), retry_after(&status)), (Some(Reason::RateLimited), Some(after)));
+        assert_eq!(status.get_details_error_info().unwrap().metadata["limit"], "calls");
     }
 }

@@ -18,6 +18,7 @@ use crate::audit::AuditSink;
 use crate::authorizer::Authorizer;
 use crate::config::{Backend, Config, Synchronous};
 use crate::connectors::Table;
+use crate::limits::Limiter;
 use crate::link::Link;
 use crate::process::Process;
 use crate::readiness::{Readiness, ReadyGuard};
@@ -46,6 +47,7 @@ pub(crate) struct Inner {
     pub(crate) authorizer: Authorizer,
     pub(crate) accounts: Accounts,
     pub(crate) audit: AuditSink,
+    pub(crate) limits: Limiter,
     pub(crate) readiness: Readiness,
 }
 
@@ -84,6 +86,11 @@ impl Host {
     /// Where audit records go.
     pub fn audit(&self) -> &AuditSink {
         &self.inner.audit
+    }
+
+    /// What teams may ask for and hold.
+    pub fn limits(&self) -> &Limiter {
+        &self.inner.limits
     }
 
     /// This role's own identity.

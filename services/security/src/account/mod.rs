@@ -10,6 +10,8 @@ pub mod settings;
 pub mod teams;
 pub mod teams_file;
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension, params};
 use sre_identity::{Candidate, Role};
 
@@ -56,17 +58,21 @@ pub struct Principal {
     pub memberships: Vec<Membership>,
     /// Changes with every change of the memberships.
     pub version: i64,
+    /// Limits of the home team that differ from the configuration's, by name.
+    pub limits: BTreeMap<String, u64>,
 }
 
 /// A principal's home team and memberships; none where it is unknown.
 pub fn resolve(conn: &Connection, candidate: &Candidate) -> Result<Option<Principal>, Error> {
     match candidate.role() {
         Role::Agent | Role::User => resolve_row(conn, candidate),
-        Role::Team => Ok(teams::exists(conn, candidate.id())?.then(|| Principal {
+        Role::Team if teams::exists(conn, candidate.id())? => Ok(Some(Principal {
             home_team: candidate.id().to_owned(),
             memberships: vec![Membership { team: candidate.id().to_owned(), role: TeamRole::Member }],
             version: 1,
+            limits: settings::limits(conn, candidate.id())?,
         })),
+        Role::Team => Ok(None),
         Role::Public => Ok(None),
     }
 }
@@ -86,7 +92,8 @@ fn resolve_row(conn: &Connection, candidate: &Candidate) -> Result<Option<Princi
             Ok(Membership { team: row.get(0)?, role: TeamRole::from_text(&row.get::<_, String>(1)?) })
         })?
         .collect::<Result<_, _>>()?;
-    Ok(Some(Principal { home_team, memberships, version }))
+    let limits = settings::limits(conn, &home_team)?;
+    Ok(Some(Principal { home_team, memberships, version, limits }))
 }
 
 /// Registers an agent as a member of its home team. Repeating it changes nothing; an agent of another team is

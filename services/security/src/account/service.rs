@@ -1,6 +1,7 @@
 //! `sre.security.v1.Account` over gRPC.
 
 use sre_identity::{Caller, Candidate};
+use sre_proto::AccessLevel;
 use sre_proto::security::v1 as pb;
 use sre_proto::security::v1::account_server;
 use sre_service::Host;
@@ -251,6 +252,12 @@ impl account_server::Account for AccountService {
         request.setting = Some(asked.clone());
         let granted = self.host.authorizer().check(&caller, &request, None).await?;
         let (owner, key) = names::child("setting.name", &asked.name, "settings")?;
+        let limits = settings::is_limits(&owner, key);
+        if limits {
+            // The team's admin is not asked: nobody lifts their own limits.
+            let authorizer = self.host.authorizer();
+            authorizer.check_level(&caller, "deployment", AccessLevel::Owner, None).await?.record_now();
+        }
         let new = Setting { owner, key: key.to_owned(), value: asked.value, updated: Moment::now() };
         let row = new.clone();
         self.state
@@ -259,6 +266,9 @@ impl account_server::Account for AccountService {
                 Ok(granted.record(tx)?)
             })
             .await?;
+        if limits {
+            self.state.forget_all();
+        }
         Ok(Response::new(setting(&new)?))
     }
 }
@@ -285,6 +295,7 @@ fn principal(candidate: &Candidate, known: Option<&Principal>) -> pb::Principal 
         home_team: known.home_team.clone(),
         memberships: known.memberships.iter().map(membership).collect(),
         membership_version: known.version,
+        limits: known.limits.iter().map(|(name, limit)| (name.clone(), *limit)).collect(),
         ..answer
     }
 }

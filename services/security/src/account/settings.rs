@@ -1,7 +1,10 @@
 //! Settings of teams, users and agents: texts, where structured values are JSON.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sre_identity::{Candidate, Role};
+use sre_service::config::TeamLimit;
 
 use crate::error::Error;
 use crate::moment::Moment;
@@ -9,6 +12,10 @@ use crate::moment::Moment;
 const MAX_VALUE_BYTES: usize = 64 << 10;
 const MAX_KEY_CHARS: usize = 256;
 const MAX_SETTINGS: i64 = 1000;
+
+/// The setting of a team that holds its limits: for administrators of the deployment alone, since nobody is to
+/// lift their own.
+pub const LIMITS: &str = "sre-limits";
 
 /// A setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +28,11 @@ pub struct Setting {
     pub value: String,
     /// When it was last set.
     pub updated: Moment,
+}
+
+/// Whether a setting holds a team's limits.
+pub fn is_limits(owner: &Candidate, key: &str) -> bool {
+    owner.role() == Role::Team && key == LIMITS
 }
 
 /// The collection that a principal's settings are in: the first segment of their names.
@@ -48,6 +60,19 @@ pub fn list(conn: &Connection, owner: &Candidate) -> Result<Vec<Setting>, Error>
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// The limits that a team's setting [`LIMITS`] holds. Names that this version does not know are passed on: who
+/// reads a limit asks by name. What is no set of limits at all sets none, so that nobody is locked out by it.
+pub(super) fn limits(conn: &Connection, team: &str) -> Result<BTreeMap<String, u64>, Error> {
+    let sql = "select value from setting where scope = 'teams' and scope_id = ?1 and key = ?2";
+    let text: Option<String> =
+        conn.prepare_cached(sql)?.query_row([team, LIMITS], |row| row.get(0)).optional()?;
+    let Some(text) = text else { return Ok(BTreeMap::new()) };
+    Ok(serde_json::from_str(&text).unwrap_or_else(|error| {
+        tracing::warn!(team, %error, "the team's setting sre-limits is no JSON object of numbers, so it sets nothing");
+        BTreeMap::new()
+    }))
+}
+
 /// Sets a setting; an empty value deletes it.
 pub fn set(conn: &Connection, setting: &Setting) -> Result<(), Error> {
     let (scope, owner, key) = (collection(&setting.owner)?, &setting.owner, &setting.key);
@@ -56,6 +81,9 @@ pub fn set(conn: &Connection, setting: &Setting) -> Result<(), Error> {
             "setting.name",
             format!("its key must have 1 to {MAX_KEY_CHARS} characters"),
         ));
+    }
+    if is_limits(&setting.owner, key) && !setting.value.is_empty() {
+        TeamLimit::parse_setting(&setting.value).map_err(|error| Error::invalid("setting.value", error))?;
     }
     if setting.value.len() > MAX_VALUE_BYTES {
         let size = setting.value.len();

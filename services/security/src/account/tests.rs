@@ -150,3 +150,28 @@ fn an_empty_value_deletes_a_setting_and_agents_take_theirs_along() {
     settings::set(&conn, &setting).unwrap();
     assert_eq!(settings::list(&conn, &agent("x")).unwrap(), []);
 }
+
+/// Who sets limits is checked by the service; what may be set is checked here.
+#[test]
+fn a_teams_limits_reach_its_members() {
+    let conn = database();
+    team(&conn, "a", &user("ann"));
+    let limits = |text: &str| settings::Setting {
+        owner: Candidate::team("a").unwrap(),
+        key: settings::LIMITS.into(),
+        value: text.into(),
+        updated: NOW,
+    };
+    assert!(settings::set(&conn, &limits(r#"{"no_limit":1}"#)).is_err());
+    settings::set(&conn, &limits(r#"{"edge_calls_per_second":100}"#)).unwrap();
+    for who in [user("ann"), Candidate::team("a").unwrap()] {
+        let known = resolve(&conn, &who).unwrap().unwrap();
+        assert_eq!(known.limits.into_iter().collect::<Vec<_>>(), [("edge_calls_per_second".to_owned(), 100)]);
+    }
+    settings::set(&conn, &limits("")).unwrap();
+    assert!(resolve(&conn, &user("ann")).unwrap().unwrap().limits.is_empty());
+    // What was there before limits were has no say, and locks nobody out.
+    let old = "insert into setting (scope, scope_id, key, value, updated_us) values ('teams', 'a', 'sre-limits', 'x', 1)";
+    conn.execute(old, []).unwrap();
+    assert!(resolve(&conn, &user("ann")).unwrap().unwrap().limits.is_empty());
+}

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::connectors;
 use crate::first_start::Identities;
 use crate::host::{Host, Inner};
+use crate::limits::Limiter;
 use crate::link::Link;
 use crate::process::{Process, Sockets};
 use crate::readiness::{Readiness, ReadyGuard};
@@ -121,6 +122,7 @@ fn role_host(process: &Arc<Process>, start: RoleStart, identity: Arc<SvidSource>
     let verifier = TokenVerifier::new(identity.patterns().trust_domain());
     let audit = AuditSink::new(role, config.limits.max_audit_queue);
     let accounts = Accounts::new(security.clone(), &config.security.deployment_admins);
+    let limits = Limiter::new(role, config, accounts.clone(), audit.clone());
     let authorizer = Authorizer::new(accounts.clone(), audit.clone(), verifier.clone());
     let readiness = Readiness::default();
     let guard = readiness.guard("start");
@@ -138,6 +140,7 @@ fn role_host(process: &Arc<Process>, start: RoleStart, identity: Arc<SvidSource>
             authorizer,
             accounts,
             audit,
+            limits,
             readiness,
         }),
     };
@@ -158,6 +161,7 @@ async fn serve(process: Arc<Process>, starting: Starting) -> anyhow::Result<(Arc
         routes,
         &verifier,
         &refusals(host.audit()),
+        host.limits(),
         process.shutdown.clone(),
     );
     process.switchboard.connect(role, Arc::clone(&server) as _);

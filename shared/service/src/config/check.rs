@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::team_limits::{TeamLimit, unknown_limit};
 use super::{Backend, Config, ConfigError};
 
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
@@ -103,6 +104,7 @@ fn limits(config: &Config) -> Result<(), ConfigError> {
     if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
         return Err(wrong(config, key, "0 allows nothing: use 1 or more"));
     }
+    teams(config)?;
     if limits.max_message_bytes > 4 << 20 {
         return Err(wrong(
             config,
@@ -119,6 +121,32 @@ fn limits(config: &Config) -> Result<(), ConfigError> {
     }
     if !(0.0..=1.0).contains(&config.telemetry.sample_ratio) {
         return Err(wrong(config, "telemetry.sample_ratio", "not a share: use 0 to 1"));
+    }
+    Ok(())
+}
+
+fn teams(config: &Config) -> Result<(), ConfigError> {
+    let limits = &config.limits;
+    let positive = [
+        ("limits.team.edge_calls_per_second", limits.team.edge_calls_per_second),
+        ("limits.team.calls_per_second", limits.team.calls_per_second),
+        ("limits.team.burst_ms", limits.team.burst_ms),
+        ("limits.subject.edge_calls_per_second", limits.subject.edge_calls_per_second),
+        ("limits.subject.calls_per_second", limits.subject.calls_per_second),
+    ];
+    if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
+        return Err(wrong(config, key, "0 allows nothing: use 1 or more"));
+    }
+    if !(1..=100).contains(&limits.team.concurrent_percent) {
+        return Err(wrong(config, "limits.team.concurrent_percent", "not a share: use 1 to 100"));
+    }
+    for (team, set) in &limits.teams {
+        if let Err(error) = sre_identity::TeamId::new(team) {
+            return Err(wrong(config, "limits.teams", format!("{team:?} is no team: {error}")));
+        }
+        if let Some(unknown) = set.keys().find(|name| TeamLimit::of_name(name).is_none()) {
+            return Err(wrong(config, &format!("limits.teams.{team}"), unknown_limit(unknown)));
+        }
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::by_role::ByRole;
+use super::team_limits::{Quotas, SubjectRate, TeamLimit, TeamRate};
 use crate::role::Role;
 
 /// Sizes and counts.
@@ -30,6 +31,16 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Audit records that may wait for shipping; beyond it, audited calls are refused.
     pub max_audit_queue: usize,
+    /// What each team may ask for.
+    pub team: TeamRate,
+    /// What each user, agent and team by itself may ask for.
+    pub subject: SubjectRate,
+    /// What each team may hold.
+    pub quota: Quotas,
+    /// Limits of single teams: `edge_calls_per_second`, `calls_per_second`, `subject_edge_calls_per_second`,
+    /// `subject_calls_per_second`, `concurrent` (calls at a time at one role), and the quotas by their names. The team's setting `sre-limits`, which an administrator of the
+    /// deployment writes, goes before these.
+    pub teams: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
 impl Default for Limits {
@@ -43,6 +54,10 @@ impl Default for Limits {
             max_message_bytes: 4 << 20,
             connections_per_address: 2,
             max_audit_queue: 10_000,
+            team: TeamRate::default(),
+            subject: SubjectRate::default(),
+            quota: Quotas::default(),
+            teams: BTreeMap::new(),
         }
     }
 }
@@ -51,6 +66,34 @@ impl Limits {
     /// Unary calls that a role works on at a time.
     pub fn concurrent(&self, role: Role) -> usize {
         self.max_concurrent_by_role.get(&role).copied().unwrap_or(self.max_concurrent)
+    }
+
+    /// A limit of a team. `set` is what the team's setting says.
+    pub fn of_team(&self, team: &str, set: &BTreeMap<String, u64>, limit: TeamLimit) -> u64 {
+        let configured = || self.teams.get(team)?.get(limit.name());
+        set.get(limit.name()).or_else(configured).copied().unwrap_or_else(|| self.of_every_team(limit))
+    }
+
+    fn of_every_team(&self, limit: TeamLimit) -> u64 {
+        let quota = &self.quota;
+        match limit {
+            TeamLimit::EdgeCallsPerSecond => self.team.edge_calls_per_second.into(),
+            TeamLimit::CallsPerSecond => self.team.calls_per_second.into(),
+            TeamLimit::SubjectEdgeCallsPerSecond => self.subject.edge_calls_per_second.into(),
+            TeamLimit::SubjectCallsPerSecond => self.subject.calls_per_second.into(),
+            // A share of what the role can do, see `concurrent_percent`.
+            TeamLimit::Concurrent => u64::MAX,
+            TeamLimit::Files => quota.files,
+            TeamLimit::FileBytes => quota.file_bytes,
+            TeamLimit::AgentFiles => quota.agent_files,
+            TeamLimit::AgentFileBytes => quota.agent_file_bytes,
+            TeamLimit::Values => quota.values,
+            TeamLimit::ValueBytes => quota.value_bytes,
+            TeamLimit::Vectors => quota.vectors,
+            TeamLimit::VectorBytes => quota.vector_bytes,
+            TeamLimit::CacheEntries => quota.cache_entries,
+            TeamLimit::CacheBytes => quota.cache_bytes,
+        }
     }
 }
 

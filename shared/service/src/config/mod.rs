@@ -23,6 +23,7 @@ mod reference;
 mod security;
 mod store;
 mod substitute;
+mod team_limits;
 mod telemetry;
 
 use std::path::{Path, PathBuf};
@@ -47,6 +48,7 @@ pub use models::{Models, ModelsMode};
 pub use reference::reference_markdown;
 pub use security::{Security, Vault};
 pub use store::{Backend, StoreSection, Synchronous};
+pub use team_limits::{Quotas, SubjectRate, TeamLimit, TeamRate};
 pub use telemetry::{LogFormat, Telemetry};
 
 /// The one unary method that lasts as long as what it runs.

@@ -15,6 +15,7 @@ use super::errors;
 use super::gate::Pass;
 use super::metrics::Observation;
 use crate::context::CallContext;
+use crate::limits::HeldPlace;
 use crate::role::Role;
 use crate::task::panic_text;
 
@@ -27,7 +28,8 @@ pub(crate) struct StreamBody {
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     ended: bool,
     observation: Observation,
-    _pass: Pass,
+    /// The places that the stream takes: the role's and the team's.
+    _held: (Pass, Option<HeldPlace>),
 }
 
 impl StreamBody {
@@ -38,11 +40,11 @@ impl StreamBody {
         context: CallContext,
         cut: tokio_util::sync::CancellationToken,
         observation: Observation,
-        pass: Pass,
+        held: (Pass, Option<HeldPlace>),
     ) -> Self {
         let deadline = context.deadline.map(|at| Box::pin(tokio::time::sleep_until(at)));
         let cut = Box::pin(cut.cancelled_owned());
-        Self { inner, role, context, deadline, cut, ended: false, observation, _pass: pass }
+        Self { inner, role, context, deadline, cut, ended: false, observation, _held: held }
     }
 
     /// Ends the stream with trailers.

@@ -22,6 +22,7 @@ use super::metrics::RoleMetrics;
 use super::sized::SizedBody;
 use crate::config::Config;
 use crate::context::{CallContext, timeout_of};
+use crate::limits::{HeldPlace, LimitService, Limiter};
 use crate::process::{Answer, Local};
 use crate::role::Role;
 use crate::task::panic_text;
@@ -33,8 +34,8 @@ pub(crate) struct RoleServer {
     config: Arc<Config>,
     max_message_bytes: usize,
     /// The same routes behind the two sources of identity, which never mix.
-    over_tls: AuthService<Routes>,
-    over_link: AuthService<Routes>,
+    over_tls: AuthService<LimitService>,
+    over_link: AuthService<LimitService>,
     pub(crate) calls: Arc<Gate>,
     pub(crate) streams: Arc<Gate>,
     /// Cancelled when streams are not waited for any longer.
@@ -49,13 +50,14 @@ impl RoleServer {
         routes: Routes,
         verifier: &TokenVerifier,
         refusals: &RefusalObserver,
+        limiter: &Limiter,
         cut: CancellationToken,
     ) -> Arc<Self> {
-        let routes = routes.prepare();
+        let limited = LimitService::new(routes.prepare(), limiter.clone());
         let layered = |source| {
             AuthLayer::new(source, role.name(), verifier.clone())
                 .on_refusal(Arc::clone(refusals))
-                .layer(routes.clone())
+                .layer(limited.clone())
         };
         Arc::new(Self {
             role,
@@ -77,7 +79,7 @@ impl RoleServer {
 
     fn serve(
         &self,
-        mut stack: AuthService<Routes>,
+        mut stack: AuthService<LimitService>,
         request: Request<Body>,
         deadline: Option<Instant>,
     ) -> Answer {
@@ -107,7 +109,7 @@ impl RoleServer {
                 Some(deadline) => tokio::time::timeout_at(deadline, handled).await,
                 None => Ok(handled.await),
             };
-            let response = match handled {
+            let mut response = match handled {
                 Ok(Ok(Ok(response))) => response,
                 Ok(Ok(Err(never))) => match never {},
                 Ok(Err(panic)) => {
@@ -116,11 +118,13 @@ impl RoleServer {
                 Err(_) => errors::deadline_exceeded(role).into_http(),
             };
             observation.code_of(response.headers());
+            let place = response.extensions_mut().remove::<HeldPlace>();
             if streams {
-                let stream = |body| Body::new(StreamBody::new(body, role, context, cut, observation, pass));
+                let held = (pass, place);
+                let stream = |body| Body::new(StreamBody::new(body, role, context, cut, observation, held));
                 return Ok::<_, Infallible>(response.map(stream));
             }
-            drop((observation, pass));
+            drop((observation, pass, place));
             Ok(response)
         };
         match span {

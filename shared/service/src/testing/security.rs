@@ -1,6 +1,6 @@
 //! A stand-in for the security service: accounts in memory, a key of its own, records kept for looking at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -22,6 +22,8 @@ pub struct StandIn {
     pub(super) domain: TrustDomain,
     pub(super) signer: Signer,
     pub(super) accounts: Mutex<BTreeMap<String, Vec<(String, TeamRole)>>>,
+    /// Limits by team and name.
+    pub(super) limits: Mutex<BTreeMap<String, HashMap<String, u64>>>,
     pub(super) revocations: Mutex<Vec<pb::Revocation>>,
     pub(super) records: Mutex<Vec<pb::AuditRecord>>,
     /// While set, `Audit.WriteRecords` fails.
@@ -36,6 +38,7 @@ impl StandIn {
             domain: domain.clone(),
             signer: Signer::generate()?,
             accounts: Mutex::default(),
+            limits: Mutex::default(),
             revocations: Mutex::default(),
             records: Mutex::default(),
             refuses_records: Mutex::default(),
@@ -63,6 +66,11 @@ impl StandIn {
         let teams = accounts.entry(candidate.to_string()).or_default();
         teams.retain(|(known, _)| known != team);
         teams.push((team.to_owned(), role));
+    }
+
+    /// Sets a limit of a team, as an administrator of the deployment would. Roles see it like memberships.
+    pub fn set_limit(&self, team: &str, name: &str, limit: u64) {
+        self.limits.lock().entry(team.to_owned()).or_default().insert(name.to_owned(), limit);
     }
 
     /// Revokes; roles see it at their next refresh of the key set.
@@ -97,10 +105,12 @@ impl StandIn {
             },
         });
         let memberships: Vec<_> = memberships.collect();
+        let home = memberships.first().map(|first| first.team.as_str()).unwrap_or_default();
         pb::Principal {
             candidate: Some(candidate.into()),
             known: teams.is_some(),
-            home_team: memberships.first().map(|first| first.team.clone()).unwrap_or_default(),
+            limits: self.limits.lock().get(home).cloned().unwrap_or_default(),
+            home_team: home.to_owned(),
             memberships,
             membership_version: 1,
         }
