@@ -13,16 +13,20 @@ use axum::response::Response;
 use axum::routing::{any, get};
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, StatusCode};
+use sre_identity::{Candidate, SpiffeId};
 use sre_proto::gateway::v1::run_skill_request::Call;
 use sre_proto::gateway::v1::runs_client::RunsClient;
 use sre_proto::gateway::v1::{RunSkillRequest, StartRunRequest, start_run_request};
-use sre_service::{Host, Link, Proof, Role};
+use sre_service::limits::Place;
+use sre_service::{Host, Link, Proof, Role, Token};
 use tonic::{Code, Status};
 
 use super::forward::{forward_key, run_key};
 use answer::Refusal;
 use monitors::{Attached, Monitors};
 
+/// What records call a request at this door.
+const METHOD: &str = "http";
 const RUN: &str = "sre.gateway.v1.Runs:read";
 
 /// What the routes share.
@@ -56,6 +60,7 @@ async fn run(State(door): State<Door>, request: axum::extract::Request) -> Resul
     let proof = Proof::ApiKey(bearer);
     let key = run_key(proof.clone(), format!("teams/-/agents/{agent}"), RUN.to_owned());
     let token = host.tokens().exchange(key.clone()).await.map_err(|status| refuse(&status, &agent))?;
+    let _place = admit(host, &token).await.map_err(|status| refuse(&status, &agent))?;
     let monitors = raw.headers.get("x-monitor-id").filter(|_| !debugs(&raw.headers));
     let attached = monitors.and_then(|ids| door.monitors.named(ids, &agent, &token.root));
     let link = host.link(Role::Engine).with_token(&token);
@@ -85,6 +90,13 @@ async fn run(State(door): State<Door>, request: axum::extract::Request) -> Resul
             answer::of_status(&status).map_err(|()| refuse(&status, &agent))
         }
     }
+}
+
+/// Counts a call against the limits of whoever the bearer is, like one over gRPC.
+async fn admit(host: &Host, token: &Token) -> Result<Place, Status> {
+    let caller = token.root.parse::<SpiffeId>().ok();
+    let candidate = caller.and_then(|id| Candidate::try_from(id.principal()).ok());
+    host.limits().admit(&candidate.unwrap_or_else(Candidate::public), METHOD).await
 }
 
 /// Whether a request is for the debugger, which has no run that could be watched.
@@ -125,6 +137,7 @@ async fn monitor(
 ) -> Result<Response, Refusal> {
     let key = run_key(Proof::ApiKey(bearer(&headers)?), format!("teams/-/agents/{agent}"), RUN.to_owned());
     let token = host.tokens().exchange(key).await.map_err(|status| refuse(&status, &agent))?;
+    let _place = admit(&host, &token).await.map_err(|status| refuse(&status, &agent))?;
     monitors.open(host, &agent, &token.root)
 }
 
@@ -176,7 +189,9 @@ fn refuse(status: &tonic::Status, agent: &str) -> Refusal {
         }
         Code::InvalidArgument => Refusal::new(StatusCode::BAD_REQUEST, status.message()),
         Code::FailedPrecondition => Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, status.message()),
-        Code::ResourceExhausted => Refusal::new(StatusCode::TOO_MANY_REQUESTS, status.message()),
+        Code::ResourceExhausted => {
+            Refusal::new(StatusCode::TOO_MANY_REQUESTS, status.message()).retry_after(status)
+        }
         Code::Unavailable => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, status.message()),
         Code::DeadlineExceeded => Refusal::new(StatusCode::GATEWAY_TIMEOUT, status.message()),
         _ => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, status.message()),

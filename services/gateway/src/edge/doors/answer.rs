@@ -1,8 +1,10 @@
 //! What the HTTP door answers.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName};
+use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
 use sre_proto::gateway::v1::RunSkillResponse;
@@ -17,18 +19,32 @@ pub const NOSNIFF: (HeaderName, HeaderValue) =
 pub struct Refusal {
     status: StatusCode,
     message: String,
+    retry_after: Option<Duration>,
 }
 
 impl Refusal {
     /// Refuses with a status and what to do.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        Self { status, message: message.into(), retry_after: None }
+    }
+
+    /// Says when to try again, where the status does.
+    #[must_use]
+    pub fn retry_after(mut self, status: &tonic::Status) -> Self {
+        self.retry_after = sre_proto::error::retry_after(status);
+        self
     }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        json_response(self.status, json!({ "error": self.message }).to_string().into())
+        let mut response = json_response(self.status, json!({ "error": self.message }).to_string().into());
+        if let Some(after) = self.retry_after {
+            // Whole seconds, rounded up: HTTP knows no smaller ones.
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        response
     }
 }
 

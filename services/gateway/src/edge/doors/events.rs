@@ -19,7 +19,7 @@ use tonic::{Code, Status, Streaming};
 
 use super::answer::{NOSNIFF, Refusal};
 use super::sse::{self, Translator};
-use super::{agent, bearer, refuse};
+use super::{admit, agent, bearer, refuse};
 use crate::edge::forward::forward_key;
 
 const READ: &str = "sre.gateway.v1.Runs:read";
@@ -43,6 +43,8 @@ pub async fn watch(
             Refusal::new(StatusCode::BAD_REQUEST, "Last-Event-ID is not an id of this stream: leave it out")
         })?),
     };
+    let token = host.tokens().exchange(key.clone()).await.map_err(|status| refuse(&status, &agent))?;
+    let _place = admit(&host, &token).await.map_err(|status| refuse(&status, &agent))?;
     let name = format!("teams/-/agents/{agent}/runs/{run}");
     let mut watched = Watched::new(host, key, name, after);
     let refused = |status: Status| match status.code() {
