@@ -3,11 +3,13 @@
 //! Read in this order: [`storage`] (files: an index in the store, bytes in a backend), [`nkv`] (values),
 //! [`basis`] (how a decision and the change it allows become one), [`rescue`] (errors to statuses).
 
+pub mod backup;
 pub mod basis;
 pub mod clock;
 mod connectors;
 pub mod error;
 pub mod nkv;
+mod quotas;
 mod request;
 mod rescue;
 mod schema;
@@ -20,6 +22,7 @@ use std::time::Duration;
 use anyhow::Context;
 use sre_proto::io::v1::connectors_server::ConnectorsServer;
 use sre_proto::io::v1::nkv_server::NkvServer;
+use sre_proto::io::v1::quotas_server::QuotasServer;
 use sre_proto::io::v1::storage_server::StorageServer;
 use sre_proto::io::v1::vector_db_server::VectorDbServer;
 use sre_service::Host;
@@ -31,6 +34,7 @@ pub use connectors::backends;
 use clock::Clock;
 use connectors::ConnectorsService;
 use nkv::{Namespaces, NkvService};
+use quotas::QuotasService;
 use storage::{Files, StorageService};
 use vector_db::VectorDbService;
 
@@ -47,10 +51,12 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
         .context("opening the storage backend")??;
     let store = host.store(schema::MIGRATIONS).await?;
     let files = Files::new(store.clone(), objects, Clock::system());
+    let quotas = QuotasService::new(host.clone(), store.clone());
     let namespaces = Namespaces::new(store, Clock::system());
     host.spawn("io sweeper", sweep(files.clone(), namespaces.clone()));
     let routes = Routes::new(StorageServer::new(StorageService::new(host.clone(), files)))
         .add_service(VectorDbServer::new(VectorDbService::new(host.clone())))
+        .add_service(QuotasServer::new(quotas))
         .add_service(NkvServer::new(NkvService::new(host.clone(), namespaces)))
         .add_service(ConnectorsServer::new(ConnectorsService(host)));
     Ok(routes.prepare())

@@ -1,6 +1,7 @@
 //! What a team uses, and how much it may.
 
 use rusqlite::{Connection, OptionalExtension, params};
+use sre_service::limits::HolderQuota;
 use sre_store::StoreError;
 
 /// What is counted.
@@ -10,6 +11,10 @@ pub enum Kind {
     Files,
     /// Values of namespaces.
     Values,
+    /// Vectors.
+    Vectors,
+    /// Files below one agent. The holder is `{team}/agents/{agent}`, see [`agent`].
+    AgentFiles,
 }
 
 /// How much a team may hold.
@@ -39,11 +44,39 @@ pub enum Outcome {
     OverQuota,
 }
 
+impl From<sre_service::limits::Quota> for Quota {
+    fn from(quota: sre_service::limits::Quota) -> Self {
+        let number = |limit: u64| i64::try_from(limit).unwrap_or(i64::MAX);
+        Self { items: number(quota.items), bytes: number(quota.bytes) }
+    }
+}
+
+/// The holder of what is counted for an agent. No team's id has a slash.
+pub fn agent(team: &str, agent: &str) -> String {
+    format!("{team}/agents/{agent}")
+}
+
 impl Kind {
-    fn name(self) -> &'static str {
+    /// What is counted for teams.
+    pub const OF_TEAMS: [Self; 3] = [Self::Files, Self::Values, Self::Vectors];
+
+    /// The limits on it.
+    pub fn limits(self) -> HolderQuota {
+        match self {
+            Self::Files => HolderQuota::FILES,
+            Self::Values => HolderQuota::VALUES,
+            Self::Vectors => HolderQuota::VECTORS,
+            Self::AgentFiles => HolderQuota::AGENT_FILES,
+        }
+    }
+
+    /// Its name in the store.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Files => "files",
             Self::Values => "values",
+            Self::Vectors => "vectors",
+            Self::AgentFiles => "agent_files",
         }
     }
 }
@@ -83,4 +116,20 @@ pub fn of(tx: &Connection, team: &str, kind: Kind) -> Result<(i64, i64), StoreEr
         .query_row(params![team, kind.name()], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     Ok(row.unwrap_or((0, 0)))
+}
+
+/// Agents of a team with files, and what they hold: things and bytes. Those that hold most come first.
+pub fn of_agents(tx: &Connection, team: &str, limit: u32) -> Result<Vec<(String, i64, i64)>, StoreError> {
+    let prefix = agent(team, "");
+    // The character behind `/`: all holders that begin with the prefix, and no others.
+    let end = format!("{}0", prefix.trim_end_matches('/'));
+    let mut statement = tx.prepare_cached(
+        "select team, items, bytes from team_usage where team > ?1 and team < ?2 and kind = 'agent_files'
+         and items > 0 order by bytes desc, team limit ?3",
+    )?;
+    let rows = statement.query_map(params![prefix, end, limit], |row| {
+        let holder: String = row.get(0)?;
+        Ok((holder[prefix.len()..].to_owned(), row.get(1)?, row.get(2)?))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -6,25 +6,32 @@ use std::time::Duration;
 use sre_proto::memory::v1::cache_server::CacheServer;
 use sre_proto::memory::v1::connectors_server::ConnectorsServer;
 use sre_proto::memory::v1::llm_context_server::LlmContextServer;
+use sre_proto::memory::v1::quotas_server::QuotasServer;
 use sre_proto::memory::v1::runtime_context_server::RuntimeContextServer;
 use sre_service::config::Backend;
 use sre_service::{Config, Host};
 use tonic::service::Routes;
 
+pub mod backup;
 pub mod cache;
 mod connectors;
 pub mod llm_context;
+mod quotas;
 pub mod runtime_context;
+pub mod usage;
 
 pub use connectors::backends;
 
 use cache::{CacheService, CacheSettings, Entries};
 use connectors::ConnectorsService;
 use llm_context::LlmContextService;
+use quotas::QuotasService;
 use runtime_context::{
     BlobFiles, BlobStore, Journal, JournalSettings, MIGRATIONS, PG_MIGRATIONS, PG_SESSION, PostgresBlobs,
     PostgresJournal, RuntimeContext, RuntimeContextService, SqliteJournal, SystemClock,
 };
+
+use usage::Usage;
 
 /// Messages are cut at the suite's limit by the server; one more MiB leaves room for what is around a value
 /// of 4 MiB.
@@ -40,10 +47,12 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
     host.spawn("journal: sweep", context.clone().sweep());
 
     let entries = Entries::new(cache_settings(host.config()));
+    let quotas = QuotasServer::new(QuotasService::new(host.clone(), Usage::default()));
     let cache = CacheService::new(entries, host.authorizer().clone());
     let runtime = RuntimeContextServer::new(RuntimeContextService::new(context));
     Ok(Routes::new(runtime.max_decoding_message_size(MESSAGE_BYTES))
         .add_service(LlmContextServer::new(LlmContextService))
+        .add_service(quotas)
         .add_service(CacheServer::new(cache).max_decoding_message_size(MESSAGE_BYTES))
         .add_service(ConnectorsServer::new(ConnectorsService(host)))
         .prepare())
