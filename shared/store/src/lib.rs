@@ -47,4 +47,4 @@ mod sqlite;
 pub use error::{ConstraintKind, ErrorKind, StoreError};
 pub use migration::{Migration, SchemaState};
 pub use rusqlite;
-pub use sqlite::{OpenOptions, Store, Synchronous};
+pub use sqlite::{OpenOptions, Store, Synchronous, snapshot};

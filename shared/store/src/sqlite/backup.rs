@@ -2,13 +2,30 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags};
 
 use super::connection::sync_folder;
 use super::error::FileScope;
 use crate::StoreError;
+
+/// How long a snapshot waits for a process that recovers the store after a crash.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// Copies a store that another process may be working on, as committed now, to a new file that appears when it is
+/// whole. It takes no lock of the store's, writes nothing into it, and its process goes on meanwhile. Blocks for as
+/// long as copying takes.
+pub fn snapshot(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let _scope = FileScope::enter(&from.into());
+    // Reading the log of a store needs its index beside it, which SQLite makes for those who could write.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let source = Connection::open_with_flags(from, flags)?;
+    source.busy_timeout(BUSY)?;
+    source.pragma_update(None, "query_only", "on")?;
+    copy(&source, to)
+}
 
 /// Copies what `from` sees to the new file `to`, which appears only when it is whole and on disk.
 pub(super) fn copy(from: &Connection, to: &Path) -> Result<(), StoreError> {

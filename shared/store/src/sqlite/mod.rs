@@ -13,5 +13,6 @@ mod store;
 mod tests;
 mod writer;
 
+pub use backup::snapshot;
 pub use options::{OpenOptions, Synchronous};
 pub use store::Store;

@@ -56,3 +56,22 @@ async fn a_backup_is_a_store_of_what_was_committed() {
     copy.write(|tx| insert(tx, "goes on")).await.unwrap();
     assert_eq!(names(&store).await, ["kept", "too late"]);
 }
+
+/// As `sre backup` does it: a connection of its own, beside the one that holds the store.
+#[tokio::test]
+async fn a_snapshot_needs_no_lock_of_the_store() {
+    let (folder, store) = open();
+    store.write(|tx| insert(tx, "kept")).await.unwrap();
+    let (from, to) = (folder.path().join("items.db"), folder.path().join("copies/one.db"));
+    let held = Held::start(&store, "too late").await;
+    let (source, target) = (from.clone(), to.clone());
+    tokio::task::spawn_blocking(move || crate::snapshot(&source, &target)).await.unwrap().unwrap();
+    held.release().await.unwrap();
+    assert_eq!(names(&store).await, ["kept", "too late"]);
+    let copy = Store::open(OpenOptions::new(&to, "items.store.dir", &MIGRATIONS)).unwrap();
+    assert_eq!(names(&copy).await, ["kept"]);
+    // And one that nobody holds.
+    store.close().await.unwrap();
+    drop(store);
+    crate::snapshot(&from, &folder.path().join("copies/two.db")).unwrap();
+}
