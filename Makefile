@@ -12,7 +12,7 @@ AGENT ?= examples/greeter.smyth
 SKILL ?= greet
 ARGS ?= name=World
 
-.PHONY: help run test lint bench chaos fuzz stubs certs images clean build descriptor fmt
+.PHONY: help run test lint bench chaos fuzz authz stubs certs images clean build descriptor fmt
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,9 @@ chaos: ## kills processes of a suite at work: nothing may be lost or repeated (C
 
 fuzz: ## the parsers and the run loop against random input, FUZZ_SECONDS=30 each
 	tests/fuzz/run.sh
+
+authz: build ## the authorization matrix as a table: every method, what it asks for, who passes
+	./target/debug/sre authz matrix
 
 stubs: ## clients for Python and Node from proto/, into tests/clients
 	tests/clients/setup.sh

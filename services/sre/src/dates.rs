@@ -9,3 +9,8 @@ pub fn text(time: Option<&Timestamp>) -> String {
     let moment = time.and_then(|t| OffsetDateTime::from_unix_timestamp(t.seconds).ok());
     moment.and_then(|m| m.format(&Rfc3339).ok()).unwrap_or_default()
 }
+
+/// The time now.
+pub fn now() -> String {
+    OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default()
+}

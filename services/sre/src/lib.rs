@@ -2,6 +2,8 @@
 //! tools start suites with.
 
 mod backends;
+pub mod authz;
+pub mod backup;
 pub mod cli;
 pub mod client;
 pub mod commands;

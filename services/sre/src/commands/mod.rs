@@ -3,6 +3,8 @@
 mod agent;
 mod agents;
 mod approvals;
+mod authz;
+mod backup;
 mod certs;
 mod check;
 mod config;
@@ -43,6 +45,9 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Connectors(command) => Box::pin(connectors::run(&global, command)).await,
         Command::Health => Box::pin(health::run(&global)).await,
         Command::Import(arguments) => Box::pin(import::run(&global, arguments)).await,
+        Command::Authz(command) => Box::pin(authz::run(&global, command)).await,
+        Command::Backup(arguments) => Box::pin(backup::take(&global, arguments)).await,
+        Command::Restore(arguments) => Box::pin(backup::restore(&global, arguments)).await,
         Command::Test(arguments) => Box::pin(test::run(&global, arguments)).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "sre", &mut std::io::stdout());

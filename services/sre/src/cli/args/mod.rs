@@ -2,6 +2,8 @@
 
 mod agents;
 mod connectors;
+mod authz;
+mod backup;
 mod debug;
 mod runs;
 
@@ -11,6 +13,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use agents::Agents;
 pub use connectors::{Connectors, Which};
+pub use authz::Authz;
+pub use backup::{Backup, Restore};
 pub use debug::Debug;
 pub use runs::{Approvals, Runs};
 
@@ -137,6 +141,13 @@ pub enum Command {
     Health,
     /// Takes over a `.smyth` folder: vault, models, accounts, agents.
     Import(Import),
+    /// Who may do what: the matrix, and random calls against a model.
+    #[command(subcommand)]
+    Authz(Authz),
+    /// Copies everything a suite keeps, while it works or is stopped, with digests.
+    Backup(Backup),
+    /// Brings a backup back, after comparing it with its digests.
+    Restore(Restore),
     /// Golden tests for agents: sends vectors and compares the answers.
     Test(Test),
     /// Completions for a shell, on standard output.

@@ -1,0 +1,281 @@
+//! A suite in this process, with people and things in it, and the ways to call it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use anyhow::{Context as _, Result};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use serde_json::json;
+use sre_proto::agent::v1::agent_data_client::AgentDataClient;
+use sre_proto::agent::v1::{AclAspect, Agent, CreateAgentRequest, SetAgentAclRequest};
+use sre_proto::gateway::v1::runs_client::RunsClient;
+use sre_proto::gateway::v1::{SkillCall, StartRunRequest, start_run_request};
+use sre_proto::security::v1::account_client::AccountClient;
+use sre_proto::security::v1::exchange_request::Proof;
+use sre_proto::security::v1::identity_client::IdentityClient;
+use sre_proto::security::v1::{
+    AttestedPeer, CreateTeamRequest, ExchangeRequest, Member, Purpose, SetMemberRequest, TeamRole,
+};
+use sre_service::testing::TestSuite;
+use sre_service::{Link, Role};
+
+use super::calls::{Call, Op};
+use super::make;
+use super::people::{DEV, People, agents_of};
+use super::rights::{self, List, OWNER, Person};
+use super::things::{self, Kind, Place, Things};
+
+/// A suite with people and things, and what the model knows of them.
+pub(super) struct World {
+    suite: TestSuite,
+    links: HashMap<(String, Role), Link>,
+    pub(super) people: People,
+    pub(super) things: Things,
+    pub(super) homes: BTreeMap<String, String>,
+}
+
+impl World {
+    /// Starts the suite and makes a random world in it.
+    pub(super) async fn start(seed: u64) -> Result<(Self, StdRng)> {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let people = People::random(&mut rng);
+        let builder = Role::ALL.into_iter().fold(TestSuite::builder(), |builder, role| match role {
+            Role::Edge => builder.role(role, sre_gateway::edge::start),
+            Role::Engine => builder.role(role, sre_gateway::engine::start),
+            Role::Agent => builder.role(role, sre_agent::start),
+            Role::Memory => builder.role(role, sre_memory::start),
+            Role::Llm => builder.role(role, sre_llm::start),
+            Role::Io => builder.role(role, sre_io::start),
+            Role::Security => builder.role(role, sre_security::start),
+            Role::Compute => builder.role(role, sre_compute::start),
+            Role::Observability => builder.role(role, sre_observability::start),
+        });
+        let suite = builder.build().await.context("the suite")?;
+        let homes = people.homes();
+        let mut world = Self { suite, links: HashMap::new(), people, things: Things::default(), homes };
+        world.people().await.context("its people")?;
+        world.agents(&mut rng).await.context("its agents")?;
+        let places = Things::places(&world.people);
+        for place in &places {
+            world.make(place, &mut rng).await.with_context(|| format!("{place:?}"))?;
+        }
+        world.things.places.extend(places);
+        world.runs().await.context("its runs")?;
+        Ok((world, rng))
+    }
+
+    pub(super) async fn stop(self) {
+        drop(self.links);
+        self.suite.stop().await;
+    }
+
+    /// A principal's way to a role.
+    pub(super) fn link(&mut self, principal: &str, to: Role) -> Link {
+        let suite = &self.suite;
+        let open = || suite.link_as(principal, to);
+        self.links.entry((principal.to_owned(), to)).or_insert_with(open).clone()
+    }
+
+    fn dev(&mut self) -> Link {
+        self.link(DEV, Role::Edge)
+    }
+
+    async fn people(&mut self) -> Result<()> {
+        let mut account = AccountClient::new(self.dev());
+        for team in &self.people.teams {
+            account.create_team(CreateTeamRequest { team_id: team.clone(), team: None }).await?;
+        }
+        // Their first team becomes their home.
+        for person in self.people.known.iter().filter(|person| person.name.starts_with("user/")) {
+            for (team, admin) in &person.teams {
+                let role = if *admin { TeamRole::Admin } else { TeamRole::Member };
+                let member =
+                    Member { candidate: things::candidate(&person.name), role: role.into(), home: false };
+                account
+                    .set_member(SetMemberRequest { parent: format!("teams/{team}"), member: Some(member) })
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Agents of every team. Who may use their skills is set once: the engine's tokens for it are kept for a while.
+    async fn agents(&mut self, rng: &mut StdRng) -> Result<()> {
+        let mut agents = AgentDataClient::new(self.dev());
+        for (n, team) in self.people.teams.iter().enumerate() {
+            for id in agents_of(n) {
+                let name = format!("teams/{team}/agents/{id}");
+                let agent = Agent { document_json: document(&id).into(), ..Agent::default() };
+                let request = CreateAgentRequest {
+                    parent: format!("teams/{team}"),
+                    agent_id: id,
+                    agent: Some(agent),
+                    request_id: String::new(),
+                };
+                agents.create_agent(request).await?;
+                let place = Place { kind: Kind::Skills, name: format!("{name}/skills"), team: team.clone() };
+                let list = things::list(rng, &self.people);
+                let aspect = AclAspect::Skills.into();
+                agents
+                    .set_agent_acl(SetAgentAclRequest { name, aspect, acl: Some(things::message(&list)) })
+                    .await?;
+                self.things.lists.insert(place, list);
+            }
+        }
+        Ok(())
+    }
+
+    /// A run of each agent, which belongs to its caller and its agent.
+    async fn runs(&mut self) -> Result<()> {
+        let mut runs = RunsClient::new(self.dev());
+        for (n, team) in self.people.teams.clone().iter().enumerate() {
+            for id in agents_of(n) {
+                let call = SkillCall { skill: "echo".to_owned(), input_json: r#"{"text":"x"}"#.into() };
+                let request = StartRunRequest {
+                    agent: format!("teams/{team}/agents/{id}"),
+                    call: Some(start_run_request::Call::Skill(call)),
+                    ..StartRunRequest::default()
+                };
+                let name = runs.start_run(request).await?.into_inner().name;
+                let place = Place { kind: Kind::Run, name, team: team.clone() };
+                let list = List::from([(DEV.to_owned(), OWNER), (format!("agent/{id}"), OWNER)]);
+                self.things.places.push(place.clone());
+                self.things.lists.insert(place, list);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a thing at its place with a random list, or leaves the place empty.
+    pub(super) async fn make(&mut self, place: &Place, rng: &mut StdRng) -> Result<()> {
+        let list = things::list(rng, &self.people);
+        let absent = rng.random_bool(0.15);
+        match place.kind {
+            Kind::Skills | Kind::Run => return Ok(()),
+            Kind::Agent => {}
+            _ if absent => return Ok(()),
+            _ => {
+                let creator = creator(place);
+                make::create(&self.link(&creator, Role::Edge), place).await?;
+                make::set_list(&self.link(&creator, Role::Edge), place, &list).await?;
+                self.things.lists.insert(place.clone(), list);
+                return Ok(());
+            }
+        }
+        self.relist(place, list).await
+    }
+
+    /// Replaces a list, as its owner.
+    pub(super) async fn relist(&mut self, place: &Place, list: List) -> Result<()> {
+        make::set_list(&self.dev(), place, &list).await?;
+        self.things.lists.insert(place.clone(), list);
+        Ok(())
+    }
+
+    /// A token for the edge to act for somebody at a role, within a scope.
+    pub(super) async fn token(
+        &mut self,
+        person: &Person,
+        to: Role,
+        scope: String,
+    ) -> Result<String, tonic::Status> {
+        let spiffe_id = format!("spiffe://sre.local/{}", person.name);
+        let request = ExchangeRequest {
+            proof: Some(Proof::Peer(AttestedPeer { spiffe_id })),
+            purpose: Purpose::Forward.into(),
+            audience: vec![to.name().to_owned()],
+            scopes: vec![scope],
+            ..ExchangeRequest::default()
+        };
+        let link = self.link("service/edge", Role::Security);
+        Ok(IdentityClient::new(link).exchange(request).await?.into_inner().token)
+    }
+
+    /// What the model says of a call by somebody for themselves.
+    pub(super) fn allows(&self, person: &Person, call: &Call) -> bool {
+        if person.is_service() {
+            return false;
+        }
+        self.has(person, call.level(), call)
+    }
+
+    fn has(&self, person: &Person, level: u8, call: &Call) -> bool {
+        match call.place.as_ref().and_then(|place| self.things.lists.get(place)) {
+            Some(list) if !call.is_by_name() => rights::by_list(person, level, list),
+            _ => rights::by_name(person, level, &call.resource(), &self.homes),
+        }
+    }
+
+    /// Things whose content a text holds and that a person may not read.
+    pub(super) fn leaks<'a>(&'a self, person: &'a Person, text: &'a str) -> impl Iterator<Item = &'a Place> {
+        self.things
+            .lists
+            .iter()
+            .filter(move |(place, list)| {
+                text.contains(&things::mark(place)) && !rights::by_list(person, rights::READ, list)
+            })
+            .map(|(place, _)| place)
+    }
+
+    /// What the model learns from a call that was made. What somebody made or took away is put right again.
+    pub(super) async fn learn(&mut self, person: &Person, call: &Call, rng: &mut StdRng) -> Result<()> {
+        let Some(place) = call.place.clone() else { return Ok(()) };
+        match call.op {
+            Op::SetList => {
+                self.things.lists.insert(place, call.list.clone());
+            }
+            Op::Delete => {
+                self.things.lists.remove(&place);
+                if rng.random_bool(0.7) {
+                    self.make(&place, rng).await?;
+                }
+            }
+            Op::Write if !self.things.lists.contains_key(&place) => {
+                // Whoever makes a thing owns it.
+                let list = things::list(rng, &self.people);
+                make::set_list(&self.link(&person.name, Role::Edge), &place, &list)
+                    .await
+                    .context("who made a thing does not own it")?;
+                self.things.lists.insert(place, list);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Who may make a thing at a place: the people's own places are theirs alone.
+fn creator(place: &Place) -> String {
+    match place.name.split('/').collect::<Vec<_>>().as_slice() {
+        ["teams", _, "users", user, ..] => format!("user/{user}"),
+        _ => DEV.to_owned(),
+    }
+}
+
+/// An agent whose skill answers its input.
+fn document(id: &str) -> String {
+    json!({
+        "version": "1.0.0", "id": id, "name": id, "description": format!("<<Agent {id}>>"),
+        "components": [
+            {
+                "id": "echo", "name": "APIEndpoint", "displayName": "echo", "title": "echo",
+                "data": { "endpoint": "echo", "method": "POST", "description": "echo", "ai_exposed": true },
+                "inputs": [{ "name": "text", "type": "Any", "optional": false }],
+                "outputs": [
+                    { "name": "body", "default": true },
+                    { "name": "text", "expression": "body.text" },
+                ],
+            },
+            {
+                "id": "out", "name": "APIOutput", "displayName": "out", "title": "out",
+                "data": { "format": "minimal" },
+                "inputs": [{ "name": "text", "type": "Any", "optional": false }],
+                "outputs": [{ "name": "Output", "default": true }],
+            },
+        ],
+        "connections": [
+            { "sourceId": "echo", "sourceIndex": "text", "targetId": "out", "targetIndex": "text" },
+        ],
+    })
+    .to_string()
+}
