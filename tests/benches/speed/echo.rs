@@ -77,9 +77,14 @@ impl Running {
 
 /// A plain tonic channel over mTLS as `user/dev`.
 pub async fn connect(address: SocketAddr, certs: &Path) -> Channel {
+    connect_as(address, certs, "user/dev").await
+}
+
+/// The same as somebody else.
+pub async fn connect_as(address: SocketAddr, certs: &Path, principal: &str) -> Channel {
     let tls = ClientTlsConfig::new()
         .ca_certificate(roots(certs))
-        .identity(identity(certs, "user/dev"))
+        .identity(identity(certs, principal))
         .domain_name("localhost");
     let endpoint = Endpoint::try_from(format!("https://{address}")).unwrap().tls_config(tls).unwrap();
     endpoint.tcp_nodelay(true).connect().await.unwrap()

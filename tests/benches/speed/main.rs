@@ -17,9 +17,11 @@ mod echo;
 mod journal;
 mod load;
 mod memory;
+mod neighbour;
 mod parked;
 mod peer;
 mod suite;
+mod tokens;
 mod trivial;
 
 use std::time::Duration;
@@ -35,6 +37,11 @@ fn main() {
     match arguments.next().as_deref() {
         Some("echo") => return echo::serve(&arguments.next().expect("the certificate folder")),
         Some("peer") => return peer::serve(),
+        Some("noisy") => {
+            let words: Vec<String> = arguments.collect();
+            let [address, certs, seconds] = words.as_slice() else { panic!("noisy ADDRESS CERTS SECONDS") };
+            return neighbour::noisy(address, certs, seconds);
+        }
         _ => {}
     }
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(run());
@@ -58,6 +65,12 @@ async fn run() {
     }
     if wanted("parked") {
         parked::measure().await;
+    }
+    if wanted("tokens") {
+        tokens::measure();
+    }
+    if wanted("neighbour") {
+        neighbour::measure().await;
     }
 }
 

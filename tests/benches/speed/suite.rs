@@ -94,7 +94,24 @@ impl Running {
 
     /// A channel to the edge as a plain tonic client makes it.
     pub async fn connect(&self) -> Channel {
-        echo::connect(edge(self.data.path()).expect("the edge's address"), &self.certs()).await
+        echo::connect(self.edge(), &self.certs()).await
+    }
+
+    /// The edge's address.
+    pub fn edge(&self) -> SocketAddr {
+        edge(self.data.path()).expect("the edge's address")
+    }
+
+    /// The same as somebody else, who has a certificate.
+    pub async fn connect_as(&self, principal: &str) -> Channel {
+        echo::connect_as(self.edge(), &self.certs(), principal).await
+    }
+
+    /// Makes a certificate for somebody.
+    pub fn issue(&self, principal: &str) {
+        let mut issue = command(self.data.path());
+        let status = issue.args(["certs", "issue", principal]).stdout(Stdio::null()).status().unwrap();
+        assert!(status.success(), "no certificate for {principal}");
     }
 
     /// The suite's processes by name.

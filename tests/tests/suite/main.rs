@@ -12,13 +12,18 @@
 mod harness;
 
 mod architecture;
+mod authz_fuzz;
+mod backup;
 mod canary;
+mod conformance_groups;
 mod end_to_end;
 mod faults;
 mod journal_fixture;
 mod journal_formats;
+mod limits;
 mod matrix;
 mod parked;
+mod revocation;
 mod slots;
 mod takeover;
 mod takeover_during_effect;

@@ -130,3 +130,52 @@ fn anything_else_is_refused() {
     let many: Vec<String> = (0..=MAX_ENTRIES).map(|n| format!("{n:x}/r")).collect();
     assert_eq!(LegacyAcl::parse(&format!("h:xxh3|a:{}", many.join(","))), Err(LegacyError::TooManyEntries));
 }
+
+/// What the fuzz target `acl` checks, too: a text is refused, or means the same after it was written again.
+fn read_or_refused(text: &str) {
+    let Ok(parsed) = LegacyAcl::parse(text) else { return };
+    let plain: Vec<Candidate> = parsed
+        .entries
+        .keys()
+        .filter(|_| parsed.algorithm == Algorithm::Plain)
+        .filter_map(|(role, id)| Candidate::new(*role, id).ok())
+        .collect();
+    let Ok(imported) = parsed.import(&plain) else { return };
+    for algorithm in [Algorithm::Xxh3, Algorithm::Plain] {
+        let written = export(&imported.acl, algorithm);
+        let known: Vec<Candidate> = imported.acl.entries().map(|(who, _)| who.clone()).collect();
+        let again = LegacyAcl::parse(&written).unwrap().import(&known).unwrap();
+        assert_eq!(again.acl, imported.acl, "{text:?} became {written:?}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text in "(h:(xxh3|none|b3)?)?([|:,/a-f0-9utpnorwx \\PC]{0,60})") {
+        read_or_refused(&text);
+    }
+
+    #[test]
+    fn mutations_of_good_texts_are_read_or_refused(
+        at in 0_usize..120,
+        with in "[|:,/a-z0-9]{0,3}",
+        cut in 0_usize..4,
+        plain in proptest::bool::ANY,
+    ) {
+        let good = if plain {
+            "h:none|u:user1/o|a:agent1/rw,agent2/r|t:team1/r|p:public/r"
+        } else {
+            "h:xxh3|u:63edb0950fc8c927/o|a:afb3ce7ce02118f0/r,fcf1a5605d79016e/rw|t:f623df4e20112b07/r"
+        };
+        let (from, to) = (at.min(good.len()), (at + cut).min(good.len()));
+        read_or_refused(&format!("{}{with}{}", &good[..from], &good[to..]));
+    }
+
+    /// A stored list of ours is read back as it is, or refused whole.
+    #[test]
+    fn any_stored_text_is_read_or_refused(text in "\\PC{0,80}") {
+        if let Ok(acl) = Acl::from_text(&text) {
+            assert_eq!(Acl::from_text(&acl.to_text()).unwrap(), acl);
+        }
+    }
+}

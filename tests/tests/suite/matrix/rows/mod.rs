@@ -11,6 +11,7 @@ mod journal;
 mod llm;
 mod nkv;
 mod observability;
+mod quotas;
 mod runs;
 mod storage;
 mod vault;
@@ -35,12 +36,14 @@ pub async fn case(world: &World, row: &MethodPolicy) -> anyhow::Result<Option<Ca
         "sre.gateway.v1.Debugger" => debugger::case(world, method).await,
         "sre.gateway.v1.Runs" => runs::case(world, method).await,
         "sre.io.v1.Nkv" => nkv::case(world, method).await,
+        "sre.io.v1.Quotas" => Ok(quotas::io(method)),
         "sre.io.v1.Storage" => storage::case(world, method).await,
         "sre.io.v1.VectorDb" => vectors::case(world, method).await,
         "sre.llm.v1.Inference" => Ok(llm::inference(method)),
         "sre.llm.v1.Models" => Ok(llm::models(method)),
         "sre.memory.v1.Cache" => cache::case(world, method).await,
         "sre.memory.v1.LlmContext" => Ok(journal::messages(world, method)),
+        "sre.memory.v1.Quotas" => Ok(quotas::memory(method)),
         "sre.memory.v1.RuntimeContext" => journal::case(world, method).await,
         "sre.observability.v1.Log" => observability::log(world, method).await,
         "sre.security.v1.Account" => account::case(world, method).await,

@@ -1,0 +1,22 @@
+//! A small run of `sre authz fuzz` (acceptance 2): random principals and calls against the model.
+
+use sre::authz::{Fuzz, fuzz};
+
+/// The same calls in each run of the tests; `sre authz fuzz` takes others each time.
+const SEED: u64 = 20_261_129;
+const PAIRS: u64 = 500;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_services_agree_with_the_model() {
+    let report = Box::pin(fuzz(Fuzz { pairs: PAIRS, seed: SEED }, |_| ())).await.unwrap();
+    let first = report.first.map(|first| first.text).unwrap_or_default();
+    assert_eq!((report.disagreements, report.cross_tenant_reads), (0, 0), "{first}");
+    assert_eq!(report.pairs, PAIRS);
+    // A model that refuses everything would agree with services that do.
+    assert!(
+        report.allowed > PAIRS / 10 && report.denied > PAIRS / 10,
+        "{} and {}",
+        report.allowed,
+        report.denied
+    );
+}

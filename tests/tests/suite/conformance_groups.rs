@@ -1,0 +1,145 @@
+//! Where each item of services.md §4.3, groups 1 to 3, is tested. A test that is renamed or removed fails here, so
+//! that the list stays true.
+
+use std::path::Path;
+
+/// What must hold, and the tests that hold it: file and name.
+const ITEMS: &[(&str, &[(&str, &str)])] = &[
+    ("1 golden hashes", &[("shared/identity/src/acl/legacy_tests.rs", "keys_match_the_recorded_ones")]),
+    (
+        "1 golden texts",
+        &[
+            ("shared/identity/src/acl/legacy_tests.rs", "the_recorded_texts_are_read"),
+            ("shared/identity/src/acl/legacy_tests.rs", "the_recorded_texts_are_written"),
+        ],
+    ),
+    (
+        "1 parser fuzz",
+        &[
+            ("shared/identity/src/acl/legacy_tests.rs", "any_text_is_read_or_refused"),
+            ("shared/identity/src/acl/legacy_tests.rs", "mutations_of_good_texts_are_read_or_refused"),
+        ],
+    ),
+    ("1 safe table", &[("shared/identity/src/decide_tests.rs", "the_safe_table_row_by_row")]),
+    (
+        "1 properties",
+        &[
+            ("shared/identity/src/decide_tests.rs", "the_whole_table_agrees_with_the_model"),
+            ("shared/identity/src/decide_tests.rs", "any_list_agrees_with_the_model"),
+            ("shared/identity/src/decide_tests.rs", "more_entries_for_others_never_take_rights_away"),
+        ],
+    ),
+    (
+        "1 revocation",
+        &[
+            ("shared/identity/src/acl/mod.rs", "h2_rights_can_be_revoked"),
+            ("shared/identity/src/decide_tests.rs", "h2_a_revoked_right_is_gone"),
+        ],
+    ),
+    (
+        "2 no certificate",
+        &[
+            ("shared/identity/src/tls_tests.rs", "h13_a_client_without_certificate_is_refused"),
+            ("tests/tests/suite/matrix/mod.rs", "no_certificate_and_a_foreign_one_fail_in_the_handshake"),
+        ],
+    ),
+    ("2 expired", &[("shared/identity/src/tls_tests.rs", "certificates_out_of_time_are_refused")]),
+    ("2 wrong domain", &[("shared/identity/src/leaf_tests.rs", "foreign_and_unknown_names_are_refused")]),
+    ("2 two SANs, CN only", &[("shared/identity/src/leaf_tests.rs", "anything_but_one_name_is_refused")]),
+    ("2 an authority as leaf", &[("shared/identity/src/leaf_tests.rs", "authorities_are_no_identities")]),
+    ("2 service without token", &[("shared/identity/src/layer_tests.rs", "a_service_must_act_for_somebody")]),
+    (
+        "2 wrong audience, actor, time, algorithm, key",
+        &[
+            ("shared/identity/src/token/tests.rs", "audience_and_presenter_are_bound"),
+            ("shared/identity/src/token/tests.rs", "times_are_checked_with_little_tolerance"),
+            ("shared/identity/src/token/tests.rs", "the_header_cannot_choose_how_it_is_verified"),
+            ("shared/identity/src/token/tests.rs", "forged_tokens_are_refused"),
+            ("shared/identity/src/token/tests.rs", "an_unknown_key_waits_for_a_newer_set"),
+        ],
+    ),
+    ("2 duplicated metadata", &[("shared/identity/src/layer_tests.rs", "two_tokens_are_one_too_many")]),
+    (
+        "2 scope",
+        &[
+            ("shared/identity/src/token/tests.rs", "scopes_cover_exactly"),
+            ("services/security/src/tests/exchange.rs", "nobody_obtains_more_than_the_table_says"),
+        ],
+    ),
+    (
+        "2 a chain of nine",
+        &[
+            ("shared/identity/src/token/tests.rs", "chains_end_at_eight"),
+            ("shared/identity/src/exchange_tests.rs", "chains_end_at_eight"),
+            (
+                "services/security/src/tests/exchange.rs",
+                "a_chain_of_agents_grows_by_one_and_ends_at_its_limit",
+            ),
+        ],
+    ),
+    (
+        "2 taken away within 30 s",
+        &[
+            ("tests/tests/suite/revocation.rs", "a_removed_member_is_refused_within_30_seconds"),
+            ("shared/identity/src/token/tests.rs", "every_kind_of_revocation_takes_effect_on_cached_tokens"),
+        ],
+    ),
+    ("2 XFCC ignored", &[("shared/identity/src/layer_tests.rs", "h13_the_edge_believes_no_header")]),
+    (
+        "3 every method and caller",
+        &[
+            ("tests/tests/suite/matrix/mod.rs", "over_tls_to_each_role"),
+            ("tests/tests/suite/matrix/mod.rs", "through_the_edge"),
+            ("tests/tests/suite/matrix/mod.rs", "inside_one_process"),
+            ("tests/tests/suite/authz_fuzz.rs", "the_services_agree_with_the_model"),
+        ],
+    ),
+    ("H1", &[("shared/identity/src/decide_tests.rs", "h1_public_entries_match_everybody_and_only_read")]),
+    ("H2", &[("services/security/src/account/tests.rs", "h2_a_removed_member_is_no_member")]),
+    ("H3", &[("shared/identity/src/acl/mod.rs", "h3_public_can_only_read")]),
+    ("H4", &[("shared/identity/src/decide_tests.rs", "h4_a_request_for_nothing_is_refused")]),
+    (
+        "H5",
+        &[
+            ("shared/identity/src/scope_tests.rs", "h5_nothing_is_named_by_nothing"),
+            ("services/security/src/tests/vault.rs", "h5_lists_are_guarded"),
+        ],
+    ),
+    (
+        "H6",
+        &[
+            ("shared/identity/src/decide_tests.rs", "h6_reading_does_not_allow_deleting"),
+            ("tests/tests/suite/authz_fuzz.rs", "the_services_agree_with_the_model"),
+        ],
+    ),
+    ("H7", &[("shared/identity/src/decide_tests.rs", "h7_writing_does_not_give_ownership")]),
+    ("H8", &[("shared/identity/src/scope_tests.rs", "h8_nobody_creates_in_anothers_place")]),
+    ("H12", &[("services/security/src/account/tests.rs", "h12_an_agent_id_belongs_to_one_team")]),
+    ("H13", &[("services/security/src/tests/exchange.rs", "h13_only_the_edge_attests_and_never_a_service")]),
+    ("H14", &[("services/security/src/account/tests.rs", "h14_an_unknown_principal_has_no_team")]),
+    (
+        "H37",
+        &[
+            ("shared/identity/src/scope_tests.rs", "h37_what_is_absent_looks_like_what_is_forbidden"),
+            (
+                "services/security/src/tests/exchange.rs",
+                "h37_an_absent_agent_cannot_be_told_from_a_forbidden_one",
+            ),
+        ],
+    ),
+];
+
+#[test]
+fn every_item_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut missing = Vec::new();
+    for (item, tests) in ITEMS {
+        for (file, name) in *tests {
+            let text = std::fs::read_to_string(root.join(file)).unwrap_or_default();
+            if !text.contains(&format!("fn {name}(")) {
+                missing.push(format!("{item}: {name} is not in {file}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}

@@ -1,0 +1,34 @@
+//! What was taken away is gone everywhere within 30 seconds (services.md, group 2).
+
+use std::time::Duration;
+
+use sre_proto::io::v1::{GetValueRequest, KeyValue, SetValueRequest};
+use sre_proto::security::v1::{Member, RemoveMemberRequest, SetMemberRequest, TeamRole};
+use sre_proto::types::v1::{Candidate, Role};
+use tonic::Code;
+
+use crate::harness::{Mode, Options, Suite, eventually, in_both_modes};
+
+in_both_modes!(a_removed_member_is_refused_within_30_seconds);
+
+async fn a_removed_member_is_refused_within_30_seconds(mode: Mode) {
+    let suite = Suite::start("revocation", mode, Options::default()).await;
+    let dev = suite.client("user/dev");
+    let candidate = Some(Candidate { role: Role::User.into(), id: "leaver".into() });
+    let member = Some(Member { candidate: candidate.clone(), role: TeamRole::Member.into(), home: false });
+    dev.account().set_member(SetMemberRequest { parent: "teams/default".into(), member }).await.unwrap();
+    let name = "teams/default/nkv/shared/keys/k";
+    let value = KeyValue { name: name.into(), value: "1".into(), ..KeyValue::default() };
+    dev.nkv().set_value(SetValueRequest { value: Some(value), ..SetValueRequest::default() }).await.unwrap();
+
+    let leaver = suite.client("user/leaver");
+    let read = async || leaver.nkv().get_value(GetValueRequest { name: name.into() }).await.map(|_| ());
+    read().await.unwrap();
+    let request = RemoveMemberRequest { parent: "teams/default".into(), candidate };
+    dev.account().remove_member(request).await.unwrap();
+    let refused = eventually("the refusal", Duration::from_secs(30), async || read().await.err()).await;
+    assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
+    // And it stays so.
+    assert!(read().await.is_err());
+    suite.stop().await;
+}
