@@ -8,7 +8,7 @@ fn world(who: &str) -> (Candidate, Memberships) {
     let member = |team: &str, role| Memberships {
         home: Some(TeamId::new(team).unwrap()),
         teams: vec![(TeamId::new(team).unwrap(), role)],
-        deployment: DeploymentRole::None,
+        ..Memberships::default()
     };
     let memberships = match who {
         "user/alice" => member("t", TeamRole::Admin),
