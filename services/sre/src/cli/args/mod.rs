@@ -1,9 +1,9 @@
 //! What can be said on the command line.
 
 mod agents;
-mod connectors;
 mod authz;
 mod backup;
+mod connectors;
 mod debug;
 mod runs;
 
@@ -12,9 +12,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use agents::Agents;
-pub use connectors::{Connectors, Which};
 pub use authz::Authz;
 pub use backup::{Backup, Restore};
+pub use connectors::{Connectors, Which};
 pub use debug::Debug;
 pub use runs::{Approvals, Runs};
 
