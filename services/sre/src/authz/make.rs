@@ -182,6 +182,7 @@ impl Call {
         })
     }
 
+    #[allow(clippy::needless_update, reason = "fields that are added are not asked for")]
     async fn make_fixed(&self, link: Link, team: String) -> Result<String, Status> {
         let Op::Fixed(fixed) = self.op else { return Ok(String::new()) };
         let mut account = AccountClient::new(link.clone());

@@ -67,13 +67,7 @@ fn given_by_name(person: &Person, name: &str, homes: &BTreeMap<String, String>) 
     let steers_home_of =
         |subject: String| homes.get(&subject).is_some_and(|home| person.role_in(home) == Some(true));
     match parts.as_slice() {
-        ["deployment"] => {
-            if person.root {
-                OWNER
-            } else {
-                0
-            }
-        }
+        ["deployment"] if person.root => OWNER,
         ["self" | "teams"] => READ,
         ["models" | "components", ..] => READ,
         ["users", user, ..] => match () {
@@ -100,13 +94,7 @@ fn in_team(person: &Person, admin: bool, rest: &[&str]) -> u8 {
         [] | ["secrets" | "members" | "settings" | "revocations" | "apiKeys", ..] => steered(READ),
         ["nkv" | "files" | "cache", ..] | ["agents"] => steered(READ | WRITE),
         ["audit", ..] => steered(0),
-        ["approvals"] => {
-            if admin {
-                READ
-            } else {
-                0
-            }
-        }
+        ["approvals"] if admin => READ,
         ["quotas"] => READ,
         ["agents", _, "skills", ..] => 0,
         ["agents", agent, below @ ..] => match () {
