@@ -164,14 +164,16 @@ pub fn noisy(address: &str, certs: &str, time: &str) {
         let counts: Arc<[AtomicU64; 3]> = Arc::default();
         let places = Arc::new(tokio::sync::Semaphore::new(ON_THE_WAY));
         let end = Instant::now() + Duration::from_secs(time.parse().unwrap());
+        let mut calls = JoinSet::new();
         let mut due = Instant::now();
         while due < end {
             tokio::time::sleep_until(due.into()).await;
+            while calls.try_join_next().is_some() {}
             // A millisecond's worth at a time: timers are not finer.
             for _ in 0..NOISY_PER_SECOND / 1_000 {
                 let place = Arc::clone(&places).acquire_owned().await.unwrap();
                 let (client, counts) = (NkvClient::new(channel.clone()), Arc::clone(&counts));
-                tokio::spawn(async move {
+                calls.spawn(async move {
                     let which = match get(client).await {
                         Ok(()) => 0,
                         Err(status) if reason(&status) == Some(Reason::RateLimited) => 1,
@@ -183,7 +185,7 @@ pub fn noisy(address: &str, certs: &str, time: &str) {
             }
             due += Duration::from_millis(1);
         }
-        drop(places.acquire_many(ON_THE_WAY as u32).await);
+        calls.join_all().await;
         for (what, count) in ["let through", "refused", "other"].iter().zip(counts.iter()) {
             println!("{what}={}", count.load(Ordering::Relaxed));
         }
