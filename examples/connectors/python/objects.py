@@ -63,7 +63,7 @@ class StorageServicer(storage_pb2_grpc.StorageServicer):
         self.stores = stores
 
     def WriteObject(self, requests, context):
-        objects, _ = self.stores.of(context)
+        objects = self.stores.of(context).objects
         key, file, size, whole = None, None, 0, False
         try:
             for request in requests:
@@ -88,7 +88,7 @@ class StorageServicer(storage_pb2_grpc.StorageServicer):
                 objects.give_up(key, file)
 
     def ReadObject(self, request, context):
-        objects, _ = self.stores.of(context)
+        objects = self.stores.of(context).objects
         try:
             file = open(objects.path(checked(request.key, context)), "rb")
         except FileNotFoundError:
@@ -104,7 +104,7 @@ class StorageServicer(storage_pb2_grpc.StorageServicer):
                 yield storage_pb2.ReadObjectResponse(data=data)
 
     def RemoveObject(self, request, context):
-        objects, _ = self.stores.of(context)
+        objects = self.stores.of(context).objects
         objects.remove(checked(request.key, context))
         return storage_pb2.RemoveObjectResponse()
 

@@ -1,4 +1,4 @@
-"""Serves a store of files and a store of values to SRE, on a Unix socket or with mTLS."""
+"""Serves stores of files, values, cache entries and secrets to SRE, on a Unix socket or with mTLS."""
 
 import argparse
 import os
@@ -13,25 +13,44 @@ sys.path.insert(0, str(Path(__file__).parent / ".venv" / "stubs"))
 
 import grpc  # noqa: E402
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: E402
-from sre.connector.v1 import nkv_pb2_grpc, storage_pb2_grpc  # noqa: E402
+from sre.connector.v1 import cache_pb2_grpc, nkv_pb2_grpc, storage_pb2_grpc, vault_pb2_grpc  # noqa: E402
 
+import entries  # noqa: E402
+import secrets_store  # noqa: E402
+import values  # noqa: E402
+from database import Database  # noqa: E402
 from objects import ObjectFiles, StorageServicer  # noqa: E402
-from values import NkvServicer, Values  # noqa: E402
 
 # Calls that are served at the same time; more wait.
 WORKERS = 32
+SWEEP_SECONDS = 60
 INSTANCE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}\Z")
 
 
+class Instance:
+    """What one instance keeps, in a folder of its own."""
+
+    def __init__(self, folder):
+        self.objects = ObjectFiles(folder / "objects")
+        self.values = Database(folder / "values.db", values.SCHEMA)
+        self.entries = Database(folder / "entries.db", entries.SCHEMA)
+        self.secrets = Database(folder / "secrets.db", secrets_store.SCHEMA)
+
+    def databases(self):
+        return (self.values, self.entries, self.secrets)
+
+    def is_well(self):
+        return self.objects.is_well() and all(database.is_well() for database in self.databases())
+
+
 class Stores:
-    """One store of each kind for every instance that calls, each in a folder of its own."""
+    """One instance for each id that calls."""
 
     def __init__(self, folder):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.lock = threading.Lock()
-        self.objects = {}
-        self.values = {}
+        self.instances = {}
 
     def of(self, context):
         """The stores of the instance that a call names."""
@@ -40,16 +59,23 @@ class Stores:
         if not INSTANCE.match(named):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "sre-instance: this name is no folder")
         with self.lock:
-            if named not in self.objects:
-                self.objects[named] = ObjectFiles(self.folder / named / "objects")
-                self.values[named] = Values(self.folder / named / "values.db")
-            return self.objects[named], self.values[named]
+            if named not in self.instances:
+                self.instances[named] = Instance(self.folder / named)
+            return self.instances[named]
+
+    def sweep(self):
+        """Removes entries of the cache that have ended: of those nobody else takes care."""
+        with self.lock:
+            instances = list(self.instances.values())
+        for instance in instances:
+            entries.sweep(instance.entries)
 
     def close(self):
         """Closes all of them."""
         with self.lock:
-            for values in self.values.values():
-                values.close()
+            for instance in self.instances.values():
+                for database in instance.databases():
+                    database.close()
 
 
 class Health(health_pb2_grpc.HealthServicer):
@@ -59,8 +85,7 @@ class Health(health_pb2_grpc.HealthServicer):
         self.stores = stores
 
     def Check(self, request, context):
-        objects, values = self.stores.of(context)
-        well = objects.is_well() and values.is_well()
+        well = self.stores.of(context).is_well()
         status = health_pb2.HealthCheckResponse.SERVING if well else health_pb2.HealthCheckResponse.NOT_SERVING
         return health_pb2.HealthCheckResponse(status=status)
 
@@ -121,7 +146,9 @@ def main():
     )
     stores = Stores(options.folder)
     storage_pb2_grpc.add_StorageServicer_to_server(StorageServicer(stores), server)
-    nkv_pb2_grpc.add_NkvServicer_to_server(NkvServicer(stores), server)
+    nkv_pb2_grpc.add_NkvServicer_to_server(values.NkvServicer(stores), server)
+    cache_pb2_grpc.add_CacheServicer_to_server(entries.CacheServicer(stores), server)
+    vault_pb2_grpc.add_VaultServicer_to_server(secrets_store.VaultServicer(stores), server)
     health_pb2_grpc.add_HealthServicer_to_server(Health(stores), server)
     if options.socket:
         # Whoever can open the socket can do everything: only this user can.
@@ -139,7 +166,8 @@ def main():
         signal.signal(number, lambda *_: stopped.set())
     server.start()
     print(f"serving on {options.socket or port}", flush=True)
-    stopped.wait()
+    while not stopped.wait(SWEEP_SECONDS):
+        stores.sweep()
     server.stop(grace=5).wait()
     stores.close()
 

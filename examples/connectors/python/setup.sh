@@ -7,7 +7,7 @@ if [ ! -x .venv/bin/python ]; then
 fi
 .venv/bin/python -c 'import grpc, grpc_tools, grpc_health' 2>/dev/null ||
   .venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
-protos=(../../../proto/sre/connector/v1/storage.proto ../../../proto/sre/connector/v1/nkv.proto)
+protos=(../../../proto/sre/connector/v1/{storage,nkv,cache,vault}.proto)
 # A server that runs keeps what it has read; one that starts meanwhile must find whole files.
 if [ -e .venv/stubs ] && [ -z "$(find "${protos[@]}" -newer .venv/stubs)" ]; then exit 0; fi
 fresh=$(mktemp -d .venv/stubs.XXXXXX)

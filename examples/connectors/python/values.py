@@ -1,9 +1,6 @@
 """Values in SQLite: compare and write in one transaction."""
 
 import sqlite3
-import threading
-from contextlib import contextmanager
-from pathlib import Path
 
 import grpc
 from sre.connector.v1 import nkv_pb2, nkv_pb2_grpc
@@ -36,49 +33,13 @@ end;
 DELETE_VALUE = "delete from value where team = ? and namespace = ? and key = ?"
 
 
-class Values:
-    """All namespaces of an instance. One connection; a lock in place of a pool, as this is a sample."""
-
-    def __init__(self, path):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self.lock = threading.Lock()
-        # Transactions begin where `transaction` says so, not by themselves.
-        self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self.db.execute("pragma journal_mode = wal")
-        # What was answered survives a power cut.
-        self.db.execute("pragma synchronous = full")
-        self.db.executescript(SCHEMA)
-
-    @contextmanager
-    def transaction(self, kind="immediate"):
-        with self.lock:
-            self.db.execute("begin " + kind)
-            try:
-                yield self.db
-                self.db.execute("commit")
-            except BaseException:
-                self.db.execute("rollback")
-                raise
-
-    def is_well(self):
-        try:
-            with self.transaction("deferred") as db:
-                return db.execute("select 1").fetchone() == (1,)
-        except sqlite3.Error:
-            return False
-
-    def close(self):
-        with self.lock:
-            self.db.close()
-
-
 class NkvServicer(nkv_pb2_grpc.NkvServicer):
     def __init__(self, stores):
         self.stores = stores
 
     def ReadNamespace(self, request, context):
-        _, values = self.stores.of(context)
-        with values.transaction("deferred") as db:
+        values = self.stores.of(context).values
+        with values.reading() as db:
             answer = nkv_pb2.ReadNamespaceResponse(namespace=namespace(db, request))
             for key in request.keys:
                 row = value(db, request, key)
@@ -87,8 +48,8 @@ class NkvServicer(nkv_pb2_grpc.NkvServicer):
             return answer
 
     def ListNamespaces(self, request, context):
-        _, values = self.stores.of(context)
-        with values.transaction("deferred") as db:
+        values = self.stores.of(context).values
+        with values.reading() as db:
             rows = db.execute(
                 "select name, version, attributes from namespace where team = ? and name > ? order by name limit ?",
                 (request.team, request.after, request.limit),
@@ -102,8 +63,8 @@ class NkvServicer(nkv_pb2_grpc.NkvServicer):
             return nkv_pb2.ListNamespacesResponse(namespaces=found)
 
     def ListValues(self, request, context):
-        _, values = self.stores.of(context)
-        with values.transaction("deferred") as db:
+        values = self.stores.of(context).values
+        with values.reading() as db:
             answer = nkv_pb2.ListValuesResponse(namespace=namespace(db, request))
             rows = db.execute(
                 "select key, version, value, attributes, expire_ms from value"
@@ -123,7 +84,7 @@ class NkvServicer(nkv_pb2_grpc.NkvServicer):
             return answer
 
     def Apply(self, request, context):
-        _, values = self.stores.of(context)
+        values = self.stores.of(context).values
         try:
             with values.transaction() as db:
                 apply(db, request)
@@ -135,7 +96,7 @@ class NkvServicer(nkv_pb2_grpc.NkvServicer):
             context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
 
     def Sweep(self, request, context):
-        _, values = self.stores.of(context)
+        values = self.stores.of(context).values
         with values.transaction() as db:
             rows = db.execute(
                 "select team, namespace, key from value where expire_ms > 0 and expire_ms <= ? limit ?",
@@ -145,8 +106,8 @@ class NkvServicer(nkv_pb2_grpc.NkvServicer):
             return nkv_pb2.SweepResponse(removed_count=len(rows))
 
     def GetUsage(self, request, context):
-        _, values = self.stores.of(context)
-        with values.transaction("deferred") as db:
+        values = self.stores.of(context).values
+        with values.reading() as db:
             return usage(db, request.team)
 
 
