@@ -44,11 +44,13 @@ pub fn cut<T, K: Serialize>(mut rows: Vec<T>, size: usize, key: impl Fn(&T) -> K
         return (rows, String::new());
     }
     rows.truncate(size);
-    let token = rows
-        .last()
-        .and_then(|row| serde_json::to_vec(&key(row)).ok())
-        .map(|json| URL_SAFE_NO_PAD.encode(json));
-    (rows, token.unwrap_or_default())
+    let next = rows.last().map(|row| token(&key(row))).unwrap_or_default();
+    (rows, next)
+}
+
+/// The token of the page after this sort key.
+pub fn token<K: Serialize>(key: &K) -> String {
+    serde_json::to_vec(key).map(|json| URL_SAFE_NO_PAD.encode(json)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use sre_store::Migration;
 pub static MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "security", expand: SECURITY, contract: None },
     Migration { version: 2, name: "audit_outbox", expand: sre_service::audit::MIGRATION_SQL, contract: None },
+    Migration { version: 3, name: "sealed_audit", expand: SEALED_AUDIT, contract: Some(SEALED_AUDIT_ONLY) },
 ];
 
 const SECURITY: &str = "
@@ -113,3 +114,41 @@ create table audit_checkpoint (
     primary key (writer, sequence)
 ) strict, without rowid;
 ";
+
+/// Checkpoints become a chain with a seal over its end, keys vouch for those before them, and what a user started
+/// in a team can be revoked with the membership.
+const SEALED_AUDIT: &str = "
+create table signed_checkpoint (
+    number          integer primary key,
+    previous_digest blob not null,
+    writer          text not null,
+    sequence        integer not null,
+    digest          blob not null,
+    time_us         integer not null,
+    key_id          text not null,
+    signature       blob not null
+) strict;
+create index signed_checkpoint_by_writer on signed_checkpoint (writer, sequence);
+
+create table audit_seal (
+    one       integer primary key check (one = 1),
+    number    integer not null,
+    digest    blob not null,
+    since_us  integer not null,
+    key_id    text not null,
+    signature blob not null
+) strict;
+
+create index audit_record_by_time on audit_record (time_us desc, writer, sequence);
+
+alter table setting add column inherit integer not null default 0;
+
+alter table signing_key add column attested_by text;
+alter table signing_key add column attestation blob;
+
+alter table credential add column root text not null default '';
+create index credential_by_root on credential (root, ends_us);
+";
+
+/// Checkpoints that no chain holds together.
+const SEALED_AUDIT_ONLY: &str = "drop table audit_checkpoint;";

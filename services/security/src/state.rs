@@ -12,8 +12,9 @@ use sre_store::Store;
 
 use crate::account::{self, Principal};
 use crate::api_keys::{self, ApiKey};
-use crate::audit::checkpoint::{self, Checkpoint};
-use crate::audit::{self, Tip};
+use crate::audit::checkpoint::{self, End};
+use crate::audit::verify::{Report, Verification};
+use crate::audit::{self, Tip, seal};
 use crate::error::Error;
 use crate::identity::key_ring::KeyRing;
 use crate::identity::revocations::Revocation;
@@ -58,6 +59,18 @@ impl State {
             state.rotate_key(|_| Ok(())).await?;
         }
         state.refresh(Moment::now()).await?;
+        let (ring, kek) = (state.0.ring.clone(), state.0.kek.clone());
+        state
+            .write(move |tx| {
+                if let Some(key) = signing_keys::signing(tx, &kek)?
+                    && seal::is_due(tx)?
+                {
+                    signing_keys::attest_all(tx, &key)?;
+                    seal::begin(tx, &ring, Moment::now())?;
+                }
+                Ok(())
+            })
+            .await?;
         Ok(state)
     }
 
@@ -138,6 +151,24 @@ impl State {
         if gone { self.refresh(now).await } else { Ok(()) }
     }
 
+    /// Removes a member of a team, and revokes the tokens of runs that it started there: they were given for a
+    /// membership that is no more. Resume grants need no revocation, the rights behind them are looked at again.
+    pub async fn remove_member<F>(&self, team: String, who: Candidate, record: F) -> Result<(), Error>
+    where
+        F: FnOnce(&Connection) -> Result<(), Error> + Send + 'static,
+    {
+        let now = Moment::now();
+        let root = who.principal().map(|principal| principal.in_domain(&self.0.trust_domain).to_string());
+        self.write(move |tx| {
+            account::members::remove(tx, &team, &who)?;
+            let root = root.unwrap_or_default();
+            revocations::insert(tx, &credentials::revocations_of_root(tx, &root, &team, now)?)?;
+            record(tx)
+        })
+        .await?;
+        self.refresh(now).await
+    }
+
     /// Revokes an API key together with the live tokens that began with it.
     pub async fn revoke_key<F>(&self, principal: Candidate, id: String, record: F) -> Result<ApiKey, Error>
     where
@@ -206,9 +237,8 @@ impl State {
             let tip = audit::append(tx, &records)?;
             let writer = records.first().map(|record| record.writer.clone()).unwrap_or_default();
             if checkpoint::is_due(tx, &writer, tip.sequence)? {
-                let end =
-                    Checkpoint { writer, sequence: tip.sequence, digest: tip.digest, time: Moment::now() };
-                sign(tx, &ring, &end)?;
+                let end = End { writer, sequence: tip.sequence, digest: tip.digest };
+                checkpoint::sign(tx, &ring, vec![end], Moment::now())?;
             }
             Ok(tip)
         })
@@ -217,12 +247,30 @@ impl State {
 
     /// Signs the ends of all chains that have grown.
     pub async fn sign_checkpoints(&self, now: Moment) -> Result<(), Error> {
-        let pending = self.read(move |conn| checkpoint::pending(conn, now)).await?;
-        if pending.is_empty() {
+        if self.read(checkpoint::pending).await?.is_empty() {
             return Ok(());
         }
         let ring = self.0.ring.clone();
-        self.write(move |tx| pending.iter().try_for_each(|end| sign(tx, &ring, end))).await
+        self.write(move |tx| {
+            let ends = checkpoint::pending(tx)?;
+            if ends.is_empty() { Ok(()) } else { checkpoint::sign(tx, &ring, ends, now) }
+        })
+        .await
+    }
+
+    /// Begins to verify the audit log.
+    pub async fn verify_audit(&self, witnesses: Vec<checkpoint::Checkpoint>) -> Result<Verification, Error> {
+        let kek = self.0.kek.clone();
+        self.read(move |conn| Verification::begin(conn, kek, witnesses)).await
+    }
+
+    /// Verifies a part of the audit log, in a snapshot of its own.
+    pub async fn verify_more(&self, mut so_far: Verification) -> Result<(Verification, Report), Error> {
+        self.read(move |conn| {
+            let report = so_far.step(conn)?;
+            Ok((so_far, report))
+        })
+        .await
     }
 
     /// Forgets what has ended, a batch at a time.
@@ -237,14 +285,8 @@ impl State {
     }
 }
 
-fn sign(conn: &Connection, ring: &KeyRing, end: &Checkpoint) -> Result<(), Error> {
-    let (key_id, signature) = ring.sign(&end.message())?;
-    checkpoint::insert(conn, end, &key_id, &signature)
-}
-
 #[cfg(test)]
 mod tests {
-    use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
     use bytes::Bytes;
 
     use super::testing::state;
@@ -254,21 +296,15 @@ mod tests {
     async fn checkpointed(state: &State) -> Option<i64> {
         state
             .read(|conn| {
-                let sql = "select c.writer, c.sequence, c.digest, c.time_us, c.signature, k.public_key
-                           from audit_checkpoint c join signing_key k on k.key_id = c.key_id
-                           order by c.sequence desc limit 1";
-                let found = conn.query_row(sql, [], |row| {
-                    let end = Checkpoint {
-                        writer: row.get(0)?,
-                        sequence: row.get(1)?,
-                        digest: row.get(2)?,
-                        time: row.get(3)?,
-                    };
-                    Ok((end, row.get::<_, Vec<u8>>(4)?, row.get::<_, Vec<u8>>(5)?))
-                });
-                let Ok((end, signature, key)) = found else { return Ok(None) };
-                UnparsedPublicKey::new(&ED25519, &key).verify(&end.message(), &signature).unwrap();
-                Ok(Some(end.sequence))
+                let page = crate::page::Page { size: 1, after: None };
+                let Some(newest) = checkpoint::list(conn, true, &page)?.0.pop() else { return Ok(None) };
+                let key: Vec<u8> = conn.query_row(
+                    "select public_key from signing_key where key_id = ?1",
+                    [&newest.key_id],
+                    |row| row.get(0),
+                )?;
+                assert!(signing_keys::verifies(&key, &newest.message(), &newest.signature));
+                Ok(Some(newest.end.sequence))
             })
             .await
             .unwrap()
@@ -331,6 +367,14 @@ mod tests {
         first.0.store.close().await.unwrap();
         drop(first);
         assert_eq!(open().await.ring().published(0).unwrap(), before);
+    }
+}
+
+#[cfg(test)]
+impl State {
+    /// Closes the store, as the end of the process does.
+    pub async fn close(self) {
+        self.0.store.close().await.unwrap();
     }
 }
 

@@ -144,7 +144,9 @@ pub fn implied(
         ["users", ..] if memberships.is_admin_of(subject_home) => read(),
         ["agents", _, ..] if memberships.is_admin_of(subject_home) => owner(),
         ["agents", agent, ..] if candidate.role() == Role::Agent && candidate.id() == *agent => read(),
-        ["deployment"] if memberships.deployment == DeploymentRole::Admin => owner(),
+        ["deployment"] | ["deployment", "audit"] if memberships.deployment == DeploymentRole::Admin => {
+            owner()
+        }
         ["teams" | "self"] | ["components" | "models", ..] => read(),
         _ => Levels::EMPTY,
     }

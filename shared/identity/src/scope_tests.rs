@@ -97,6 +97,7 @@ fn rights_by_name() {
 #[test]
 fn the_deployment_has_its_own_admins() {
     assert_eq!(rights("user/root", "deployment"), O);
+    assert_eq!(rights("user/root", "deployment/audit"), O);
     assert_eq!(rights("user/root", "teams/t"), NONE);
 }
 

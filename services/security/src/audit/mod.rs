@@ -2,11 +2,15 @@
 //!
 //! A record holds the digest of the one before, so that one which is changed, removed or moved breaks the
 //! chain; checkpoints signed with the token service's key say how far a chain had come, so that a chain that
-//! is cut off at its end is noticed too.
+//! is cut off at its end is noticed too. The checkpoints are a chain themselves, and a seal says where it ends.
 
+mod chain;
 pub mod checkpoint;
 pub mod entry;
+pub mod query;
+pub mod seal;
 pub mod service;
+pub mod verify;
 
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -14,17 +18,12 @@ use sre_proto::security::v1::AuditRecord;
 
 use crate::error::Error;
 use crate::moment::Moment;
-use crate::page::{self, Page};
-use crate::rows;
 
 /// The most records of one batch.
 const MAX_BATCH: usize = 1000;
 const MAX_WRITER_CHARS: usize = 200;
 /// What the first record of a chain follows.
 const GENESIS: [u8; 32] = [0; 32];
-
-/// The place of a row in a team's list.
-pub type Place = (i64, String, i64);
 
 /// The end of a writer's chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,26 +61,6 @@ pub fn append(conn: &Connection, records: &[AuditRecord]) -> Result<Tip, Error> 
         }
     }
     Ok(tip)
-}
-
-/// A page of a team's records, newest first.
-pub fn list(conn: &Connection, team: &str, page: &Page<Place>) -> Result<(Vec<AuditRecord>, String), Error> {
-    let (time_us, writer, sequence) = page.after.clone().unwrap_or((i64::MAX, String::new(), 0));
-    let mut statement = conn.prepare_cached(
-        "select time_us, writer, sequence, record from audit_record
-         where team = ?1 and (time_us < ?2 or (time_us = ?2 and (writer, sequence) > (?3, ?4)))
-         order by time_us desc, writer, sequence limit ?5",
-    )?;
-    let bound = params![team, time_us, writer, sequence, rows::limit(page.size)];
-    let found = statement
-        .query_map(bound, |row| Ok(((row.get(0)?, row.get(1)?, row.get(2)?), row.get::<_, Vec<u8>>(3)?)))?
-        .collect::<Result<Vec<(Place, Vec<u8>)>, _>>()?;
-    let (found, next) = page::cut(found, page.size, |(place, _)| place.clone());
-    let decode = |(_, bytes): (Place, Vec<u8>)| {
-        AuditRecord::decode(bytes.as_slice())
-            .map_err(|error| Error::Internal(format!("audit record: {error}")))
-    };
-    Ok((found.into_iter().map(decode).collect::<Result<_, _>>()?, next))
 }
 
 fn tip(conn: &Connection, writer: &str) -> Result<Tip, Error> {

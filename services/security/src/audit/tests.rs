@@ -61,24 +61,3 @@ fn a_batch_is_of_one_writer() {
     assert!(matches!(append(&conn, &mixed), Err(Error::Invalid { .. })));
     assert!(matches!(append(&conn, &[]), Err(Error::Invalid { .. })));
 }
-
-#[test]
-fn a_team_reads_its_own_records_newest_first() {
-    let conn = database();
-    append(&conn, &chain("io/1", 5)).unwrap();
-    append(&conn, &chain("llm/1", 5)).unwrap();
-    let mut seen = Vec::new();
-    let mut token = String::new();
-    loop {
-        let (records, next) = list(&conn, "t", &Page::read(3, &token).unwrap()).unwrap();
-        seen.extend(records.into_iter().map(|record| (record.sequence, record.writer)));
-        if next.is_empty() {
-            break;
-        }
-        token = next;
-    }
-    let expected: Vec<(i64, String)> =
-        (1..=5).rev().flat_map(|n| [(n, "io/1".to_owned()), (n, "llm/1".to_owned())]).collect();
-    assert_eq!(seen, expected);
-    assert!(list(&conn, "u", &Page::read(3, "").unwrap()).unwrap().0.is_empty());
-}

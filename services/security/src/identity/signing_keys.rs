@@ -1,10 +1,12 @@
 //! The keys that sign tokens and grants, as rows. A private key is in the store sealed with the vault key, and
 //! is erased when it stops signing; the public key stays, because checkpoints of the audit log are verified
-//! with it years later.
+//! with it years later. For that each key vouches for the one before it, down from the one that the vault key
+//! opens: a public key that somebody else put into the store is vouched for by none.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use aws_lc_rs::signature::Ed25519KeyPair;
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use rusqlite::{Connection, OptionalExtension, params};
 use sre_identity::token::{CLOCK_SKEW, MAX_LIFETIME};
 use sre_identity::{Signer, grant};
@@ -105,6 +107,16 @@ pub fn rotate(conn: &Connection, kek: &Kek, now: Moment) -> Result<String, Error
     let pkcs8 = zeroize::Zeroizing::new(signer.to_pkcs8().map_err(|error| failed(&error))?);
     let sealed = kek.seal(&place(&id), &pkcs8).map_err(|error| failed(&error))?;
     let sealed = serde_json::to_vec(&sealed).map_err(|error| failed(&error))?;
+    let before = conn
+        .prepare_cached("select key_id, public_key from signing_key where retired_us is null")?
+        .query_row([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?)))
+        .optional()?;
+    if let Some((before, public)) = before {
+        // Whoever could not open it has no business vouching for it.
+        signing(conn, kek)?;
+        let pair = Ed25519KeyPair::from_pkcs8(&pkcs8).map_err(|error| failed(&error))?;
+        attest(conn, &before, &public, &id, &pair)?;
+    }
     conn.prepare_cached("update signing_key set retired_us = ?1, sealed = null where retired_us is null")?
         .execute([now])?;
     conn.prepare_cached(
@@ -113,6 +125,62 @@ pub fn rotate(conn: &Connection, kek: &Kek, now: Moment) -> Result<String, Error
     .execute(params![id, signer.public_key(), sealed, now])?;
     super::revocations::bump_version(conn)?;
     Ok(id)
+}
+
+/// Lets the signing key vouch for all others, once, in a store of a version in which none did.
+pub fn attest_all(conn: &Connection, key: &SigningKey) -> Result<(), Error> {
+    let mut statement = conn.prepare_cached(
+        "select key_id, public_key from signing_key where retired_us is not null and attestation is null",
+    )?;
+    let rows = statement
+        .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?)))?
+        .collect::<Result<Vec<_>, _>>()?;
+    for (id, public) in rows {
+        attest(conn, &id, &public, key.signer.key_id(), &key.pair)?;
+    }
+    Ok(())
+}
+
+/// The public keys that the signing key vouches for, itself and through others.
+pub fn vouched(conn: &Connection, signing: &SigningKey) -> Result<HashMap<String, Vec<u8>>, Error> {
+    let mut statement = conn.prepare_cached(
+        "select key_id, public_key, attested_by, attestation from signing_key where attestation is not null",
+    )?;
+    type Attested = (String, Vec<u8>, String, Vec<u8>);
+    let mut waiting = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+        .collect::<Result<Vec<Attested>, _>>()?;
+    let own = signing.pair.public_key().as_ref().to_vec();
+    let mut trusted = HashMap::from([(signing.signer.key_id().to_owned(), own)]);
+    loop {
+        let known = trusted.len();
+        waiting.retain(|(id, public, by, signature)| {
+            let Some(voucher) = trusted.get(by) else { return true };
+            if verifies(voucher, &attestation(id, public, by), signature) {
+                trusted.insert(id.clone(), public.clone());
+            }
+            false
+        });
+        if trusted.len() == known {
+            return Ok(trusted);
+        }
+    }
+}
+
+/// Whether an Ed25519 signature holds.
+pub fn verifies(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    UnparsedPublicKey::new(&ED25519, public).verify(message, signature).is_ok()
+}
+
+fn attest(conn: &Connection, id: &str, public: &[u8], by: &str, pair: &Ed25519KeyPair) -> Result<(), Error> {
+    let signature = pair.sign(&attestation(id, public, by));
+    conn.prepare_cached("update signing_key set attested_by = ?2, attestation = ?3 where key_id = ?1")?
+        .execute(params![id, by, signature.as_ref()])?;
+    Ok(())
+}
+
+fn attestation(id: &str, public: &[u8], by: &str) -> Vec<u8> {
+    format!("sre-sts-key|1|{by}|{id}|{}", hex::encode(public)).into_bytes()
 }
 
 fn place(id: &str) -> String {
@@ -165,6 +233,44 @@ mod tests {
         }
         assert!(matches!(rotate(&conn, &kek, NOW), Err(Error::Exhausted(_))));
         assert!(rotate(&conn, &kek, NOW.plus(Duration::from_secs(600))).is_ok());
+    }
+
+    #[test]
+    fn keys_vouch_for_those_before_them_and_for_no_others() {
+        let conn = database();
+        let kek = Kek::generate().unwrap();
+        let first = rotate(&conn, &kek, NOW).unwrap();
+        let second = rotate(&conn, &kek, NOW).unwrap();
+        let third = rotate(&conn, &kek, NOW).unwrap();
+        let vouched_for = |conn: &Connection| {
+            let mut ids: Vec<String> =
+                vouched(conn, &signing(conn, &kek).unwrap().unwrap()).unwrap().into_keys().collect();
+            ids.sort();
+            ids
+        };
+        let mut all = vec![first.clone(), second.clone(), third.clone()];
+        all.sort();
+        assert_eq!(vouched_for(&conn), all);
+        // A key of somebody else's, vouched for by itself.
+        let pair = Ed25519KeyPair::generate().unwrap();
+        conn.execute(
+            "insert into signing_key (key_id, public_key, created_us, retired_us, attested_by, attestation)
+             values ('x', ?1, 0, 1, 'x', ?2)",
+            params![
+                pair.public_key().as_ref(),
+                pair.sign(&attestation("x", pair.public_key().as_ref(), "x")).as_ref()
+            ],
+        )
+        .unwrap();
+        // And another public key under a known id.
+        conn.execute(
+            "update signing_key set public_key = ?2 where key_id = ?1",
+            params![first, pair.public_key().as_ref()],
+        )
+        .unwrap();
+        let mut left = vec![second, third];
+        left.sort();
+        assert_eq!(vouched_for(&conn), left);
     }
 
     #[test]

@@ -86,6 +86,22 @@ impl Audit for StandIn {
     async fn list_records(&self, _: Request<pb::ListRecordsRequest>) -> Answer<pb::ListRecordsResponse> {
         Err(not_implemented("ListRecords"))
     }
+
+    type VerifyRecordsStream = futures::stream::Empty<Result<pb::VerifyRecordsResponse, Status>>;
+
+    async fn verify_records(
+        &self,
+        _: Request<pb::VerifyRecordsRequest>,
+    ) -> Answer<Self::VerifyRecordsStream> {
+        Err(not_implemented("VerifyRecords"))
+    }
+
+    async fn list_checkpoints(
+        &self,
+        _: Request<pb::ListCheckpointsRequest>,
+    ) -> Answer<pb::ListCheckpointsResponse> {
+        Err(not_implemented("ListCheckpoints"))
+    }
 }
 
 fn candidate(message: Option<&sre_proto::types::v1::Candidate>) -> Result<Candidate, Status> {

@@ -8,8 +8,8 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 
 /// Tables that calls write to which change nothing: what was asked, by whom, and which tokens were minted.
-const NOT_COMPARED: [&str; 5] =
-    ["audit_outbox", "audit_chain", "audit_record", "audit_checkpoint", "credential"];
+const NOT_COMPARED: [&str; 6] =
+    ["audit_outbox", "audit_chain", "audit_record", "signed_checkpoint", "audit_seal", "credential"];
 /// Columns that time alone changes.
 const VOLATILE: [&str; 1] = ["until_ms"];
 /// Folders and files that are no state of the suite.

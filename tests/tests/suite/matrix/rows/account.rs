@@ -117,7 +117,7 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
         "SetSetting" => {
             let name = setting(world).await?;
             let request = |name: &str| SetSettingRequest {
-                setting: Some(Setting { name: name.into(), value: "off".into(), update_time: None }),
+                setting: Some(Setting { name: name.into(), value: "off".into(), ..Setting::default() }),
             };
             Case::of(&request(&name))
                 .absent(&request("teams/nowhere/settings/k"))
@@ -130,7 +130,7 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
 
 async fn setting(world: &World) -> anyhow::Result<String> {
     let name = format!("teams/default/settings/{}", world.fresh("setting"));
-    let setting = Setting { name: name.clone(), value: "on".into(), update_time: None };
+    let setting = Setting { name: name.clone(), value: "on".into(), ..Setting::default() };
     world.dev(SetSettingRequest { setting: Some(setting) }).await?;
     Ok(name)
 }

@@ -4,7 +4,7 @@ use anyhow::ensure;
 use sre_proto::security::v1::*;
 use sre_service::audit;
 
-use super::super::case::{Case, OWNER, TeamRight};
+use super::super::case::{ADMIN, Case, MEMBER, OWNER, ROOT, TeamRight};
 use super::super::world::World;
 use crate::harness::{CANARY, CANARY_KEY};
 
@@ -144,6 +144,23 @@ pub async fn audit(world: &World, method: &str) -> anyhow::Result<Option<Case>> 
                     Ok(())
                 })
         }
+        // The whole log: no team's admin may, whatever the team.
+        "VerifyRecords" => Case::of(&VerifyRecordsRequest::default())
+            .exact(ROOT)
+            .weaker(&[ADMIN, MEMBER])
+            .streams(|parts: Vec<VerifyRecordsResponse>| {
+                let findings = parts.iter().flat_map(|part| &part.findings).count();
+                let last = parts.last().is_some_and(|part| part.complete && part.records > 0);
+                ensure!(last && findings == 0, "{parts:?}");
+                Ok(())
+            }),
+        "ListCheckpoints" => Case::of(&ListCheckpointsRequest::default())
+            .exact(ROOT)
+            .weaker(&[ADMIN, MEMBER])
+            .answers(|list: ListCheckpointsResponse| {
+                ensure!(list.checkpoints.iter().all(|one| !one.signature.is_empty()), "{list:?}");
+                Ok(())
+            }),
         _ => return Ok(None),
     }))
 }
