@@ -1,6 +1,7 @@
 //! The security role: who is who, who may act for whom, and what was done.
 //!
 //! - [`identity`]: the token service
+//! - [`oidc`]: OpenID Connect tokens, verified for it
 //! - [`account`]: teams, members, settings
 //! - [`vault`]: secrets of teams
 //! - [`api_keys`]: bearers for the HTTP doors
@@ -16,6 +17,7 @@ pub mod error;
 mod housekeeping;
 pub mod identity;
 pub mod moment;
+pub mod oidc;
 mod page;
 pub mod provision;
 mod rows;
@@ -50,6 +52,7 @@ use identity::agent_access::AgentService;
 use identity::certificates::Certificates;
 use identity::service::IdentityService;
 use identity::{Lifetimes, Sts};
+use oidc::Providers;
 use state::State;
 use vault::Vault;
 use vault::connectors::encrypted_file::EncryptedFile;
@@ -81,7 +84,11 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
     let lifetimes =
         Lifetimes { token: config.security.token_ttl(), grant: day * config.security.resume_grant_days };
     let agents = Arc::new(AgentService(host.link(Role::Agent)));
-    let sts = Sts::new(state.clone(), agents, lifetimes);
+    let providers = Providers::new(&config.security.issuers)?;
+    if !providers.is_empty() {
+        host.spawn("oidc-keys", providers.clone().keep_fresh());
+    }
+    let sts = Sts::new(state.clone(), agents, providers, lifetimes);
     let certificates = Certificates::new(
         Identities::new(&config),
         trust_domain,

@@ -81,6 +81,8 @@ const RUN: &str = "sre.gateway.v1.Runs:read";
 /// A debug session is a run too. That its caller may write the definition is asked by the engine.
 const DEBUG: &str = "sre.gateway.v1.Debugger:write";
 const USE_KEY: &str = "sre.security.v1.Vault:read";
+/// Settings of its team, its own, and those that the user for whom it runs lets it inherit.
+const READ_SETTINGS: &str = "sre.security.v1.Account:read";
 const READ_FILES: &str = "sre.io.v1.Storage:read";
 const INFER: &str = "sre.llm.v1.Inference:read";
 const READ_DEFINITION: &str = "sre.agent.v1.AgentData:read";
@@ -309,8 +311,8 @@ pub(crate) fn level_word(level: AccessLevel) -> &'static str {
     }
 }
 
-/// The most that a run may come to do: data of its own, models, code; definitions only read, keys only used;
-/// nothing of accounts, API keys, audit, logs and other runs. Of this a plan declares its part.
+/// The most that a run may come to do: data of its own, models, code; definitions and settings only read, keys only
+/// used; nothing of API keys, audit, logs and other runs. Of this a plan declares its part.
 static RUN_CEILING: LazyLock<Vec<String>> = LazyLock::new(|| {
     let mut ceiling: Vec<String> = Vec::new();
     // Highest level first: what owner covers need not be named.
@@ -333,7 +335,7 @@ fn may_run_use(package: &str, service: &str, level: AccessLevel) -> bool {
     match package {
         "memory" | "io" | "compute" => true,
         "agent" | "llm" => level == AccessLevel::Read,
-        "security" => is_scope(USE_KEY, service, level),
+        "security" => is_scope(USE_KEY, service, level) || is_scope(READ_SETTINGS, service, level),
         _ => false,
     }
 }

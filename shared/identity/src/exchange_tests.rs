@@ -191,6 +191,7 @@ fn a_run_holds_no_power_over_accounts_and_runs() {
         "sre.llm.v1.Inference:read",
         "sre.llm.v1.Models:read",
         "sre.memory.v1.Cache:owner",
+        "sre.security.v1.Account:read",
         "sre.security.v1.Vault:read",
     ]
     .into();
@@ -200,7 +201,7 @@ fn a_run_holds_no_power_over_accounts_and_runs() {
         let (service, level) = scope.rsplit_once(':').unwrap();
         let package = service.split('.').nth(1).unwrap();
         assert!(["agent", "memory", "llm", "io", "security", "compute"].contains(&package), "{scope}");
-        assert!(package != "security" || scope == USE_KEY, "{scope}");
+        assert!(package != "security" || [USE_KEY, READ_SETTINGS].contains(&scope), "{scope}");
         assert!(!["agent", "llm"].contains(&package) || level == "read", "{scope}");
     }
 }

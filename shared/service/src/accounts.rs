@@ -15,8 +15,6 @@ use crate::server::errors;
 
 pub use sre_identity::scope::{Memberships, TeamRole};
 
-/// How long an answer is kept. With the exchange's own checks this keeps revocation well under 30 s.
-const KEEP: Duration = Duration::from_secs(10);
 const MAX_CACHED: u64 = 50_000;
 
 /// Looks up memberships. Clones share the cache.
@@ -34,16 +32,17 @@ enum Miss {
 }
 
 impl Accounts {
-    pub(crate) fn new(security: Link, deployment_admins: &[String]) -> Self {
+    /// Answers are kept for `keep`. With the exchange's own checks this keeps revocation well under 30 s.
+    pub(crate) fn new(security: Link, deployment_admins: &[String], keep: Duration) -> Self {
         Self {
             security,
             // Checked with the configuration.
             deployment_admins: deployment_admins.iter().filter_map(|admin| admin.parse().ok()).collect(),
-            cache: Cache::builder().max_capacity(MAX_CACHED).time_to_live(KEEP).build(),
+            cache: Cache::builder().max_capacity(MAX_CACHED).time_to_live(keep).build(),
         }
     }
 
-    /// The memberships of a principal, at most ten seconds old. An unknown one has none. Fails closed where
+    /// The memberships of a principal, at most `deadlines.membership_ms` old. An unknown one has none. Fails closed where
     /// the Account service cannot be reached.
     pub async fn resolve(&self, candidate: &Candidate) -> Result<Arc<Memberships>, Status> {
         if let Some(known) = self.cache.get(candidate).await {

@@ -18,7 +18,8 @@ pub use sre_proto::security::v1::Purpose;
 
 /// A token is asked for again when it would end within this time.
 const MARGIN: Duration = Duration::from_secs(30);
-const MAX_CACHED: u64 = 20_000;
+/// In units of a kilobyte of proof or less: tokens of providers can be long.
+const MAX_CACHED: u64 = 40_000;
 
 /// What a token is asked for with. Equal keys share a token.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -50,6 +51,18 @@ pub enum Proof {
     Token(String),
     /// A resume grant from a journal. Only from the engine.
     ResumeGrant(String),
+}
+
+impl Proof {
+    /// What it weighs in a cache: at least one.
+    fn kilobytes(&self) -> u32 {
+        let (Self::ApiKey(text)
+        | Self::Oidc(text)
+        | Self::Peer(text)
+        | Self::Token(text)
+        | Self::ResumeGrant(text)) = self;
+        u32::try_from(text.len().div_ceil(1024)).unwrap_or(u32::MAX).max(1)
+    }
 }
 
 impl ExchangeKey {
@@ -156,7 +169,9 @@ pub struct Tokens {
 
 impl Tokens {
     pub(crate) fn new(security: Link) -> Self {
-        let cache = Cache::builder().max_capacity(MAX_CACHED).expire_after(UntilRenewal).build();
+        let weigh = |key: &Arc<ExchangeKey>, _: &Arc<Token>| key.proof.kilobytes();
+        let cache =
+            Cache::builder().max_capacity(MAX_CACHED).weigher(weigh).expire_after(UntilRenewal).build();
         Self { security, cache }
     }
 

@@ -117,7 +117,7 @@ async fn only_the_deployments_administrators_set_limits() {
     let dev = suite.client("user/dev");
     let set = |client: Client, value: &'static str| async move {
         let name = "teams/small/settings/sre-limits".into();
-        let setting = Some(Setting { name, value: value.into(), update_time: None });
+        let setting = Some(Setting { name, value: value.into(), ..Setting::default() });
         client.account().set_setting(SetSettingRequest { setting }).await.map(|_| ())
     };
     let refused = set(boss.clone(), r#"{"values":1000}"#).await.unwrap_err();

@@ -28,6 +28,8 @@ use monitors::{Attached, Monitors};
 /// What records call a request at this door.
 const METHOD: &str = "http";
 const RUN: &str = "sre.gateway.v1.Runs:read";
+/// The longest bearer that is passed on; providers put groups into their tokens.
+const MAX_BEARER_BYTES: usize = 16 << 10;
 
 /// What the routes share.
 #[derive(Clone)]
@@ -53,11 +55,10 @@ pub fn router(host: Host) -> Router {
 
 async fn run(State(door): State<Door>, request: axum::extract::Request) -> Result<Response, Refusal> {
     let host = &door.host;
-    let bearer = bearer(request.headers())?;
+    let proof = bearer(request.headers())?;
     let agent = agent(host, request.headers())?;
     let limit = host.config().http.max_body_bytes;
     let raw = request::raw(request, limit).await?;
-    let proof = Proof::ApiKey(bearer);
     let key = run_key(proof.clone(), format!("teams/-/agents/{agent}"), RUN.to_owned());
     let token = host.tokens().exchange(key.clone()).await.map_err(|status| refuse(&status, &agent))?;
     let _place = admit(host, &token).await.map_err(|status| refuse(&status, &agent))?;
@@ -135,23 +136,28 @@ async fn monitor(
     Path(agent): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let key = run_key(Proof::ApiKey(bearer(&headers)?), format!("teams/-/agents/{agent}"), RUN.to_owned());
+    let key = run_key(bearer(&headers)?, format!("teams/-/agents/{agent}"), RUN.to_owned());
     let token = host.tokens().exchange(key).await.map_err(|status| refuse(&status, &agent))?;
     let _place = admit(&host, &token).await.map_err(|status| refuse(&status, &agent))?;
     monitors.open(host, &agent, &token.root)
 }
 
-/// The bearer of a request: always asked for.
-fn bearer(headers: &HeaderMap) -> Result<String, Refusal> {
+/// The bearer of a request: always asked for. What it is worth is the token service's to say.
+fn bearer(headers: &HeaderMap) -> Result<Proof, Refusal> {
     let value = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    match value.split_once(' ') {
-        Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") && !key.trim().is_empty() => {
-            Ok(key.trim().to_owned())
-        }
-        _ => Err(Refusal::new(
-            StatusCode::UNAUTHORIZED,
-            "send `Authorization: Bearer <API key>`: `sre keys create` makes one",
-        )),
+    let bearer = match value.split_once(' ') {
+        Some((scheme, bearer)) if scheme.eq_ignore_ascii_case("bearer") => bearer.trim(),
+        _ => "",
+    };
+    let refuse = |message: &str| Err(Refusal::new(StatusCode::UNAUTHORIZED, message));
+    match bearer {
+        "" => refuse(
+            "send `Authorization: Bearer <API key>`, `sre keys create` makes one, or an OpenID Connect token",
+        ),
+        long if long.len() > MAX_BEARER_BYTES => refuse("the bearer is too long: send a smaller token"),
+        // The shape of a JSON Web Token; a key has no full stops.
+        token if token.bytes().filter(|byte| *byte == b'.').count() == 2 => Ok(Proof::Oidc(token.to_owned())),
+        key => Ok(Proof::ApiKey(key.to_owned())),
     }
 }
 

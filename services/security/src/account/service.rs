@@ -1,6 +1,6 @@
 //! `sre.security.v1.Account` over gRPC.
 
-use sre_identity::{Caller, Candidate};
+use sre_identity::{Acl, Caller, Candidate, Level, Role};
 use sre_proto::AccessLevel;
 use sre_proto::security::v1 as pb;
 use sre_proto::security::v1::account_server;
@@ -32,6 +32,30 @@ impl AccountService {
     async fn forget(&self, candidate: &Candidate) {
         self.state.forget(candidate).await;
         self.host.accounts().forget(candidate).await;
+    }
+
+    /// The list that lets an agent read a user's settings: one that runs for this user, and is of one of the
+    /// user's teams. Otherwise none, and the rights that follow from the name count.
+    async fn inherited(&self, caller: &Caller, owner: &Candidate) -> Result<Option<Acl>, Status> {
+        let Some(agent) = caller.candidate().filter(|candidate| candidate.role() == Role::Agent) else {
+            return Ok(None);
+        };
+        let user = owner.principal().filter(|_| owner.role() == Role::User);
+        let user = user.map(|principal| principal.in_domain(self.state.trust_domain()));
+        if user.is_none_or(|user| user.as_str() != caller.root()) {
+            return Ok(None);
+        }
+        let (Some(agent_is), Some(user_is)) =
+            (self.state.resolve(agent).await?, self.state.resolve(owner).await?)
+        else {
+            return Ok(None);
+        };
+        if !user_is.memberships.iter().any(|membership| membership.team == agent_is.home_team) {
+            return Ok(None);
+        }
+        let mut acl = Acl::new();
+        acl.grant(agent, &[Level::Read]).map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(Some(acl))
     }
 }
 
@@ -202,14 +226,8 @@ impl account_server::Account for AccountService {
         let granted = self.host.authorizer().check(&caller, &request, None).await?;
         let id = names::team("parent", &request.parent)?;
         let who = candidate("candidate", request.candidate.as_ref())?;
-        let changed = who.clone();
-        self.state
-            .write(move |tx| {
-                members::remove(tx, &id, &who)?;
-                Ok(granted.record(tx)?)
-            })
-            .await?;
-        self.forget(&changed).await;
+        self.state.remove_member(id, who.clone(), move |tx| Ok(granted.record(tx)?)).await?;
+        self.forget(&who).await;
         Ok(Response::new(()))
     }
 
@@ -220,8 +238,21 @@ impl account_server::Account for AccountService {
         let caller = Caller::of(request.extensions())?.clone();
         let mut request = request.into_inner();
         request.name = self.host.authorizer().resolve_name(&caller, &request.name).await?;
-        self.host.authorizer().check(&caller, &request, None).await?.record_now();
-        let (owner, key) = names::child("name", &request.name, "settings")?;
+        let named = names::child("name", &request.name, "settings");
+        let inherited = match &named {
+            Ok((owner, key)) => {
+                let (who, key) = (owner.clone(), (*key).to_owned());
+                let marked =
+                    move |conn: &_| Ok(settings::get(conn, &who, &key)?.is_some_and(|one| one.inherit));
+                match self.inherited(&caller, owner).await? {
+                    Some(acl) if self.state.read(marked).await? => Some(acl),
+                    _ => None,
+                }
+            }
+            Err(_) => None,
+        };
+        self.host.authorizer().check(&caller, &request, inherited.as_ref()).await?.record_now();
+        let (owner, key) = named?;
         let key = key.to_owned();
         let found = self.state.read(move |conn| settings::get(conn, &owner, &key)).await?;
         Ok(Response::new(setting(&found.ok_or(Error::NotFound(request.name))?)?))
@@ -234,9 +265,17 @@ impl account_server::Account for AccountService {
         let caller = Caller::of(request.extensions())?.clone();
         let mut request = request.into_inner();
         request.parent = self.host.authorizer().resolve_name(&caller, &request.parent).await?;
-        self.host.authorizer().check(&caller, &request, None).await?.record_now();
-        let owner = names::principal("parent", &request.parent)?;
-        let rows = self.state.read(move |conn| settings::list(conn, &owner)).await?;
+        let named = names::principal("parent", &request.parent);
+        let inherited = match &named {
+            Ok(owner) => self.inherited(&caller, owner).await?,
+            Err(_) => None,
+        };
+        self.host.authorizer().check(&caller, &request, inherited.as_ref()).await?.record_now();
+        let owner = named?;
+        let mut rows = self.state.read(move |conn| settings::list(conn, &owner)).await?;
+        if inherited.is_some() {
+            rows.retain(|setting| setting.inherit);
+        }
         let settings = rows.iter().map(setting).collect::<Result<_, _>>()?;
         Ok(Response::new(pb::ListSettingsResponse { settings }))
     }
@@ -258,7 +297,13 @@ impl account_server::Account for AccountService {
             let authorizer = self.host.authorizer();
             authorizer.check_level(&caller, "deployment", AccessLevel::Owner, None).await?.record_now();
         }
-        let new = Setting { owner, key: key.to_owned(), value: asked.value, updated: Moment::now() };
+        let new = Setting {
+            owner,
+            key: key.to_owned(),
+            value: asked.value,
+            updated: Moment::now(),
+            inherit: asked.inherit,
+        };
         let row = new.clone();
         self.state
             .write(move |tx| {
@@ -327,5 +372,6 @@ fn setting(setting: &Setting) -> Result<pb::Setting, Error> {
         name: format!("{collection}/{id}/settings/{key}"),
         value: setting.value.clone(),
         update_time: Some(setting.updated.into()),
+        inherit: setting.inherit,
     })
 }

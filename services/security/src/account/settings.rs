@@ -28,6 +28,8 @@ pub struct Setting {
     pub value: String,
     /// When it was last set.
     pub updated: Moment,
+    /// Of a user's setting: whether agents that run for the user may read it.
+    pub inherit: bool,
 }
 
 /// Whether a setting holds a team's limits.
@@ -47,14 +49,16 @@ pub fn collection(owner: &Candidate) -> Result<&'static str, Error> {
 
 /// A setting; none where it is not set.
 pub fn get(conn: &Connection, owner: &Candidate, key: &str) -> Result<Option<Setting>, Error> {
-    let sql = "select key, value, updated_us from setting where scope = ?1 and scope_id = ?2 and key = ?3";
+    let sql =
+        "select key, value, updated_us, inherit from setting where scope = ?1 and scope_id = ?2 and key = ?3";
     let bound = params![collection(owner)?, owner.id(), key];
     Ok(conn.prepare_cached(sql)?.query_row(bound, |row| read(row, owner)).optional()?)
 }
 
 /// All settings, by key.
 pub fn list(conn: &Connection, owner: &Candidate) -> Result<Vec<Setting>, Error> {
-    let sql = "select key, value, updated_us from setting where scope = ?1 and scope_id = ?2 order by key";
+    let sql =
+        "select key, value, updated_us, inherit from setting where scope = ?1 and scope_id = ?2 order by key";
     let mut statement = conn.prepare_cached(sql)?;
     let rows = statement.query_map(params![collection(owner)?, owner.id()], |row| read(row, owner))?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -85,6 +89,10 @@ pub fn set(conn: &Connection, setting: &Setting) -> Result<(), Error> {
     if is_limits(&setting.owner, key) && !setting.value.is_empty() {
         TeamLimit::parse_setting(&setting.value).map_err(|error| Error::invalid("setting.value", error))?;
     }
+    if setting.inherit && owner.role() != Role::User {
+        let message = format!("is of a user's settings alone: leave it out for {owner}");
+        return Err(Error::invalid("setting.inherit", message));
+    }
     if setting.value.len() > MAX_VALUE_BYTES {
         let size = setting.value.len();
         return Err(Error::invalid("setting.value", format!("has {size} bytes: {MAX_VALUE_BYTES} at most")));
@@ -101,10 +109,11 @@ pub fn set(conn: &Connection, setting: &Setting) -> Result<(), Error> {
         return Err(Error::Exhausted(format!("{owner} has {others} settings: delete one first")));
     }
     conn.prepare_cached(
-        "insert into setting (scope, scope_id, key, value, updated_us) values (?1, ?2, ?3, ?4, ?5)
-         on conflict do update set value = excluded.value, updated_us = excluded.updated_us",
+        "insert into setting (scope, scope_id, key, value, updated_us, inherit) values (?1, ?2, ?3, ?4, ?5, ?6)
+         on conflict do update set value = excluded.value, updated_us = excluded.updated_us,
+             inherit = excluded.inherit",
     )?
-    .execute(params![scope, owner.id(), key, setting.value, setting.updated])?;
+    .execute(params![scope, owner.id(), key, setting.value, setting.updated, setting.inherit])?;
     Ok(())
 }
 
@@ -116,5 +125,11 @@ pub(super) fn delete_all(conn: &Connection, owner: &Candidate) -> Result<(), Err
 }
 
 fn read(row: &Row<'_>, owner: &Candidate) -> rusqlite::Result<Setting> {
-    Ok(Setting { owner: owner.clone(), key: row.get(0)?, value: row.get(1)?, updated: row.get(2)? })
+    Ok(Setting {
+        owner: owner.clone(),
+        key: row.get(0)?,
+        value: row.get(1)?,
+        updated: row.get(2)?,
+        inherit: row.get(3)?,
+    })
 }

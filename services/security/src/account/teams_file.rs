@@ -120,7 +120,13 @@ fn put_settings(
     now: Moment,
 ) -> Result<(), Error> {
     for (key, value) in values {
-        let setting = Setting { owner: owner.clone(), key: key.clone(), value: value.clone(), updated: now };
+        let setting = Setting {
+            owner: owner.clone(),
+            key: key.clone(),
+            value: value.clone(),
+            updated: now,
+            inherit: false,
+        };
         settings::set(conn, &setting)?;
     }
     Ok(())

@@ -138,8 +138,13 @@ fn an_empty_value_deletes_a_setting_and_agents_take_theirs_along() {
     let conn = database();
     team(&conn, "a", &user("ann"));
     register_agent(&conn, &agent("x"), "a", NOW).unwrap();
-    let mut setting =
-        settings::Setting { owner: agent("x"), key: "k".into(), value: "v".into(), updated: NOW };
+    let mut setting = settings::Setting {
+        owner: agent("x"),
+        key: "k".into(),
+        value: "v".into(),
+        updated: NOW,
+        inherit: false,
+    };
     settings::set(&conn, &setting).unwrap();
     assert_eq!(settings::get(&conn, &agent("x"), "k").unwrap().as_ref(), Some(&setting));
     assert_eq!(settings::get(&conn, &user("x"), "k").unwrap(), None);
@@ -161,6 +166,7 @@ fn a_teams_limits_reach_its_members() {
         key: settings::LIMITS.into(),
         value: text.into(),
         updated: NOW,
+        inherit: false,
     };
     assert!(settings::set(&conn, &limits(r#"{"no_limit":1}"#)).is_err());
     settings::set(&conn, &limits(r#"{"edge_calls_per_second":100}"#)).unwrap();

@@ -12,7 +12,7 @@ use sre_service::first_start::Identities;
 use crate::error::Error;
 use crate::moment::Moment;
 
-/// Signs requests and tells the trust bundle.
+/// Signs requests.
 #[derive(Clone)]
 pub struct Certificates(Arc<Inner>);
 
@@ -40,17 +40,6 @@ impl Certificates {
         lifetime: Duration,
     ) -> Self {
         Self(Arc::new(Inner { files, trust_domain, dns_names, lifetime }))
-    }
-
-    /// The certificates that vouch for identities, in PEM.
-    pub async fn bundle(&self) -> Result<String, Error> {
-        let inner = Arc::clone(&self.0);
-        blocking(move || {
-            let path = inner.files.bundle();
-            std::fs::read_to_string(path)
-                .map_err(|error| Error::Internal(format!("trust bundle {}: {error}", path.display())))
-        })
-        .await
     }
 
     /// Signs a request for this principal. Names of hosts are the configured ones, whatever the request says.

@@ -30,6 +30,8 @@ pub struct Credential {
     pub team: String,
     /// The API key at the beginning of its chain, where there was one.
     pub api_key: Option<String>,
+    /// The SPIFFE id at the beginning of its chain.
+    pub root: String,
     /// When it ends.
     pub ends: Moment,
 }
@@ -41,18 +43,32 @@ pub fn insert(conn: &Connection, credential: &Credential) -> Result<(), Error> {
         Kind::Grant => "grant",
     };
     conn.prepare_cached(
-        "insert into credential (id, kind, team, api_key, ends_us) values (?1, ?2, ?3, ?4, ?5)",
+        "insert into credential (id, kind, team, api_key, root, ends_us) values (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
-    .execute(params![credential.id, kind, credential.team, credential.api_key, credential.ends])?;
+    .execute(params![
+        credential.id,
+        kind,
+        credential.team,
+        credential.api_key,
+        credential.root,
+        credential.ends
+    ])?;
     Ok(())
 }
 
 /// A credential by its `jti`; none where it ended long ago or was never minted here.
 pub fn find(conn: &Connection, id: &str) -> Result<Option<Credential>, Error> {
-    let sql = "select id, kind, team, api_key, ends_us from credential where id = ?1";
+    let sql = "select id, kind, team, api_key, root, ends_us from credential where id = ?1";
     let read = |row: &rusqlite::Row<'_>| {
         let kind = if row.get::<_, String>(1)? == "grant" { Kind::Grant } else { Kind::Token };
-        Ok(Credential { id: row.get(0)?, kind, team: row.get(2)?, api_key: row.get(3)?, ends: row.get(4)? })
+        Ok(Credential {
+            id: row.get(0)?,
+            kind,
+            team: row.get(2)?,
+            api_key: row.get(3)?,
+            root: row.get(4)?,
+            ends: row.get(5)?,
+        })
     };
     Ok(conn.prepare_cached(sql)?.query_row([id], read).optional()?)
 }
@@ -63,6 +79,22 @@ pub fn revocations_of_key(conn: &Connection, api_key: &str, now: Moment) -> Resu
     let sql = "select id, ends_us from credential where api_key = ?1 and ends_us > ?2 and kind = 'token'";
     let mut statement = conn.prepare_cached(sql)?;
     let rows = statement.query_map(params![api_key, now], |row| {
+        Ok(Revocation { target: Target::TokenId(row.get(0)?), time: now, expires: row.get(1)? })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Revocations of all live tokens of a team's subjects that a root caller is behind.
+pub fn revocations_of_root(
+    conn: &Connection,
+    root: &str,
+    team: &str,
+    now: Moment,
+) -> Result<Vec<Revocation>, Error> {
+    let sql = "select id, ends_us from credential
+               where root = ?1 and ends_us > ?2 and team = ?3 and kind = 'token'";
+    let mut statement = conn.prepare_cached(sql)?;
+    let rows = statement.query_map(params![root, now, team], |row| {
         Ok(Revocation { target: Target::TokenId(row.get(0)?), time: now, expires: row.get(1)? })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -85,7 +117,8 @@ mod tests {
 
     fn credential(id: &str, kind: Kind, api_key: Option<&str>, secs: u64) -> Credential {
         let ends = NOW.plus(Duration::from_secs(secs));
-        Credential { id: id.into(), kind, team: "t".into(), api_key: api_key.map(str::to_owned), ends }
+        let api_key = api_key.map(str::to_owned);
+        Credential { id: id.into(), kind, team: "t".into(), api_key, root: "r".into(), ends }
     }
 
     #[test]
@@ -103,6 +136,8 @@ mod tests {
         let found = revocations_of_key(&conn, "k", NOW).unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].target, Target::TokenId("mine".into()));
+        let of_root = |root: &str, team: &str| revocations_of_root(&conn, root, team, NOW).unwrap().len();
+        assert_eq!((of_root("r", "t"), of_root("r", "u"), of_root("s", "t")), (3, 0, 0));
         assert_eq!(find(&conn, "grant").unwrap().unwrap().api_key.as_deref(), Some("k"));
         assert_eq!(prune(&conn, NOW.plus(Duration::from_secs(301))).unwrap(), 4);
         assert_eq!(find(&conn, "mine").unwrap(), None);

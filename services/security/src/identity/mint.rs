@@ -47,6 +47,7 @@ impl Sts {
             kind,
             team: subject.team.clone().unwrap_or_default(),
             api_key: proven.api_key.clone(),
+            root: claims.root.clone(),
             ends,
         };
         let mut made = vec![credential(&claims.jti, Kind::Token, Moment::from_secs(claims.exp))];

@@ -29,6 +29,7 @@ use tonic::Status;
 use crate::audit::entry::Entry;
 use crate::error::Error;
 use crate::moment::Moment;
+use crate::oidc::Providers;
 use crate::state::State;
 
 const MAX_SCOPES: usize = 64;
@@ -65,13 +66,19 @@ pub struct Lifetimes {
 pub struct Sts {
     state: State,
     agents: Arc<dyn AgentAccess>,
+    providers: Providers,
     lifetimes: Lifetimes,
 }
 
 impl Sts {
     /// Over the role's state.
-    pub fn new(state: State, agents: Arc<dyn AgentAccess>, lifetimes: Lifetimes) -> Self {
-        Self { state, agents, lifetimes }
+    pub fn new(
+        state: State,
+        agents: Arc<dyn AgentAccess>,
+        providers: Providers,
+        lifetimes: Lifetimes,
+    ) -> Self {
+        Self { state, agents, providers, lifetimes }
     }
 
     /// Exchanges a proof for a token. `entry` becomes the record of it, in the same transaction.
@@ -95,7 +102,7 @@ impl Sts {
         .map_err(Status::from)?;
         let proven: Proven = match held {
             Some(held) => proof::of_held(&self.state, held).await?,
-            None => proof::of_caller(&self.state, &proof).await?,
+            None => proof::of_caller(&self.state, &self.providers, &proof).await?,
         };
         let subject = self.subject(ask, kind, &proven).await?;
         self.mint(ask, &proven, subject, ceiling, entry, Moment::now()).await

@@ -8,6 +8,7 @@ use super::credentials::{self, Kind};
 use crate::api_keys;
 use crate::error::Error;
 use crate::moment::Moment;
+use crate::oidc::Providers;
 use crate::state::State;
 
 /// A token or grant of ours that is the proof, its signature verified.
@@ -50,7 +51,7 @@ pub struct Proven {
     pub transaction: String,
     /// The API key at the beginning of the chain, where there was one.
     pub api_key: Option<String>,
-    /// What the proof is and when it ends, where it is a token or grant.
+    /// What the proof is and when it ends, where it is a token or grant, ours or a provider's.
     pub ends: Option<(Kind, Moment)>,
 }
 
@@ -120,7 +121,7 @@ pub async fn of_held(state: &State, held: Held) -> Result<Proven, Error> {
 }
 
 /// What a caller's own credential proves.
-pub async fn of_caller(state: &State, proof: &Proof) -> Result<Proven, Error> {
+pub async fn of_caller(state: &State, providers: &Providers, proof: &Proof) -> Result<Proven, Error> {
     match proof {
         Proof::ApiKey(text) => {
             let (text, now) = (zeroize::Zeroizing::new(text.clone()), Moment::now());
@@ -138,7 +139,19 @@ pub async fn of_caller(state: &State, proof: &Proof) -> Result<Proven, Error> {
             }
             fresh(id, None)
         }
-        Proof::OidcToken(_) => Err(Error::NotImplemented("exchanging an OpenID Connect token")),
+        Proof::OidcToken(text) => {
+            let verified = providers.verify(text).await?;
+            if let Some(teams) = &verified.teams {
+                let home = state.resolve(&verified.user).await?.map(|known| known.home_team.clone());
+                if home.is_none_or(|home| !teams.contains(&home)) {
+                    // The provider's groups narrow what Account gives, and widen nothing.
+                    let message = "no group in the token stands for the home team of its user";
+                    return Err(Error::denied(Reason::NotTeamMember, message));
+                }
+            }
+            let proven = fresh(candidate_id(&verified.user, state.trust_domain())?, None)?;
+            Ok(Proven { ends: Some((Kind::Token, verified.ends)), ..proven })
+        }
         Proof::Token(_) | Proof::ResumeGrant(_) => {
             Err(Error::Internal("a token was taken for a caller's own credential".to_owned()))
         }

@@ -112,7 +112,7 @@ impl identity_server::Identity for IdentityService {
         &self,
         _request: Request<pb::GetTrustBundleRequest>,
     ) -> Result<Response<pb::TrustBundle>, Status> {
-        let certificates_pem = self.certificates.bundle().await?;
+        let certificates_pem = self.host.identity().roots().pem().to_owned();
         let trust_domain = self.state.trust_domain().to_string();
         Ok(Response::new(pb::TrustBundle { trust_domain, certificates_pem }))
     }

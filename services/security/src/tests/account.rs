@@ -3,7 +3,7 @@ use super::*;
 const DENIED: (Code, Reason) = (Code::PermissionDenied, Reason::AclDenied);
 
 async fn set(fixture: &Fixture, caller: &str, name: &str, value: &str) -> Result<pb::Setting, Status> {
-    let setting = pb::Setting { name: name.into(), value: value.into(), update_time: None };
+    let setting = pb::Setting { name: name.into(), value: value.into(), ..pb::Setting::default() };
     let request = pb::SetSettingRequest { setting: Some(setting) };
     Ok(fixture.account(caller).set_setting(request).await?.into_inner())
 }
@@ -118,4 +118,109 @@ async fn records_of_other_writers_cannot_be_forged() {
     let list = pb::ListRecordsRequest { parent: "teams/default".into(), ..Default::default() };
     fixture.member("default", "alice", pb::TeamRole::Member).await.unwrap();
     assert_eq!(refusal(fixture.audit("user/alice").list_records(list).await), DENIED);
+}
+
+/// A setting that a user marks `inherit` is read by agents of the user's teams while they run for that user, and by
+/// nobody else.
+#[tokio::test]
+async fn h35_agents_read_what_their_user_lets_them_inherit() {
+    const READ_SETTINGS: &str = "sre.security.v1.Account:read";
+    let fixture = Fixture::new().await;
+    fixture.team("red", "ruth").await;
+    fixture.register("painter", "red").await.unwrap();
+    fixture.agents.allow("user/dev", "teams/red/agents/painter");
+    fixture.member("default", "alice", pb::TeamRole::Admin).await.unwrap();
+    fixture.agents.allow("user/alice", GREETER);
+    for (key, inherit) in [("model", true), ("private", false)] {
+        let name = format!("users/dev/settings/{key}");
+        let setting = pb::Setting { name, value: "v".into(), inherit, ..pb::Setting::default() };
+        fixture
+            .account("user/dev")
+            .set_setting(pb::SetSettingRequest { setting: Some(setting) })
+            .await
+            .unwrap();
+    }
+    let acting = async |user: &str, agent: &str| {
+        let asked = ask(peer(&format!("user/{user}")), pb::Purpose::Run, agent, &["engine"], &[RUN]);
+        let run = fixture.exchange("edge", asked).await.unwrap();
+        let hop = fixture.hop("engine", &run.token, "security", READ_SETTINGS).await.unwrap();
+        fixture.account_with("service/engine", &hop.token)
+    };
+    let read = |key: &str| pb::GetSettingRequest { name: format!("users/dev/settings/{key}") };
+    let list = pb::ListSettingsRequest { parent: "users/dev".into() };
+
+    let mut greeter = acting("dev", GREETER).await;
+    assert_eq!(greeter.get_setting(read("model")).await.unwrap().into_inner().value, "v");
+    assert_eq!(refusal(greeter.get_setting(read("private")).await), DENIED);
+    assert_eq!(refusal(greeter.get_setting(read("absent")).await), DENIED);
+    let listed = greeter.list_settings(list.clone()).await.unwrap().into_inner().settings;
+    assert_eq!(listed.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["users/dev/settings/model"]);
+
+    // The same agent for another user, and an agent of a team that the user is not of.
+    let mut for_alice = acting("alice", GREETER).await;
+    assert_eq!(refusal(for_alice.get_setting(read("model")).await), DENIED);
+    assert_eq!(refusal(for_alice.list_settings(list.clone()).await), DENIED);
+    let remove = pb::RemoveMemberRequest { parent: "teams/red".into(), candidate: Some(user_message("dev")) };
+    fixture.account("user/dev").remove_member(remove).await.unwrap();
+    fixture.agents.allow("user/dev", "teams/red/agents/painter");
+    let mut painter = acting("dev", "teams/red/agents/painter").await;
+    assert_eq!(refusal(painter.get_setting(read("model")).await), DENIED);
+    assert_eq!(refusal(painter.list_settings(list).await), DENIED);
+    // By its own certificate an agent runs for nobody.
+    assert_eq!(refusal(get(&fixture, "agent/greeter", "users/dev/settings/model").await), DENIED);
+    // Settings of teams and agents have no heirs.
+    let setting = pb::Setting {
+        name: "teams/default/settings/k".into(),
+        value: "v".into(),
+        inherit: true,
+        ..pb::Setting::default()
+    };
+    let set = fixture.account("user/dev").set_setting(pb::SetSettingRequest { setting: Some(setting) }).await;
+    assert_eq!(refusal(set).0, Code::InvalidArgument);
+}
+
+/// services.md H2 and H12: who was removed from a team is refused everywhere within 30 seconds: other roles keep an
+/// answer of Account for `deadlines.membership_ms`, and tokens of runs are revoked with the membership.
+#[tokio::test]
+async fn h2_a_removed_member_is_refused_everywhere_soon() {
+    let fixture = Fixture::with(|config| config.deadlines.membership_ms = 300).await;
+    let defaults = sre_service::Config::default().deadlines;
+    assert!(defaults.membership() + defaults.key_refresh() < std::time::Duration::from_secs(30));
+    fixture.team("red", "ruth").await;
+    fixture.member("default", "alice", pb::TeamRole::Member).await.unwrap();
+    fixture.register("painter", "red").await.unwrap();
+    fixture.member("red", "alice", pb::TeamRole::Member).await.unwrap();
+    for agent in [GREETER, "teams/red/agents/painter"] {
+        fixture.agents.allow("user/alice", agent);
+    }
+    let run = fixture.run("alice", GREETER).await.unwrap();
+    let llm = fixture.hop("engine", &run.token, "llm", INFER).await.unwrap();
+    let red = fixture.run("alice", "teams/red/agents/painter").await.unwrap();
+    let by_dev = fixture.run("dev", GREETER).await.unwrap();
+
+    // Another role, with a cache of its own.
+    let alice: sre_identity::Candidate = "user/alice".parse().unwrap();
+    let elsewhere = fixture.suite.host(Role::Agent).accounts().clone();
+    assert_eq!(elsewhere.resolve(&alice).await.unwrap().teams.len(), 2);
+    let version = |principal: pb::Principal| principal.membership_version;
+    let resolve = pb::ResolvePrincipalRequest { candidate: Some(user_message("alice")) };
+    let ask = || async {
+        fixture.account("service/io").resolve_principal(resolve.clone()).await.unwrap().into_inner()
+    };
+    let before = version(ask().await);
+
+    let remove =
+        pb::RemoveMemberRequest { parent: "teams/default".into(), candidate: Some(user_message("alice")) };
+    fixture.account("user/dev").remove_member(remove).await.unwrap();
+    let answer = ask().await;
+    assert_eq!((answer.home_team.as_str(), answer.memberships.len()), ("red", 1));
+    assert!(version(answer) > before, "whoever keeps an answer can tell that it is an old one");
+    eventually(async || (elsewhere.resolve(&alice).await.unwrap().teams.len() == 1).then_some(())).await;
+
+    let revoked = (Code::Unauthenticated, Reason::CredentialsRevoked);
+    assert_eq!(refusal(fixture.hop("engine", &run.token, "llm", INFER).await), revoked);
+    assert_eq!(refusal(fixture.hop("llm", &llm.token, "security", USE_KEY).await), revoked);
+    // What was begun in another team, and by others, goes on.
+    fixture.hop("engine", &red.token, "llm", INFER).await.unwrap();
+    fixture.hop("engine", &by_dev.token, "llm", INFER).await.unwrap();
 }

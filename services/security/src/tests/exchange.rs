@@ -166,11 +166,11 @@ async fn an_agent_of_another_team_than_its_name_says_is_refused() {
 }
 
 #[tokio::test]
-async fn oidc_is_not_built_yet_and_garbage_is_refused() {
+async fn garbage_is_refused() {
     let fixture = Fixture::new().await;
     let with = |proof| ask(proof, pb::Purpose::Run, GREETER, &["engine"], &[RUN]);
     let oidc = fixture.exchange("edge", with(Proof::OidcToken("x".into()))).await;
-    assert_eq!(refusal(oidc).0, Code::Unimplemented);
+    assert_eq!(refusal(oidc), (Code::Unauthenticated, Reason::CredentialsInvalid));
     let key = fixture.exchange("edge", with(Proof::ApiKey("sre_x".into()))).await;
     assert_eq!(refusal(key), (Code::Unauthenticated, Reason::CredentialsInvalid));
     assert_eq!(refusal(fixture.hop("engine", "a.b.c", "llm", INFER).await).0, Code::Unauthenticated);

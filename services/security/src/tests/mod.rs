@@ -6,6 +6,7 @@ mod certificates;
 mod exchange;
 mod grants;
 mod keys;
+mod oidc;
 mod vault;
 
 use std::future::Future;
@@ -39,6 +40,11 @@ pub struct Fixture {
 
 impl Fixture {
     pub async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// With another configuration.
+    pub async fn with(change: impl FnOnce(&mut sre_service::Config)) -> Self {
         let agents = Agents::default();
         let routes = agents.clone();
         let suite = TestSuite::builder()
@@ -47,6 +53,7 @@ impl Fixture {
                 let routes = routes.routes();
                 async move { Ok(routes) }
             })
+            .config(change)
             .build()
             .await
             .unwrap();
@@ -66,6 +73,11 @@ impl Fixture {
 
     pub fn account(&self, principal: &str) -> AccountClient<Link> {
         AccountClient::new(self.link(principal))
+    }
+
+    /// Teams and settings, for a service that acts by a token.
+    pub fn account_with(&self, principal: &str, token: &str) -> AccountClient<Link> {
+        AccountClient::new(self.link(principal).with_jwt(token))
     }
 
     pub fn api_keys(&self, principal: &str) -> ApiKeysClient<Link> {

@@ -16,6 +16,14 @@ pub struct Certs {
     /// The folder of certificates, under the data folder unless absolute. In the dev profile a certificate
     /// authority and one certificate per principal are made here at first start.
     pub dir: PathBuf,
+    /// The socket of a SPIFFE Workload API that gives certificates, keys and the trust bundle, for example
+    /// `unix:///run/spire/sockets/agent.sock`. No files are read then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload_api: Option<String>,
+    /// A folder with `tls.crt`, `tls.key` and `ca.crt`, as cert-manager's Secrets are mounted; with one folder per
+    /// role in it where a process has several. `bundle` replaces `ca.crt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mounted: Option<PathBuf>,
     /// A PEM file of authorities to trust instead of the folder's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bundle: Option<PathBuf>,
@@ -36,6 +44,8 @@ impl Default for Certs {
     fn default() -> Self {
         Self {
             dir: PathBuf::from("certs"),
+            workload_api: None,
+            mounted: None,
             bundle: None,
             roles: BTreeMap::new(),
             dns_names: Vec::new(),

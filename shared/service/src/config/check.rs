@@ -12,6 +12,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     endpoints(config)?;
     limits(config)?;
     store(config)?;
+    certs(config)?;
     security(config)?;
     connectors(config)?;
     if config.is_production() {
@@ -119,6 +120,13 @@ fn limits(config: &Config) -> Result<(), ConfigError> {
             "connect_ms and unavailable_ms must be below 1000: a dead role is reported within a second",
         ));
     }
+    if config.deadlines.membership_ms > 20_000 {
+        return Err(wrong(
+            config,
+            "deadlines.membership_ms",
+            "more than 20000: removed members must be refused within 30 seconds",
+        ));
+    }
     if !(0.0..=1.0).contains(&config.telemetry.sample_ratio) {
         return Err(wrong(config, "telemetry.sample_ratio", "not a share: use 0 to 1"));
     }
@@ -151,6 +159,22 @@ fn teams(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
+fn certs(config: &Config) -> Result<(), ConfigError> {
+    let certs = &config.certs;
+    let Some(endpoint) = &certs.workload_api else { return Ok(()) };
+    if certs.mounted.is_some() || !certs.roles.is_empty() || certs.bundle.is_some() {
+        let message = "gives certificates and bundle: leave mounted, roles and bundle out";
+        return Err(wrong(config, "certs.workload_api", message));
+    }
+    // Whoever is on the same network could give us an identity otherwise.
+    let is_local = endpoint.starts_with("unix:") || endpoint.starts_with("tcp://127.0.0.1:");
+    if !is_local {
+        let message = format!("{endpoint:?} is no local socket: write unix:///path or tcp://127.0.0.1:port");
+        return Err(wrong(config, "certs.workload_api", message));
+    }
+    Ok(())
+}
+
 fn store(config: &Config) -> Result<(), ConfigError> {
     if config.store.backend == Backend::Postgres && config.store.postgres.is_none() {
         return Err(wrong(config, "store.backend", "postgres needs [store.postgres] with a url or host"));
@@ -168,6 +192,8 @@ fn security(config: &Config) -> Result<(), ConfigError> {
     if !(1..=30).contains(&config.security.resume_grant_days) {
         return Err(wrong(config, "security.resume_grant_days", "resume grants live 1 to 30 days"));
     }
+    super::issuer::check(&config.security.issuers, config.is_production())
+        .map_err(|message| wrong(config, "security.issuers", message))?;
     for admin in &config.security.deployment_admins {
         if admin.parse::<sre_identity::Candidate>().is_err() {
             let message = format!("{admin:?} is no principal: write user/<id> or team/<id>");

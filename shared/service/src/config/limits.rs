@@ -121,6 +121,9 @@ pub struct Deadlines {
     pub keep_alive_timeout_ms: u64,
     /// How often the key set is refreshed, in milliseconds.
     pub key_refresh_ms: u64,
+    /// How long an answer of Account about a principal's teams is kept, in milliseconds, 20,000 at most: a member
+    /// that was removed is refused everywhere when it ends.
+    pub membership_ms: u64,
     /// How often open streams are checked again, in milliseconds.
     pub revalidate_ms: u64,
     /// How long a role may take to start, in milliseconds.
@@ -141,6 +144,7 @@ impl Default for Deadlines {
             keep_alive_ms: 10_000,
             keep_alive_timeout_ms: 5_000,
             key_refresh_ms: 5_000,
+            membership_ms: 10_000,
             revalidate_ms: 15_000,
             start_ms: 60_000,
         }
@@ -178,6 +182,8 @@ durations! {
     keep_alive_timeout = keep_alive_timeout_ms,
     /// How often the key set is refreshed.
     key_refresh = key_refresh_ms,
+    /// How long an answer of Account is kept.
+    membership = membership_ms,
     /// How often open streams are checked again.
     revalidate = revalidate_ms,
     /// How long a role may take to start.

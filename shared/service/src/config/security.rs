@@ -6,6 +6,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::issuer::Issuer;
+
 /// Tokens and administrators.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -20,6 +22,8 @@ pub struct Security {
     pub key_rotation_hours: u64,
     /// How long resume grants live at most, in days.
     pub resume_grant_days: u32,
+    /// OpenID Connect providers whose tokens prove who a user is, at the HTTP doors.
+    pub issuers: Vec<Issuer>,
 }
 
 impl Default for Security {
@@ -30,6 +34,7 @@ impl Default for Security {
             keys_dir: PathBuf::from("keys"),
             key_rotation_hours: 24,
             resume_grant_days: 30,
+            issuers: Vec::new(),
         }
     }
 }

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use sre_proto::gateway::v1::run_event::Event;
 use sre_proto::gateway::v1::runs_client::RunsClient;
 use sre_proto::gateway::v1::{EventCursor, RunEvent, WatchRunRequest};
-use sre_service::{ExchangeKey, Host, Proof, Role};
+use sre_service::{ExchangeKey, Host, Role};
 use tonic::{Code, Status, Streaming};
 
 use super::answer::{NOSNIFF, Refusal};
@@ -35,7 +35,7 @@ pub async fn watch(
     Path(run): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let key = forward_key(Proof::ApiKey(bearer(&headers)?), Role::Engine, READ.to_owned());
+    let key = forward_key(bearer(&headers)?, Role::Engine, READ.to_owned());
     let agent = agent(&host, &headers)?;
     let after = match headers.get(LAST_EVENT_ID).map(|id| id.to_str().unwrap_or_default()) {
         None | Some("") => None,
