@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::leaf::{self, LeafError, Usage};
 use crate::peer::{Peer, PeerError, PeerVerifier};
@@ -77,6 +79,24 @@ impl Svid {
         let chain = certificates(certificate, "certificate")?;
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
             .map_err(|e| SvidError::Pem { what: "private key", problem: e.to_string() })?;
+        Self::new(chain, key, patterns)
+    }
+
+    /// From a certificate chain (leaf first) and a PKCS #8 key, as a SPIFFE Workload API gives them.
+    pub fn from_der(
+        chain: impl IntoIterator<Item = Vec<u8>>,
+        key: &[u8],
+        patterns: &PatternTable,
+    ) -> Result<Self, SvidError> {
+        let chain = chain.into_iter().map(CertificateDer::from).collect();
+        Self::new(chain, PrivatePkcs8KeyDer::from(key.to_vec()).into(), patterns)
+    }
+
+    fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        patterns: &PatternTable,
+    ) -> Result<Self, SvidError> {
         let signing_key = provider().key_provider.load_private_key(key).map_err(SvidError::Key)?;
         let key = CertifiedKey::new(chain, signing_key);
         key.keys_match().map_err(SvidError::Key)?;
@@ -95,6 +115,12 @@ impl Svid {
         self.peer.not_after()
     }
 
+    /// Names the certificate, so that one can tell whether it was replaced.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let leaf = self.key.end_entity_cert().map(AsRef::as_ref).unwrap_or_default();
+        *blake3::hash(leaf).as_bytes()
+    }
+
     pub(crate) fn certified_key(&self) -> &Arc<CertifiedKey> {
         &self.key
     }
@@ -108,7 +134,10 @@ impl fmt::Debug for Svid {
 
 /// The certificates that vouch for identities. Cheap to clone.
 #[derive(Clone)]
-pub struct TrustRoots(Arc<RootCertStore>);
+pub struct TrustRoots {
+    store: Arc<RootCertStore>,
+    pem: Arc<str>,
+}
 
 impl TrustRoots {
     /// Reads a PEM bundle from a file.
@@ -118,21 +147,37 @@ impl TrustRoots {
 
     /// Reads a PEM bundle.
     pub fn from_pem(pem: &str) -> Result<Self, SvidError> {
+        Self::new(certificates(pem, "trust bundle")?)
+    }
+
+    /// From certificates, as a SPIFFE Workload API gives them.
+    pub fn from_der<'a>(certificates: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, SvidError> {
+        Self::new(certificates.into_iter().map(|one| CertificateDer::from(one.to_vec())).collect())
+    }
+
+    fn new(certificates: Vec<CertificateDer<'static>>) -> Result<Self, SvidError> {
         let mut roots = RootCertStore::empty();
-        for certificate in certificates(pem, "trust bundle")? {
+        let mut pem = String::new();
+        for certificate in certificates {
+            pem.push_str(&to_pem(&certificate));
             roots.add(certificate).map_err(|e| SvidError::Roots(e.to_string()))?;
         }
-        Ok(Self(Arc::new(roots)))
+        Ok(Self { store: Arc::new(roots), pem: pem.into() })
+    }
+
+    /// The bundle in PEM.
+    pub fn pem(&self) -> &str {
+        &self.pem
     }
 
     pub(crate) fn store(&self) -> &Arc<RootCertStore> {
-        &self.0
+        &self.store
     }
 }
 
 impl fmt::Debug for TrustRoots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TrustRoots({})", self.0.len())
+        write!(f, "TrustRoots({})", self.store.len())
     }
 }
 
@@ -192,6 +237,11 @@ impl SvidSource {
         self.current.load().svid.clone()
     }
 
+    /// Names the certificate in use.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        self.current.load().svid.fingerprint()
+    }
+
     /// The roots in use.
     pub fn roots(&self) -> TrustRoots {
         self.current.load().roots.clone()
@@ -226,6 +276,19 @@ impl fmt::Debug for SvidSource {
 
 fn read(path: &Path) -> Result<String, SvidError> {
     std::fs::read_to_string(path).map_err(|source| SvidError::Read { path: path.to_owned(), source })
+}
+
+/// Lines of 64 characters, as everybody writes them.
+fn to_pem(certificate: &[u8]) -> String {
+    let text = STANDARD.encode(certificate);
+    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
+    for (place, letter) in text.char_indices() {
+        if place > 0 && place % 64 == 0 {
+            pem.push('\n');
+        }
+        pem.push(letter);
+    }
+    pem + "\n-----END CERTIFICATE-----\n"
 }
 
 fn certificates(pem: &str, what: &'static str) -> Result<Vec<CertificateDer<'static>>, SvidError> {

@@ -29,6 +29,7 @@ pub mod task;
 pub mod telemetry;
 pub mod testing;
 pub mod tokens;
+mod workload;
 
 pub use accounts::{Accounts, Memberships};
 pub use audit::AuditSink;

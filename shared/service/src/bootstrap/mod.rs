@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::host::Host;
 use crate::process::Sockets;
 use crate::role::Role;
+use crate::workload::Workload;
 
 pub use running::Running;
 
@@ -52,12 +53,26 @@ impl std::fmt::Debug for RoleStart {
     }
 }
 
+/// Where new certificates come from.
+pub(crate) enum Renewal {
+    /// Files.
+    Files(crate::first_start::Identities),
+    /// A SPIFFE Workload API.
+    Workload(Box<Workload>),
+}
+
 /// Starts the roles in this process and returns when all of them are ready. A failure stops what has started.
 pub async fn run(roles: Vec<RoleStart>, config: Config) -> anyhow::Result<Running> {
     config.check()?;
     let config = config.shared();
     let telemetry = crate::telemetry::init(&config.telemetry)?;
     let names: Vec<Role> = roles.iter().map(|start| start.role).collect();
+    if let Some(endpoint) = config.certs.workload_api.clone() {
+        let workload = Workload::connect(&endpoint, &config).await?;
+        let sources = workload.identities(&names)?;
+        let renewal = Some(Renewal::Workload(Box::new(workload)));
+        return start::start(roles, config, sources, renewal, telemetry, Sockets::AsNeeded).await;
+    }
     let identities = crate::first_start::Identities::new(&config);
     {
         let (identities, names) = (identities.clone(), names.clone());
@@ -65,7 +80,8 @@ pub async fn run(roles: Vec<RoleStart>, config: Config) -> anyhow::Result<Runnin
     }
     let sources =
         names.iter().map(|role| Ok((*role, identities.load(*role)?))).collect::<anyhow::Result<Vec<_>>>()?;
-    start::start(roles, config, sources, Some(identities), telemetry, Sockets::AsNeeded).await
+    let renewal = Some(Renewal::Files(identities));
+    start::start(roles, config, sources, renewal, telemetry, Sockets::AsNeeded).await
 }
 
 pub(crate) use start::start as start_with;

@@ -11,13 +11,12 @@ use sre_proto::AuditMode;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::{RoleStart, Running};
+use super::{Renewal, RoleStart, Running};
 use crate::accounts::Accounts;
 use crate::audit::{self, AuditSink};
 use crate::authorizer::Authorizer;
 use crate::config::Config;
 use crate::connectors;
-use crate::first_start::Identities;
 use crate::host::{Host, Inner};
 use crate::limits::Limiter;
 use crate::link::Link;
@@ -42,14 +41,14 @@ pub(crate) async fn start(
     roles: Vec<RoleStart>,
     config: Arc<Config>,
     sources: Vec<(Role, Arc<SvidSource>)>,
-    identities: Option<Identities>,
+    renewal: Option<Renewal>,
     telemetry: telemetry::Guard,
     sockets: Sockets,
 ) -> anyhow::Result<Running> {
     let names: Vec<Role> = roles.iter().map(|start| start.role).collect();
     let process = Process::new(Arc::clone(&config), &names, sockets);
     let mut running = Running::new(Arc::clone(&process), telemetry);
-    let started = start_all(&process, &mut running, roles, sources, identities).await;
+    let started = start_all(&process, &mut running, roles, sources, renewal).await;
     match started {
         Ok(()) => Ok(running),
         Err(error) => {
@@ -64,7 +63,7 @@ async fn start_all(
     running: &mut Running,
     roles: Vec<RoleStart>,
     sources: Vec<(Role, Arc<SvidSource>)>,
-    identities: Option<Identities>,
+    renewal: Option<Renewal>,
 ) -> anyhow::Result<()> {
     let config = &process.config;
     std::fs::create_dir_all(&config.data_dir)
@@ -82,9 +81,15 @@ async fn start_all(
     for role in &starting {
         running.add_host(role.host.clone());
     }
-    if let Some(identities) = identities {
-        let look = Arc::clone(&running.certificates);
-        process.tasks.spawn("certificates", identities.keep_fresh(sources, look));
+    match renewal {
+        Some(Renewal::Files(identities)) => {
+            let look = Arc::clone(&running.certificates);
+            process.tasks.spawn("certificates", identities.keep_fresh(sources, look));
+        }
+        Some(Renewal::Workload(workload)) => {
+            process.tasks.spawn("certificates", workload.follow(sources));
+        }
+        None => {}
     }
     process.tasks.spawn("metrics", telemetry::metrics::upkeep());
     admin_port(process, running).await?;
@@ -121,7 +126,8 @@ fn role_host(process: &Arc<Process>, start: RoleStart, identity: Arc<SvidSource>
     let security = links[Role::Security.index()].clone();
     let verifier = TokenVerifier::new(identity.patterns().trust_domain());
     let audit = AuditSink::new(role, config.limits.max_audit_queue);
-    let accounts = Accounts::new(security.clone(), &config.security.deployment_admins);
+    let admins = &config.security.deployment_admins;
+    let accounts = Accounts::new(security.clone(), admins, config.deadlines.membership());
     let limits = Limiter::new(role, config, accounts.clone(), audit.clone());
     let authorizer = Authorizer::new(accounts.clone(), audit.clone(), verifier.clone());
     let readiness = Readiness::default();

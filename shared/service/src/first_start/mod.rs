@@ -4,6 +4,9 @@
 //! The vault key is not made here but by the security service, which knows whether a vault exists that an
 //! older key sealed.
 
+pub mod authority;
+mod mounted;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -31,7 +34,8 @@ impl Identities {
     /// As the configuration says.
     pub fn new(config: &Arc<Config>) -> Self {
         let folder = config.in_data_dir(&config.certs.dir);
-        let bundle = config.certs.bundle.clone().unwrap_or_else(|| folder.join("ca.pem"));
+        let mounted = || config.certs.mounted.as_ref().map(|folder| folder.join(mounted::BUNDLE));
+        let bundle = config.certs.bundle.clone().or_else(mounted).unwrap_or_else(|| folder.join("ca.pem"));
         Self { folder, bundle, config: Arc::clone(config) }
     }
 
@@ -56,21 +60,25 @@ impl Identities {
         (folder.join(format!("{}.pem", principal.name())), folder.join(format!("{}.key", principal.name())))
     }
 
+    /// The files of a principal's identity as they are now: all three of one generation, where they are mounted.
+    fn place(&self, principal: &Principal) -> Place {
+        let role = principal.name().parse::<Role>().ok().filter(|_| principal.kind() == Kind::Service);
+        if let (Some(role), Some(folder)) = (role, &self.config.certs.mounted)
+            && !self.config.certs.roles.contains_key(&role)
+        {
+            let mut place = mounted::place(folder, role);
+            if let Some(bundle) = &self.config.certs.bundle {
+                place.bundle.clone_from(bundle);
+            }
+            return place;
+        }
+        let (cert, key) = self.files(principal);
+        Place { cert, key, bundle: self.bundle.clone() }
+    }
+
     /// The table of identities that the configuration describes.
     pub fn patterns(&self) -> anyhow::Result<PatternTable> {
-        let domain = TrustDomain::new(&self.config.trust_domain)?;
-        let rules: Vec<PatternRule> = self
-            .config
-            .certs
-            .patterns
-            .iter()
-            .map(|entry| PatternRule {
-                path: entry.path.clone(),
-                dns: entry.dns.clone(),
-                service: entry.service.clone(),
-            })
-            .collect();
-        PatternTable::with_rules(domain, &rules).context("certs.patterns")
+        patterns(&self.config)
     }
 
     /// Makes what a first start needs: the authority, a certificate for each of these roles, and, where the
@@ -114,10 +122,13 @@ impl Identities {
     }
 
     fn read(&self, principal: &Principal, patterns: &PatternTable) -> anyhow::Result<(Svid, TrustRoots)> {
-        let (cert, key) = self.files(principal);
-        let missing = || format!("{principal} has no usable certificate: run `sre certs issue {principal}`");
-        let svid = Svid::load(&cert, &key, patterns).with_context(missing)?;
-        let roots = TrustRoots::load(&self.bundle)?;
+        let place = self.place(principal);
+        let missing = || match &self.config.certs.mounted {
+            Some(folder) => format!("{principal} has no usable certificate in {}", folder.display()),
+            None => format!("{principal} has no usable certificate: run `sre certs issue {principal}`"),
+        };
+        let svid = Svid::load(&place.cert, &place.key, patterns).with_context(missing)?;
+        let roots = TrustRoots::load(&place.bundle)?;
         Ok((svid, roots))
     }
 
@@ -128,7 +139,8 @@ impl Identities {
         if Authority::exists(&self.folder) {
             return Ok(Some(Authority::load(&self.folder, &domain)?));
         }
-        if self.bundle.exists() || self.config.certs.bundle.is_some() || self.config.is_production() {
+        let is_elsewhere = self.config.certs.bundle.is_some() || self.config.certs.mounted.is_some();
+        if self.bundle.exists() || is_elsewhere || self.config.is_production() {
             return Ok(None);
         }
         let authority = Authority::create(&domain)?;
@@ -150,8 +162,9 @@ impl Identities {
     }
 
     fn is_configured(&self, principal: &Principal) -> bool {
-        principal.kind() == Kind::Service
-            && principal.name().parse::<Role>().is_ok_and(|role| self.config.certs.roles.contains_key(&role))
+        let configured =
+            |role| self.config.certs.mounted.is_some() || self.config.certs.roles.contains_key(&role);
+        principal.kind() == Kind::Service && principal.name().parse::<Role>().is_ok_and(configured)
     }
 
     fn issue(&self, authority: &Authority, principal: &Principal) -> anyhow::Result<()> {
@@ -207,17 +220,15 @@ impl Identities {
         if let Err(error) = self.renew(sources) {
             tracing::warn!(error = format!("{error:#}"), "certificates cannot be renewed");
         }
-        for (stamp, (role, source)) in self.stamps(sources).into_iter().zip(sources) {
-            let slot = sources.iter().position(|(known, _)| known == role).unwrap_or_default();
-            if known.get(slot) == Some(&stamp) {
+        known.resize(sources.len(), None);
+        for ((known, stamp), (role, source)) in known.iter_mut().zip(self.stamps(sources)).zip(sources) {
+            if *known == stamp {
                 continue;
             }
             match self.reload(*role, source) {
                 Ok(()) => {
                     tracing::info!(%role, "certificate reloaded");
-                    if let Some(known) = known.get_mut(slot) {
-                        *known = stamp;
-                    }
+                    *known = stamp;
                 }
                 // The old identity stays; a half-written pair is whole at the next look.
                 Err(error) => tracing::warn!(%role, error = format!("{error:#}"), "certificate not reloaded"),
@@ -248,12 +259,16 @@ impl Identities {
         Ok(source.replace(svid, roots)?)
     }
 
+    /// What the files hold, by digest: times and sizes can be the same after a change.
     fn stamps(&self, sources: &[(Role, Arc<SvidSource>)]) -> Stamps {
-        let modified = |path: &Path| std::fs::metadata(path).and_then(|data| data.modified()).ok();
         let stamp = |(role, _): &(Role, Arc<SvidSource>)| {
-            let principal = Principal::service(role.name()).ok()?;
-            let (cert, key) = self.files(&principal);
-            Some([modified(&cert), modified(&key), modified(&self.bundle)])
+            let place = self.place(&Principal::service(role.name()).ok()?);
+            let mut hasher = blake3::Hasher::new();
+            for path in [&place.cert, &place.key, &place.bundle] {
+                let bytes = std::fs::read(path).ok()?;
+                hasher.update(&(bytes.len() as u64).to_le_bytes()).update(&bytes);
+            }
+            Some(*hasher.finalize().as_bytes())
         };
         sources.iter().map(stamp).collect()
     }
@@ -266,4 +281,23 @@ pub(crate) struct Look {
     pub(crate) done: tokio::sync::Notify,
 }
 
-type Stamps = Vec<Option<[Option<SystemTime>; 3]>>;
+type Stamps = Vec<Option<[u8; 32]>>;
+
+/// The files of one identity.
+struct Place {
+    cert: PathBuf,
+    key: PathBuf,
+    bundle: PathBuf,
+}
+
+/// The table of identities that the configuration describes.
+pub(crate) fn patterns(config: &Config) -> anyhow::Result<PatternTable> {
+    let domain = TrustDomain::new(&config.trust_domain)?;
+    let rule = |entry: &crate::config::PatternEntry| PatternRule {
+        path: entry.path.clone(),
+        dns: entry.dns.clone(),
+        service: entry.service.clone(),
+    };
+    let rules: Vec<PatternRule> = config.certs.patterns.iter().map(rule).collect();
+    PatternTable::with_rules(domain, &rules).context("certs.patterns")
+}
