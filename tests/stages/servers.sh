@@ -25,6 +25,7 @@ servers_start_one() {
     moto) moto_start "$dir" ;;
     milvus) milvus_start "$dir" ;;
     pgvector) pgvector_start "$dir" ;;
+    oidc) oidc_start "$dir" ;;
     connector) connector_start "$dir" ;;
     *) echo "no server $2: there are $servers_all" >&2; return 1 ;;
   esac

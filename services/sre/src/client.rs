@@ -12,6 +12,8 @@ use sre_proto::llm::v1::inference_client::InferenceClient;
 use sre_proto::llm::v1::models_client::ModelsClient;
 use sre_proto::security::v1::account_client::AccountClient;
 use sre_proto::security::v1::api_keys_client::ApiKeysClient;
+use sre_proto::security::v1::audit_client::AuditClient;
+use sre_proto::security::v1::identity_client::IdentityClient;
 use sre_proto::security::v1::vault_client::VaultClient;
 use sre_proto::{io, memory, security};
 use sre_service::first_start::{DEV_USER, Identities};
@@ -99,6 +101,16 @@ impl Client {
     /// Teams and settings.
     pub fn account(&self) -> AccountClient<Link> {
         AccountClient::new(self.link.clone())
+    }
+
+    /// The token service.
+    pub fn identity(&self) -> IdentityClient<Link> {
+        IdentityClient::new(self.link.clone())
+    }
+
+    /// The audit log.
+    pub fn audit(&self) -> AuditClient<Link> {
+        AuditClient::new(self.link.clone())
     }
 
     /// Models.

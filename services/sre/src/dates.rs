@@ -4,6 +4,12 @@ use prost_types::Timestamp;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+/// Reads RFC 3339; none where it is something else.
+pub fn parse(text: &str) -> Option<Timestamp> {
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    Some(Timestamp { seconds: time.unix_timestamp(), nanos: i32::try_from(time.nanosecond()).ok()? })
+}
+
 /// RFC 3339 in UTC; empty where there is none.
 pub fn text(time: Option<&Timestamp>) -> String {
     let moment = time.and_then(|t| OffsetDateTime::from_unix_timestamp(t.seconds).ok());

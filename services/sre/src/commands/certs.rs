@@ -5,18 +5,39 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde_json::json;
 use sre_identity::{Kind, Principal};
+use sre_proto::security::v1::RotateKeyRequest;
+use sre_service::first_start::authority::Step;
 use sre_service::first_start::{DEV_USER, Identities};
 use sre_service::{Config, Profile, Role};
 
 use crate::cli::args::{Certs, Global};
 use crate::cli::exit::Failure;
 use crate::cli::output::Output;
+use crate::client::Client;
 use crate::settings;
 
 /// Runs the command.
-pub fn run(global: &Global, command: Certs) -> Result<()> {
+pub async fn run(global: &Global, command: Certs) -> Result<()> {
     let output = Output::new(global.format());
     match command {
+        Certs::Renew => {
+            identities(global, None, Vec::new(), None)?.renew_all()?;
+            output.done("every role has a new certificate");
+        }
+        Certs::RotateAuthority { step } => {
+            let parsed: Step = step.parse().map_err(|error| Failure::usage(format!("{error}")))?;
+            identities(global, None, Vec::new(), None)?.rotate_authority(parsed)?;
+            output.done(match parsed {
+                Step::Stage => "the next authority is trusted: activate it when every role has reloaded",
+                Step::Activate => "the new authority issues: retire the old one when every role has reloaded",
+                Step::Retire => "the old authority is not trusted any more",
+            });
+        }
+        Certs::RotateSigningKey => {
+            let client = Client::connect(global).await?;
+            let key = client.identity().rotate_key(RotateKeyRequest {}).await?.into_inner();
+            output.record(vec![("key", json!(key.key_id))]);
+        }
         Certs::Init { out, names } => {
             let identities = identities(global, out, names, None)?;
             identities.prepare(&Role::ALL)?;

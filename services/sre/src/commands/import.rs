@@ -137,7 +137,7 @@ async fn account(client: &Client, team: &str, entry: &Value) -> Result<()> {
 async fn set_all(client: &Client, owner: &str, settings: Option<&Value>) -> Result<()> {
     for (key, value) in settings.and_then(Value::as_object).into_iter().flatten() {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let setting = Setting { name: format!("{owner}/settings/{key}"), value, update_time: None };
+        let setting = Setting { name: format!("{owner}/settings/{key}"), value, ..Setting::default() };
         let request = SetSettingRequest { setting: Some(setting) };
         client.account().set_setting(request).await.with_context(|| format!("setting {key} of {owner}"))?;
     }

@@ -3,6 +3,7 @@
 mod agent;
 mod agents;
 mod approvals;
+mod audit;
 mod authz;
 mod backup;
 mod certs;
@@ -17,6 +18,7 @@ mod prompt;
 mod runs;
 mod serve;
 mod split;
+mod teams;
 mod test;
 mod up;
 
@@ -40,7 +42,9 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Approvals(command) => Box::pin(approvals::run(&global, command)).await,
         Command::Debug(command) => Box::pin(debug::run(&global, command)).await,
         Command::Keys(command) => Box::pin(keys::run(&global, command)).await,
-        Command::Certs(command) => certs::run(&global, command),
+        Command::Teams(command) => Box::pin(teams::run(&global, command)).await,
+        Command::Audit(command) => Box::pin(audit::run(&global, command)).await,
+        Command::Certs(command) => Box::pin(certs::run(&global, command)).await,
         Command::Config(command) => config::run(&global, &command),
         Command::Connectors(command) => Box::pin(connectors::run(&global, command)).await,
         Command::Health => Box::pin(health::run(&global)).await,

@@ -2,6 +2,7 @@
 
 mod agents;
 mod approvals;
+mod audit;
 mod canary;
 mod connectors;
 mod data;
@@ -10,8 +11,10 @@ mod drain;
 mod fork_replay;
 mod http_door;
 mod keys;
+mod oidc;
 mod operation;
 mod pause;
+mod rotation;
 mod runs;
 mod smoke;
 mod sse;

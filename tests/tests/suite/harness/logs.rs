@@ -25,6 +25,15 @@ pub fn tail(folder: &Path) -> String {
     files(folder).iter().map(last).collect()
 }
 
+/// How many lines of all logs hold a text.
+pub fn count(folder: &Path, text: &str) -> usize {
+    let lines = |path: &PathBuf| {
+        let log = std::fs::read_to_string(path).unwrap_or_default();
+        log.lines().filter(|line| line.contains(text)).count()
+    };
+    files(folder).iter().map(lines).sum()
+}
+
 /// Panics where a log has a line of level ERROR, or a panic.
 pub fn assert_no_errors(folder: &Path) {
     let mut wrong = Vec::new();

@@ -1,22 +1,26 @@
 //! What can be said on the command line.
 
 mod agents;
+mod audit;
 mod authz;
 mod backup;
 mod connectors;
 mod debug;
 mod runs;
+mod teams;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use agents::Agents;
+pub use audit::{Audit, Decision as AuditDecision, Filter as AuditFilter};
 pub use authz::Authz;
 pub use backup::{Backup, Restore};
 pub use connectors::{Connectors, Which};
 pub use debug::Debug;
 pub use runs::{Approvals, Runs};
+pub use teams::{Role as TeamMemberRole, Settings as TeamSettings, Teams};
 
 /// An operating system for AI agents: the whole suite and its client in one command.
 #[derive(Debug, Parser)]
@@ -128,6 +132,12 @@ pub enum Command {
     /// API keys for the HTTP doors.
     #[command(subcommand)]
     Keys(Keys),
+    /// Teams, their members and settings.
+    #[command(subcommand)]
+    Teams(Teams),
+    /// The audit log: what was done and refused, and whether the log is whole.
+    #[command(subcommand)]
+    Audit(Audit),
     /// Certificates.
     #[command(subcommand)]
     Certs(Certs),
@@ -244,6 +254,16 @@ pub enum Certs {
         #[arg(long = "name", value_name = "DNS|IP")]
         names: Vec<String>,
     },
+    /// Makes new certificates for every role and user/dev, of the folder's own authority.
+    Renew,
+    /// Takes one step of replacing the authority: stage, activate, retire. Wait after each until every role has
+    /// taken the files over.
+    RotateAuthority {
+        /// stage (trusted beside the present one), activate (issues from now on) or retire (the old one).
+        step: String,
+    },
+    /// Makes a new key that signs tokens; for administrators of the deployment.
+    RotateSigningKey,
     /// Issues a certificate for a principal: user/alice, agent/greeter, team/sales or service/edge.
     Issue {
         /// The principal.
