@@ -7,6 +7,7 @@
 #   tests/stages/postgres.sh stop DIR        stops it in order; `start DIR` continues with its data, on its port
 #   tests/stages/postgres.sh crash DIR       stops it immediately, as a power cut would
 #   tests/stages/postgres.sh restart DIR     crash, then start: comes back by recovery, on its port
+#   tests/stages/postgres.sh pause|resume DIR holds all its processes: connections are open, nothing answers
 #   tests/stages/postgres.sh run COMMAND..   runs COMMAND with SRE_TEST_POSTGRES set to a cluster that goes after it
 #
 # Sourced, it gives the functions pg_start, pg_url, pg_stop, pg_crash, pg_restart; pg_start exports
@@ -113,6 +114,14 @@ pg_stop() { pg_halt "$1" fast; }
 pg_crash() { pg_halt "$1" immediate; }
 pg_restart() { pg_crash "$1" && pg_start "$1"; }
 
+# Its main process and those that serve connections.
+pg_signal() {
+  local dir main
+  dir=$(cd "$1" && pwd) && main=$(cd / && pg_as_owner head -n 1 "$dir/pg/data/postmaster.pid") || return 1
+  # Processes that end meanwhile need no signal.
+  { echo "$main"; cat "/proc/$main/task/$main/children"; } | xargs kill -s "$2" 2>/dev/null || true
+}
+
 pg_main() {
   set -euo pipefail
   local command=${1:-}
@@ -121,6 +130,8 @@ pg_main() {
     url) pg_url "$2" ;;
     stop) pg_stop "$2" ;;
     crash) pg_crash "$2" ;;
+    pause) pg_signal "$2" STOP ;;
+    resume) pg_signal "$2" CONT ;;
     restart) pg_restart "$2" && echo "$SRE_TEST_POSTGRES" ;;
     run)
       shift

@@ -44,7 +44,7 @@ redis_start() {
   local dir password
   redis_install && mkdir -p "$1" && dir=$(cd "$1" && pwd) && password=$(redis_password "$dir") || return 1
   redis_write_config "$dir" "$password" && process_serve "$dir" redis_launch redis_answers || return 1
-  echo "export SRE_TEST_REDIS=redis://:$password@127.0.0.1:$(<"$dir/port")" >"$dir/variables"
+  echo "export SRE_TEST_REDIS=redis://default:$password@127.0.0.1:$(<"$dir/port")" >"$dir/variables"
 }
 
 # An authority, a certificate of the server and one of a client, for two days.
@@ -80,7 +80,7 @@ redis_tls_start() {
   redis_write_config "$dir" "$password" "tls-cert-file $dir/server.pem" "tls-key-file $dir/server.key" \
     "tls-ca-cert-file $dir/ca.pem" 'tls-auth-clients optional' 'tls-protocols "TLSv1.2 TLSv1.3"' || return 1
   process_serve "$dir" redis_tls_launch redis_tls_answers || return 1
-  printf 'export %s\n' "SRE_TEST_REDIS_TLS=rediss://:$password@127.0.0.1:$(<"$dir/port")" \
+  printf 'export %s\n' "SRE_TEST_REDIS_TLS=rediss://default:$password@127.0.0.1:$(<"$dir/port")" \
     "SRE_TEST_REDIS_CA=$dir/ca.pem" "SRE_TEST_REDIS_CERT=$dir/client.pem" "SRE_TEST_REDIS_KEY=$dir/client.key" \
     >"$dir/variables"
 }

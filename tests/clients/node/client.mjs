@@ -1,30 +1,9 @@
 // Runs a skill, follows a run, and is refused without a certificate: with stubs made from proto/ at run time.
-// Environment: SRE_ADDRESS, SRE_CERT, SRE_KEY, SRE_CA (paths of PEM files).
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
-import grpc from '@grpc/grpc-js';
-import loader from '@grpc/proto-loader';
+import { call, connect, deadline, isRefused, ok, services } from './connection.mjs';
 
-const protos = fileURLToPath(new URL('../../../proto', import.meta.url));
-const definition = loader.loadSync('sre/gateway/v1/runs.proto', {
-  includeDirs: [protos], keepCase: true, longs: Number, enums: String, oneofs: true,
-});
-const { Runs } = grpc.loadPackageDefinition(definition).sre.gateway.v1;
-const read = (name) => readFileSync(process.env[name]);
-const deadline = () => ({ deadline: Date.now() + 30_000 });
-
-function client(withCertificate) {
-  const credentials = withCertificate
-    ? grpc.credentials.createSsl(read('SRE_CA'), read('SRE_KEY'), read('SRE_CERT'))
-    : grpc.credentials.createSsl(read('SRE_CA'));
-  return new Runs(process.env.SRE_ADDRESS, credentials);
-}
-
-const call = (stub, method, request) =>
-  new Promise((resolve, reject) =>
-    stub[method](request, deadline(), (error, answer) => (error ? reject(error) : resolve(answer))));
+const { Runs } = services('sre/gateway/v1/runs.proto');
 
 async function runsASkill(stub) {
   const answer = await call(stub, 'RunSkill', {
@@ -32,7 +11,7 @@ async function runsASkill(stub) {
     skill: { skill: 'greet', input_json: Buffer.from(JSON.stringify({ name: 'Ada' })) },
   });
   assert.deepEqual(JSON.parse(answer.legacy_json), { greeting: 'Hello, Ada!' });
-  console.log("node: ok: a skill's answer");
+  ok("a skill's answer");
 }
 
 async function watchesARun(stub) {
@@ -46,19 +25,12 @@ async function watchesARun(stub) {
   assert.equal(events.at(-1).event, 'run_ended');
   assert.equal(events.at(-1).run_ended.state, 'RUN_STATE_DONE');
   assert.equal(JSON.parse(events.at(-1).run_ended.legacy_json).md5, '5d41402abc4b2a76b9719d911017c592');
-  console.log("node: ok: a run's events");
+  ok("a run's events");
 }
 
-async function isRefusedWithoutACertificate() {
-  await assert.rejects(call(client(false), 'RunSkill', { agent: 'teams/-/agents/greeter' }), (error) => {
-    assert.equal(error.code, grpc.status.UNAVAILABLE);
-    return true;
-  });
-  console.log('node: ok: no certificate is refused in the handshake');
-}
-
-const stub = client(true);
+const stub = connect(Runs);
 await runsASkill(stub);
 await watchesARun(stub);
-await isRefusedWithoutACertificate();
+const stranger = call(connect(Runs, false), 'RunSkill', { agent: 'teams/-/agents/greeter' });
+await isRefused('no certificate is refused in the handshake', 'UNAVAILABLE', stranger);
 process.exit(0);

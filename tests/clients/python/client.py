@@ -1,36 +1,11 @@
-"""Runs a skill, follows a run, and is refused without a certificate: with stubs generated from proto/.
-
-Environment: SRE_ADDRESS, SRE_CERT, SRE_KEY, SRE_CA (paths of PEM files).
-"""
+"""Runs a skill, follows a run, and is refused without a certificate: with stubs generated from proto/."""
 
 import json
-import os
 import sys
 
 import grpc
+from connection import DEADLINE_S, channel, check, is_refused
 from sre.gateway.v1 import runs_pb2, runs_pb2_grpc
-
-DEADLINE_S = 30
-
-
-def read(name):
-    with open(os.environ[name], "rb") as file:
-        return file.read()
-
-
-def channel(with_certificate):
-    credentials = grpc.ssl_channel_credentials(
-        root_certificates=read("SRE_CA"),
-        private_key=read("SRE_KEY") if with_certificate else None,
-        certificate_chain=read("SRE_CERT") if with_certificate else None,
-    )
-    return grpc.secure_channel(os.environ["SRE_ADDRESS"], credentials)
-
-
-def check(what, condition, seen):
-    if not condition:
-        sys.exit(f"python: FAILED: {what}: {seen!r}")
-    print(f"python: ok: {what}")
 
 
 def runs_a_skill(stub):
@@ -83,26 +58,13 @@ def is_refused_without_a_certificate():
 
 
 def errors_have_reasons(stub):
-    from google.rpc import error_details_pb2
-    from grpc_status import rpc_status
-
-    try:
-        stub.RunSkill(
-            runs_pb2.RunSkillRequest(agent="teams/-/agents/nobody", skill=runs_pb2.SkillCall(skill="x")),
-            timeout=DEADLINE_S,
-        )
-    except grpc.RpcError as error:
-        check("an absent agent is denied", error.code() == grpc.StatusCode.PERMISSION_DENIED, error)
-        info = error_details_pb2.ErrorInfo()
-        details = rpc_status.from_call(error).details
-        found = [d for d in details if d.Unpack(info)]
-        check("with a stable reason", found and info.domain == "sre" and info.reason == "ACL_DENIED", details)
-    else:
-        sys.exit("python: FAILED: an absent agent was run")
+    absent = runs_pb2.RunSkillRequest(agent="teams/-/agents/nobody", skill=runs_pb2.SkillCall(skill="x"))
+    run = lambda: stub.RunSkill(absent, timeout=DEADLINE_S)
+    is_refused("an absent agent is denied, with a stable reason", grpc.StatusCode.PERMISSION_DENIED, "ACL_DENIED", run)
 
 
 def main():
-    stub = runs_pb2_grpc.RunsStub(channel(with_certificate=True))
+    stub = runs_pb2_grpc.RunsStub(channel())
     runs_a_skill(stub)
     watches_a_run(stub)
     errors_have_reasons(stub)
