@@ -66,6 +66,24 @@ impl Readers {
         task.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
     }
 
+    /// Runs `work` on the caller's thread, if a connection is idle; gives it back where none is.
+    pub(super) fn run_here<T, E, F>(&self, work: F) -> Result<Result<T, E>, F>
+    where
+        F: FnOnce(&Connection) -> Result<T, E>,
+        E: From<StoreError>,
+    {
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return Err(work) };
+        let loan = match Loan::take(Arc::clone(&self.shelf), permit) {
+            Ok(loan) => loan,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        let _scope = FileScope::enter(&loan.shelf.file);
+        match loan.conn.as_ref() {
+            Some(conn) => Ok(in_snapshot(conn, work)),
+            None => Ok(Err(StoreError::Closed.into())),
+        }
+    }
+
     async fn permit(&self) -> Result<OwnedSemaphorePermit, StoreError> {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return Ok(permit);

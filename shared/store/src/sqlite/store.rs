@@ -147,6 +147,19 @@ impl Store {
         self.shared.readers.run(work).await
     }
 
+    /// [`read`](Store::read) for work that looks up a few rows by their keys: microseconds, so it is done on the
+    /// caller's thread where a connection is idle. Handing it to another thread would cost more than the work.
+    pub async fn look_up<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
+        match self.shared.readers.run_here(work) {
+            Ok(done) => done,
+            Err(work) => self.shared.readers.run(work).await,
+        }
+    }
+
     /// A counter that rises after each commit that changed something, for wake-ups. It ends with the
     /// store.
     pub fn watch(&self) -> watch::Receiver<u64> {

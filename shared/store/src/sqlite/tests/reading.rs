@@ -101,3 +101,51 @@ async fn dropping_the_last_clone_closes() {
     let again = Store::open(options(&folder)).unwrap();
     assert_eq!(names(&again).await, ["first", "second"]);
 }
+
+#[tokio::test]
+async fn a_look_up_runs_here_and_waits_where_no_connection_is_idle() {
+    let (_folder, store) = open();
+    store.write(|tx| insert(tx, "there")).await.unwrap();
+    let here = std::thread::current().id();
+    let on = store.look_up(|conn| Ok((select(conn)?, std::thread::current().id()))).await.unwrap();
+    assert_eq!(on, (vec!["there".to_owned()], here));
+    // All connections are taken by reads that wait.
+    let mut reads = JoinSet::new();
+    let mut gates = Vec::new();
+    for _ in 0..4 {
+        let (go, gone) = mpsc::channel::<()>();
+        let (started, starts) = tokio::sync::oneshot::channel();
+        let reader = store.clone();
+        reads.spawn(async move {
+            reader
+                .read(move |_| {
+                    started.send(()).unwrap();
+                    gone.recv().unwrap();
+                    Ok(())
+                })
+                .await
+        });
+        starts.await.unwrap();
+        gates.push(go);
+    }
+    let waiting = store.look_up(|conn| Ok((select(conn)?, std::thread::current().id())));
+    let mut waiting = pin!(waiting);
+    assert!(poll_once(waiting.as_mut()).await.is_none());
+    for gate in gates {
+        gate.send(()).unwrap();
+    }
+    let (found, thread) = waiting.await.unwrap();
+    assert_eq!(found, ["there"]);
+    assert_ne!(thread, here);
+}
+
+/// Polls once.
+async fn poll_once<F: Future>(mut future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+    std::future::poll_fn(|cx| {
+        std::task::Poll::Ready(match future.as_mut().poll(cx) {
+            std::task::Poll::Ready(done) => Some(done),
+            std::task::Poll::Pending => None,
+        })
+    })
+    .await
+}
