@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use sre_identity::{Peer, SvidSource};
-use sre_store::pg::Pg;
+use sre_store::pg::{Pg, PgConfig};
 use sre_store::{ErrorKind, Migration, Store};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -109,7 +109,8 @@ impl Host {
         self.named_store(self.role().name(), migrations).await
     }
 
-    /// A further store of this role, `<name>.db`.
+    /// A further store of this role, `<name>.db`. One that is open already is shared, and keeps the migrations
+    /// that it was opened with.
     pub async fn named_store(&self, name: &str, migrations: &'static [Migration]) -> anyhow::Result<Store> {
         let config = self.config();
         if config.store.backend == Backend::Postgres {
@@ -119,7 +120,12 @@ impl Host {
                 self.role()
             );
         }
-        let path = config.store_dir().join(format!("{name}.db"));
+        let file = format!("{name}.db");
+        let is_it = |store: &&Store| store.path().file_name() == Some(std::ffi::OsStr::new(&file));
+        if let Some(open) = self.inner.process.stores.lock().iter().find(is_it) {
+            return Ok(open.clone());
+        }
+        let path = config.store_dir().join(&file);
         let mut options = sre_store::OpenOptions::new(path, "store.dir", migrations);
         options.synchronous = match config.store.synchronous {
             Synchronous::Full => sre_store::Synchronous::Full,
@@ -139,14 +145,33 @@ impl Host {
         migrations: &'static [Migration],
         session: &'static [(&'static str, &'static str)],
     ) -> anyhow::Result<Pg> {
+        self.named_postgres(self.role().name(), migrations, session).await
+    }
+
+    /// A further schema of this role in that database, `<schema>_<name>`.
+    pub async fn named_postgres(
+        &self,
+        name: &str,
+        migrations: &'static [Migration],
+        session: &'static [(&'static str, &'static str)],
+    ) -> anyhow::Result<Pg> {
         let configured = self.config().store.postgres.clone();
         let mut config = configured.context("no database is configured: set store.postgres.url")?;
-        config.schema = Some(format!("{}_{}", config.schema.as_deref().unwrap_or("sre"), self.role().name()));
+        config.schema = Some(format!("{}_{name}", config.schema.as_deref().unwrap_or("sre")));
         config.session = session;
+        self.connect_postgres(&config, migrations).await
+    }
+
+    /// The same with any database: one that a connector's settings name.
+    pub async fn connect_postgres(
+        &self,
+        config: &PgConfig,
+        migrations: &'static [Migration],
+    ) -> anyhow::Result<Pg> {
         let give_up = Instant::now() + DATABASE_WAIT;
         let draining = self.draining();
         loop {
-            let error = match Pg::connect(&config, migrations).await {
+            let error = match Pg::connect(config, migrations).await {
                 Ok(pg) => {
                     self.inner.audit.ship_pg_outbox(self, &pg).await?;
                     return Ok(pg);

@@ -75,67 +75,67 @@ pub(super) async fn ship(store: Store, security: Link, writer: String) {
     }
 }
 
-/// Ships one batch. Places in the chain are durable before anything leaves, so a batch that is sent again is
-/// the same one.
+/// Ships one batch.
+///
+/// A record has its place in the chain by its turn in the table: ids only grow, and what is there stays until it was
+/// shipped. So a batch that is sent again has the same records at the same places, and nothing is written before it
+/// leaves: the one writer of the store has better things to do.
 pub(super) async fn ship_once(store: &Store, security: &Link) -> anyhow::Result<usize> {
-    let unplaced = store
-        .read(|conn| {
-            let sql = "select 1 from audit_outbox where sequence is null limit 1";
-            Ok(conn.query_row(sql, [], |_| Ok(())).optional()?.is_some())
-        })
-        .await?;
-    if unplaced {
-        store.write(place).await?;
-    }
-    let batch = store.read(load).await?;
-    let (Some(first), Some(last)) = (batch.first().map(|row| row.0), batch.last().map(|row| row.0)) else {
-        return Ok(0);
-    };
-    let records: Vec<AuditRecord> = batch.into_iter().map(|row| row.1).collect();
-    let shipped = records.len();
-    let stored = write(security, records).await?;
-    anyhow::ensure!(stored >= last, "security stored up to {stored} of {first} to {last}");
+    let Some(batch) = store.read(load).await? else { return Ok(0) };
+    let shipped = batch.records.len();
+    let stored = write(security, batch.records).await?;
+    let tip = batch.tip;
+    anyhow::ensure!(stored >= tip.sequence, "security stored up to {stored} of {}", tip.sequence);
+    let last_id = batch.last_id;
     store
         .write(move |tx| {
-            tx.prepare_cached("delete from audit_outbox where sequence <= ?1")?.execute([last])?;
+            tx.prepare_cached("delete from audit_outbox where id <= ?1")?.execute([last_id])?;
+            tx.prepare_cached("update audit_chain set sequence = ?1, digest = ?2 where sequence <= ?1")?
+                .execute(params![tip.sequence, tip.digest])?;
             Ok(())
         })
         .await?;
     Ok(shipped)
 }
 
-/// Gives records without a place theirs.
-fn place(tx: &Connection) -> Result<(), StoreError> {
-    let (writer, mut sequence, mut digest): (String, i64, Vec<u8>) =
-        tx.query_row("select writer, sequence, digest from audit_chain", [], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })?;
-    let sql = "select id, record from audit_outbox where sequence is null order by id limit ?1";
-    let rows = tx
-        .prepare_cached(sql)?
-        .query_map([BATCH as i64], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<Result<Vec<(i64, Vec<u8>)>, _>>()?;
-    for (id, bytes) in rows {
-        // What was encoded here decodes here; a damaged row must not stop the others.
-        let mut record = AuditRecord::decode(bytes.as_slice()).unwrap_or_default();
-        sequence += 1;
-        digest = chain::chained(&mut record, &writer, sequence, &digest).to_vec();
-        tx.prepare_cached("update audit_outbox set record = ?2, sequence = ?3 where id = ?1")?
-            .execute(params![id, record.encode_to_vec(), sequence])?;
-    }
-    tx.execute("update audit_chain set sequence = ?1, digest = ?2", params![sequence, digest])?;
-    Ok(())
+/// The oldest records, each at its place.
+struct Batch {
+    records: Vec<AuditRecord>,
+    last_id: i64,
+    tip: Tip,
 }
 
-fn load(conn: &Connection) -> Result<Vec<(i64, AuditRecord)>, StoreError> {
-    let sql =
-        "select sequence, record from audit_outbox where sequence is not null order by sequence limit ?1";
-    let rows = conn
+/// Where a chain ends.
+struct Tip {
+    sequence: i64,
+    digest: Vec<u8>,
+}
+
+/// Reads a batch; none where nothing waits.
+fn load(conn: &Connection) -> Result<Option<Batch>, StoreError> {
+    let sql = "select writer, sequence, digest from audit_chain";
+    let (writer, mut tip): (String, Tip) = conn
         .prepare_cached(sql)?
-        .query_map([BATCH as i64], |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?)))?
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(rows
-        .into_iter()
-        .map(|(sequence, bytes)| (sequence, AuditRecord::decode(bytes.as_slice()).unwrap_or_default()))
-        .collect())
+        .query_row([], |row| Ok((row.get(0)?, Tip { sequence: row.get(1)?, digest: row.get(2)? })))?;
+    let sql = "select id, record, sequence from audit_outbox order by id limit ?1";
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query([BATCH as i64])?;
+    let (mut records, mut last_id) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        let bytes: Vec<u8> = row.get(1)?;
+        // What was encoded here decodes here; a damaged row must not stop the others.
+        let mut record = AuditRecord::decode(bytes.as_slice()).unwrap_or_default();
+        match row.get(2)? {
+            // An earlier version wrote places down before it shipped.
+            Some(sequence) => tip = Tip { sequence, digest: record.digest.to_vec() },
+            None => {
+                let sequence = tip.sequence + 1;
+                let digest = chain::chained(&mut record, &writer, sequence, &tip.digest).to_vec();
+                tip = Tip { sequence, digest };
+            }
+        }
+        last_id = row.get(0)?;
+        records.push(record);
+    }
+    Ok((!records.is_empty()).then_some(Batch { records, last_id, tip }))
 }

@@ -98,6 +98,6 @@ pub struct Cache {
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { max_bytes: 64 << 20, max_entry_bytes: 4 << 20, default_ttl_ms: 3_600_000 }
+        Self { max_bytes: 64 << 20, max_entry_bytes: 8 << 20, default_ttl_ms: 3_600_000 }
     }
 }
