@@ -1,7 +1,12 @@
 //! What an access decision was made on.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use rusqlite::Connection;
+use sre_service::Granted;
 use sre_store::StoreError;
+use sre_store::pg::PgClient;
 
 /// The access list that a decision was made on, as the store holds it; none where there was no row.
 ///
@@ -22,6 +27,11 @@ impl Basis {
         Self(None)
     }
 
+    /// The list, where there was one: for backends that compare it in their own language.
+    pub fn list(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+
     /// Whether `acl` is still what the decision was made on.
     pub fn holds(&self, acl: Option<&str>) -> bool {
         self.0.as_deref() == acl
@@ -30,6 +40,54 @@ impl Basis {
 
 /// Writes the audit record of a change in the change's own transaction.
 pub type Record = Box<dyn FnOnce(&Connection) -> Result<(), StoreError> + Send>;
+
+/// Writes the audit record of a change in the change's own transaction, in any database.
+#[async_trait]
+pub trait Recording: Send + Sync {
+    /// In the embedded store.
+    fn sqlite(&self, tx: &Connection) -> Result<(), StoreError>;
+
+    /// In PostgreSQL; again where the transaction is tried again.
+    async fn postgres(&self, tx: &PgClient) -> Result<(), StoreError>;
+
+    /// The transaction in PostgreSQL was committed.
+    fn committed(&self);
+}
+
+/// The record of one change.
+pub type Recorder = Arc<dyn Recording>;
+
+#[async_trait]
+impl Recording for Granted {
+    fn sqlite(&self, tx: &Connection) -> Result<(), StoreError> {
+        self.record(tx)
+    }
+
+    async fn postgres(&self, tx: &PgClient) -> Result<(), StoreError> {
+        self.record_pg(tx).await
+    }
+
+    fn committed(&self) {
+        self.recorded();
+    }
+}
+
+/// No record: for what the service does by itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Unrecorded;
+
+#[async_trait]
+impl Recording for Unrecorded {
+    fn sqlite(&self, _tx: &Connection) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn postgres(&self, _tx: &PgClient) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn committed(&self) {}
+}
 
 /// What version a change may be made over.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -47,6 +47,21 @@ pub enum IoError {
     /// The upload ended before it was whole.
     #[error("the upload ended before it was whole: {0}")]
     Interrupted(String),
+    /// A backend cannot be reached. Nothing was done.
+    #[error("the store cannot be reached: {0}")]
+    Unavailable(String),
+    /// A backend gave no answer: a change may or may not have been made.
+    #[error("the store gave no answer: {0}")]
+    Uncertain(String),
+    /// Too many calls of a backend are under way. Nothing was done.
+    #[error("too many calls of the store are under way: try again later")]
+    Overloaded,
+    /// A backend has no room.
+    #[error("the store is full: {0}")]
+    Full(String),
+    /// A backend refuses, or holds what it should not.
+    #[error("{0}")]
+    Broken(String),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -33,7 +33,6 @@ pub use connectors::backends;
 
 use clock::Clock;
 use connectors::ConnectorsService;
-use nkv::{Namespaces, NkvService};
 use quotas::QuotasService;
 use storage::{Files, StorageService};
 use vector_db::VectorDbService;
@@ -43,7 +42,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// Starts the role: opens its store and its backend, and gives its gRPC routes.
 pub async fn start(host: Host) -> anyhow::Result<Routes> {
-    nkv::check_backend(host.config())?;
     let entry = host.config().connectors.default_of("storage").cloned();
     let data_dir = host.data_dir().to_owned();
     let objects = tokio::task::spawn_blocking(move || storage::connectors::open(entry.as_ref(), &data_dir))
@@ -51,27 +49,24 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
         .context("opening the storage backend")??;
     let store = host.store(schema::MIGRATIONS).await?;
     let files = Files::new(store.clone(), objects, Clock::system());
-    let quotas = QuotasService::new(host.clone(), store.clone());
-    let namespaces = Namespaces::new(store, Clock::system());
-    host.spawn("io sweeper", sweep(files.clone(), namespaces.clone()));
+    let quotas = QuotasService::new(host.clone(), store);
+    host.spawn("io sweeper", sweep(files.clone()));
+    let nkv = nkv::start(&host).await?;
     let routes = Routes::new(StorageServer::new(StorageService::new(host.clone(), files)))
         .add_service(VectorDbServer::new(VectorDbService::new(host.clone())))
         .add_service(QuotasServer::new(quotas))
-        .add_service(NkvServer::new(NkvService::new(host.clone(), namespaces)))
+        .add_service(NkvServer::new(nkv))
         .add_service(ConnectorsServer::new(ConnectorsService(host)));
     Ok(routes.prepare())
 }
 
-async fn sweep(files: Files, namespaces: Namespaces) {
+async fn sweep(files: Files) {
     let mut ticks = tokio::time::interval(SWEEP_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         if let Err(error) = files.sweep().await {
             tracing::warn!(%error, "sweeping files failed; it goes on with the next sweep");
-        }
-        if let Err(error) = namespaces.sweep().await {
-            tracing::warn!(%error, "sweeping values failed; it goes on with the next sweep");
         }
     }
 }

@@ -18,6 +18,20 @@ impl From<IoError> for Status {
             IoError::TooLarge { .. } => (Code::ResourceExhausted, Reason::TooLarge),
             IoError::Quota { .. } => (Code::ResourceExhausted, Reason::QuotaExceeded),
             IoError::Interrupted(_) => (Code::Aborted, Reason::Cancelled),
+            IoError::Unavailable(cause) => {
+                return unavailable(&cause, "the store cannot be reached: try again");
+            }
+            IoError::Uncertain(cause) => {
+                let message = "the store gave no answer: read the value before you repeat a change";
+                return unavailable(&cause, message);
+            }
+            IoError::Overloaded => (Code::ResourceExhausted, Reason::Overloaded),
+            IoError::Full(cause) => {
+                tracing::warn!(cause, "a backend is full");
+                let message = "the store is full: delete some, or ask the operator for more room";
+                return error::status(Code::ResourceExhausted, Reason::QuotaExceeded, message);
+            }
+            IoError::Broken(cause) => return internal(&cause),
             IoError::Store(error) => return store(&error),
             IoError::Object(error) => return internal(&error.to_string()),
         };
@@ -36,6 +50,12 @@ fn store(failed: &StoreError) -> Status {
         }
         _ => internal(&failed.to_string()),
     }
+}
+
+/// What a backend says may name hosts: it is for the log.
+fn unavailable(cause: &str, message: &str) -> Status {
+    tracing::warn!(cause, "a backend is not available");
+    error::status(Code::Unavailable, Reason::BackendUnavailable, message)
 }
 
 fn internal(cause: &str) -> Status {

@@ -89,6 +89,9 @@ pub fn book(
     change: Change,
     quota: Quota,
 ) -> Result<Outcome, StoreError> {
+    if change == Change::default() {
+        return Ok(Outcome::Made);
+    }
     let (items, bytes) = of(tx, team, kind)?;
     let over = (change.items > 0 && items + change.items > quota.items)
         || (change.bytes > 0 && bytes + change.bytes > quota.bytes);

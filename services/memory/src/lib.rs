@@ -1,7 +1,6 @@
 //! The memory service: the run journal, conversations, and the cache.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use sre_proto::memory::v1::cache_server::CacheServer;
 use sre_proto::memory::v1::connectors_server::ConnectorsServer;
@@ -22,7 +21,6 @@ pub mod usage;
 
 pub use connectors::backends;
 
-use cache::{CacheService, CacheSettings, Entries};
 use connectors::ConnectorsService;
 use llm_context::LlmContextService;
 use quotas::QuotasService;
@@ -30,8 +28,6 @@ use runtime_context::{
     BlobFiles, BlobStore, Journal, JournalSettings, MIGRATIONS, PG_MIGRATIONS, PG_SESSION, PostgresBlobs,
     PostgresJournal, RuntimeContext, RuntimeContextService, SqliteJournal, SystemClock,
 };
-
-use usage::Usage;
 
 /// Messages are cut at the suite's limit by the server; one more MiB leaves room for what is around a value
 /// of 4 MiB.
@@ -46,9 +42,8 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
     host.spawn("journal: wake what is due", context.clone().wake_due());
     host.spawn("journal: sweep", context.clone().sweep());
 
-    let entries = Entries::new(cache_settings(host.config()));
-    let quotas = QuotasServer::new(QuotasService::new(host.clone(), Usage::default()));
-    let cache = CacheService::new(entries, host.authorizer().clone());
+    let cache = cache::start(&host).await?;
+    let quotas = QuotasServer::new(QuotasService::new(host.clone(), cache.usage()));
     let runtime = RuntimeContextServer::new(RuntimeContextService::new(context));
     Ok(Routes::new(runtime.max_decoding_message_size(MESSAGE_BYTES))
         .add_service(LlmContextServer::new(LlmContextService))
@@ -92,16 +87,6 @@ fn journal_settings(config: &Config) -> JournalSettings {
         summaries_burst: journal.summary_rate_cap.saturating_mul(10),
         hint_repeat: journal.claim_interval(),
         ..JournalSettings::default()
-    }
-}
-
-fn cache_settings(config: &Config) -> CacheSettings {
-    let cache = &config.cache;
-    CacheSettings {
-        max_bytes: cache.max_bytes,
-        max_value_bytes: cache.max_entry_bytes,
-        default_ttl: Duration::from_millis(cache.default_ttl_ms),
-        ..CacheSettings::default()
     }
 }
 

@@ -43,7 +43,10 @@ fn set(name: &str, value: &'static str) -> pb::SetEntryRequest {
 }
 
 async fn get(client: &mut CacheClient<Link>, name: &str) -> Result<pb::GetEntryResponse, Status> {
-    Ok(client.get_entry(pb::GetEntryRequest { name: name.to_owned() }).await?.into_inner())
+    Ok(client
+        .get_entry(pb::GetEntryRequest { name: name.to_owned(), ..Default::default() })
+        .await?
+        .into_inner())
 }
 
 #[tokio::test]
@@ -54,7 +57,7 @@ async fn an_entry_is_its_creators_until_shared() {
     let stored = alice.set_entry(set("teams/-/users/alice/cache/a/b", "1")).await.unwrap().into_inner();
     let found = get(&mut alice, NAME).await.unwrap();
     assert_eq!((found.found, &found.value[..], &found.etag), (true, &b"1"[..], &stored.etag));
-    assert!(found.time_to_live.unwrap().seconds > 3500);
+    assert!(found.ttl_ms.unwrap() > 3_500_000);
 
     for other in [&mut bob, &mut eve] {
         assert_eq!(get(other, NAME).await.unwrap_err().code(), Code::PermissionDenied);
@@ -64,11 +67,19 @@ async fn an_entry_is_its_creators_until_shared() {
     }
 
     let name = NAME.to_owned();
-    let list = alice.get_entry_acl(pb::GetEntryAclRequest { name: name.clone() }).await.unwrap().into_inner();
+    let list = alice
+        .get_entry_acl(pb::GetEntryAclRequest { name: name.clone(), ..Default::default() })
+        .await
+        .unwrap()
+        .into_inner();
     let mut shared = list.clone();
     let bob_id = types::Candidate { role: types::Role::User as i32, id: "bob".to_owned() };
     shared.entries.push(types::AclEntry { candidate: Some(bob_id), levels: vec![types::Level::Read as i32] });
-    let change = |acl: &types::Acl| pb::SetEntryAclRequest { name: name.clone(), acl: Some(acl.clone()) };
+    let change = |acl: &types::Acl| pb::SetEntryAclRequest {
+        name: name.clone(),
+        acl: Some(acl.clone()),
+        ..Default::default()
+    };
     alice.set_entry_acl(change(&shared)).await.unwrap();
     assert_eq!(get(&mut bob, NAME).await.unwrap().value, "1");
     assert_eq!(bob.set_entry(set(NAME, "2")).await.unwrap_err().code(), Code::PermissionDenied);
@@ -97,14 +108,14 @@ async fn conditions_counters_and_ends_travel() {
     assert!(alice.set_entry(if_match).await.unwrap().into_inner().stored);
     let add = pb::IncrementEntryRequest { name: NAME.to_owned(), delta: 1, ..Default::default() };
     assert_eq!(alice.increment_entry(add).await.unwrap().into_inner().value, 42);
-    let touch = |seconds| pb::TouchEntryRequest {
-        name: NAME.to_owned(),
-        time_to_live: Some(prost_types::Duration { seconds, nanos: 0 }),
-    };
-    assert!(alice.touch_entry(touch(5)).await.unwrap().into_inner().found);
-    assert!(get(&mut alice, NAME).await.unwrap().time_to_live.unwrap().seconds < 5);
+    let touch =
+        |ttl_ms| pb::TouchEntryRequest { name: NAME.to_owned(), ttl_ms: Some(ttl_ms), ..Default::default() };
+    assert!(alice.touch_entry(touch(-1)).await.unwrap().into_inner().found);
+    assert_eq!(get(&mut alice, NAME).await.unwrap().ttl_ms, Some(-1));
+    assert!(alice.touch_entry(touch(5_000)).await.unwrap().into_inner().found);
+    assert!(get(&mut alice, NAME).await.unwrap().ttl_ms.unwrap() <= 5_000);
     assert_eq!(alice.touch_entry(touch(0)).await.unwrap_err().code(), Code::InvalidArgument);
-    let delete = pb::DeleteEntryRequest { name: NAME.to_owned() };
+    let delete = pb::DeleteEntryRequest { name: NAME.to_owned(), ..Default::default() };
     assert!(alice.delete_entry(delete.clone()).await.unwrap().into_inner().deleted);
     assert!(!alice.delete_entry(delete).await.unwrap().into_inner().deleted);
     for wrong in ["teams/red/users/alice/files/x", "cache/x", "teams/red/users/alice/cache/../x", ""] {
@@ -112,6 +123,101 @@ async fn conditions_counters_and_ends_travel() {
     }
     let large = pb::SetEntryRequest { value: Bytes::from(vec![0; (4 << 20) - 100]), ..set(NAME, "") };
     assert!(alice.set_entry(large).await.is_ok());
+}
+
+/// Values over what a message holds travel in streams, up to 8 MiB.
+#[tokio::test]
+async fn large_values_are_streamed() {
+    let suite = suite().await;
+    let mut alice = cache(&suite, "user/alice");
+    let value: Bytes = (0..8 << 20).map(|n| (n % 251) as u8).collect::<Vec<_>>().into();
+    let write = |size: usize| {
+        let value = value.clone();
+        let header = pb::write_entry_request::Part::Header(set(NAME, "\u{0}"));
+        let data = (1..size)
+            .step_by(1 << 20)
+            .map(move |at| pb::write_entry_request::Part::Data(value.slice(at..size.min(at + (1 << 20)))));
+        let parts = std::iter::once(header).chain(data);
+        stream::iter(parts.map(|part| pb::WriteEntryRequest { part: Some(part) }).collect::<Vec<_>>())
+    };
+    let written = alice.write_entry(write(8 << 20)).await.unwrap().into_inner();
+    assert!(written.stored);
+    let large = get(&mut alice, NAME).await.unwrap_err();
+    assert_eq!((large.code(), reason(&large)), (Code::FailedPrecondition, Some(Reason::TooLarge)));
+    let read = pb::ReadEntryRequest { name: NAME.to_owned(), ..Default::default() };
+    let parts: Vec<_> = alice.read_entry(read.clone()).await.unwrap().into_inner().collect().await;
+    let mut read_back = Vec::new();
+    for (n, part) in parts.into_iter().enumerate() {
+        match part.unwrap().part.unwrap() {
+            pb::read_entry_response::Part::Info(info) => {
+                assert_eq!((n, info.size_bytes, &info.etag), (0, 8 << 20, &written.etag));
+            }
+            pb::read_entry_response::Part::Data(data) => read_back.extend_from_slice(&data),
+        }
+    }
+    assert!(read_back == value);
+    let take = pb::TakeEntryRequest { name: NAME.to_owned(), ..Default::default() };
+    assert_eq!(alice.take_entry(take).await.unwrap_err().code(), Code::FailedPrecondition);
+    let header = pb::write_entry_request::Part::Header(set(NAME, "1"));
+    let data = value.chunks(1 << 20).map(Bytes::copy_from_slice).map(pb::write_entry_request::Part::Data);
+    let too_large = std::iter::once(header).chain(data);
+    let too_large: Vec<_> = too_large.map(|part| pb::WriteEntryRequest { part: Some(part) }).collect();
+    let too_large = stream::iter(too_large);
+    let refused = alice.write_entry(too_large).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused)), (Code::InvalidArgument, Some(Reason::TooLarge)));
+    let headless = stream::iter(vec![pb::WriteEntryRequest::default()]);
+    assert_eq!(alice.write_entry(headless).await.unwrap_err().code(), Code::InvalidArgument);
+    let mut bob = cache(&suite, "user/bob");
+    assert_eq!(bob.write_entry(write(10)).await.unwrap_err().code(), Code::PermissionDenied);
+    assert_eq!(bob.read_entry(read).await.unwrap_err().code(), Code::PermissionDenied);
+}
+
+/// Taking reads and writes; notes change and the rest stays; what is refused says why.
+#[tokio::test]
+async fn taking_and_noting_need_their_levels() {
+    let suite = suite().await;
+    let mut alice = cache(&suite, "user/alice");
+    let list = |levels: &[types::Level]| types::Acl {
+        entries: vec![types::AclEntry {
+            candidate: Some(types::Candidate { role: types::Role::User as i32, id: "bob".to_owned() }),
+            levels: levels.iter().map(|level| *level as i32).collect(),
+        }],
+        ..Default::default()
+    };
+    let shared = |levels: &[types::Level]| pb::SetEntryRequest {
+        acl: Some(list(levels)),
+        metadata: [("color".to_owned(), "red".to_owned())].into(),
+        ..set(NAME, "1")
+    };
+    let take = pb::TakeEntryRequest { name: NAME.to_owned(), ..Default::default() };
+    let delete = pb::DeleteEntryRequest { name: NAME.to_owned(), ..Default::default() };
+    let mut bob = cache(&suite, "user/bob");
+    for levels in [&[types::Level::Read][..], &[types::Level::Write][..]] {
+        alice.set_entry(shared(levels)).await.unwrap();
+        assert_eq!(bob.take_entry(take.clone()).await.unwrap_err().code(), Code::PermissionDenied);
+        assert_eq!(get(&mut alice, NAME).await.unwrap().value, "1");
+        alice.delete_entry(delete.clone()).await.unwrap();
+    }
+    alice.set_entry(shared(&[types::Level::Read, types::Level::Write])).await.unwrap();
+    let note = |name: &str| pb::UpdateEntryMetadataRequest {
+        name: NAME.to_owned(),
+        set: [(name.to_owned(), "x".to_owned())].into(),
+        remove: vec!["color".to_owned()],
+        ..Default::default()
+    };
+    let noted = bob.update_entry_metadata(note("shape")).await.unwrap().into_inner();
+    assert!(noted.found && noted.metadata.len() == 1 && noted.metadata["shape"] == "x", "{noted:?}");
+    // The reference took the access list from notes of this name.
+    assert_eq!(bob.update_entry_metadata(note("acl")).await.unwrap_err().code(), Code::InvalidArgument);
+    let info = pb::GetEntryInfoRequest { name: NAME.to_owned(), ..Default::default() };
+    let info = bob.get_entry_info(info).await.unwrap().into_inner();
+    assert_eq!((info.found, info.size_bytes, info.metadata), (true, 1, noted.metadata));
+    let taken = bob.take_entry(take.clone()).await.unwrap().into_inner();
+    assert_eq!((taken.found, &taken.value[..]), (true, &b"1"[..]));
+    assert!(!alice.take_entry(take).await.unwrap().into_inner().found);
+    // D1: one that is not configured is an error, not a silence.
+    let nowhere = pb::GetEntryRequest { name: NAME.to_owned(), instance: "nowhere".to_owned() };
+    assert_eq!(alice.get_entry(nowhere).await.unwrap_err().code(), Code::FailedPrecondition);
 }
 
 #[tokio::test]

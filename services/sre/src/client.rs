@@ -118,6 +118,11 @@ impl Client {
         ModelsClient::new(self.link.clone())
     }
 
+    /// Values.
+    pub fn nkv(&self) -> io::v1::nkv_client::NkvClient<Link> {
+        io::v1::nkv_client::NkvClient::new(self.link.clone())
+    }
+
     /// Backends of files, vectors and values.
     pub fn io_connectors(&self) -> io::v1::connectors_client::ConnectorsClient<Link> {
         io::v1::connectors_client::ConnectorsClient::new(self.link.clone())

@@ -13,7 +13,7 @@ const MAX_BYTES: usize = 512;
 pub struct NameError(String);
 
 /// `teams/{team}/nkv/{namespace}`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NamespaceName {
     /// The team.
     pub team: String,
@@ -59,6 +59,14 @@ impl KeyName {
             }
             _ => Err(NameError("expected teams/{team}/nkv/{namespace}/keys/{key}".to_owned())),
         }
+    }
+}
+
+/// Reads a team's name, `teams/{team}`.
+pub fn team(name: &str) -> Result<String, NameError> {
+    match name.split('/').collect::<Vec<_>>().as_slice() {
+        ["teams", team] if is_valid_id(team) => Ok((*team).to_owned()),
+        _ => Err(NameError("expected teams/{team}".to_owned())),
     }
 }
 

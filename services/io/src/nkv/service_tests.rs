@@ -5,7 +5,7 @@ use sre_proto::error::{Reason, reason};
 use sre_proto::io::v1::nkv_client::NkvClient;
 use sre_proto::io::v1::{
     DeleteNamespaceRequest, DeleteValueRequest, GetNamespaceAclRequest, GetValueRequest, KeyValue,
-    ListValuesRequest, SetNamespaceAclRequest, SetValueRequest,
+    ListNamespacesRequest, ListValuesRequest, SetNamespaceAclRequest, SetValueRequest, ValueExistsRequest,
 };
 use sre_proto::types::v1 as types;
 use sre_service::accounts::TeamRole;
@@ -41,7 +41,11 @@ impl Fixture {
     }
 
     async fn get(&self, who: &str, name: &str) -> Result<KeyValue, Status> {
-        Ok(self.client(who).get_value(GetValueRequest { name: name.into() }).await?.into_inner())
+        Ok(self
+            .client(who)
+            .get_value(GetValueRequest { name: name.into(), ..Default::default() })
+            .await?
+            .into_inner())
     }
 }
 
@@ -98,19 +102,19 @@ async fn the_namespaces_owner_shares_and_closes_it() {
     let fx = Fixture::new().await;
     let (ns, key) = ("teams/red/nkv/ns".to_owned(), "teams/red/nkv/ns/keys/k");
     fx.set("agent/helper", key, "1").await.unwrap();
-    let acl = GetNamespaceAclRequest { name: ns.clone() };
+    let acl = GetNamespaceAclRequest { name: ns.clone(), ..Default::default() };
     refused(fx.client("agent/other").get_namespace_acl(acl.clone()).await);
     let current = fx.client("agent/helper").get_namespace_acl(acl).await.unwrap().into_inner();
     let mut closed = Acl::owned_by(&Candidate::agent("helper").unwrap());
     closed.grant(&Candidate::user("eve").unwrap(), &[Level::Read]).unwrap();
     let message = types::Acl { etag: current.etag, ..types::Acl::from(&closed) };
-    let set = SetNamespaceAclRequest { name: ns.clone(), acl: Some(message) };
+    let set = SetNamespaceAclRequest { name: ns.clone(), acl: Some(message), ..Default::default() };
     refused(fx.client("agent/other").set_namespace_acl(set.clone()).await);
     fx.client("agent/helper").set_namespace_acl(set).await.unwrap();
     refused(fx.get("agent/other", key).await);
     assert_eq!(&fx.get("user/eve", key).await.unwrap().value[..], b"1");
     refused(fx.set("user/eve", key, "2").await);
-    let drop = DeleteNamespaceRequest { name: ns.clone() };
+    let drop = DeleteNamespaceRequest { name: ns.clone(), ..Default::default() };
     refused(fx.client("agent/other").delete_namespace(drop.clone()).await);
     fx.client("agent/helper").delete_namespace(drop.clone()).await.unwrap();
     // Absent and forbidden look alike to who has no right by name either.
@@ -153,4 +157,115 @@ async fn conditions_and_pages_travel() {
     let large = KeyValue { value: vec![0; (1 << 20) + 1].into(), ..first };
     let large = SetValueRequest { value: Some(large), ..SetValueRequest::default() };
     assert_eq!(client.set_value(large).await.unwrap_err().code(), Code::ResourceExhausted);
+}
+
+/// D29: the reference needed a cache of a certain name; an instance is asked for by name, and one that is not
+/// configured is an error at once (D1).
+#[tokio::test]
+async fn d1_d29_instances_are_chosen_by_name_and_are_stores_of_their_own() {
+    let fx = Fixture::new().await;
+    let mut client = fx.client("agent/helper");
+    let name = "teams/red/nkv/ns/keys/k".to_owned();
+    let get = |instance: &str| GetValueRequest { name: name.clone(), instance: instance.into() };
+    let unknown = client.get_value(get("nowhere")).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::FailedPrecondition);
+    assert!(unknown.message().contains("nowhere"), "{unknown:?}");
+    fx.set("agent/helper", &name, "1").await.unwrap();
+    assert_eq!(client.get_value(get("local")).await.unwrap().into_inner().value, "1");
+}
+
+/// The reference let `list` and `deleteAll` of nothing reach everything (H28).
+#[tokio::test]
+async fn h28_empty_arguments_are_refused() {
+    let fx = Fixture::new().await;
+    let mut client = fx.client("agent/helper");
+    for (name, words) in [
+        ("teams/red/nkv//keys/k", "\"namespace\" is not allowed to be empty"),
+        ("teams/red/nkv/ns/keys/", "\"key\" is not allowed to be empty"),
+        ("teams/red/nkv/ns", "expected teams/{team}/nkv/{namespace}/keys/{key}"),
+        ("", "expected"),
+    ] {
+        let get = client.get_value(GetValueRequest { name: name.into(), ..Default::default() }).await;
+        let status = get.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{name}");
+        assert!(status.message().contains(words), "{name}: {}", status.message());
+        assert_eq!(fx.set("agent/helper", name, "1").await.unwrap_err().code(), Code::InvalidArgument);
+    }
+    for name in ["", "teams/red/nkv/", "teams/red/nkv", "teams/red"] {
+        let list = ListValuesRequest { parent: name.into(), ..Default::default() };
+        assert_eq!(client.list_values(list).await.unwrap_err().code(), Code::InvalidArgument, "{name}");
+        let drop = DeleteNamespaceRequest { name: name.into(), ..Default::default() };
+        assert_eq!(client.delete_namespace(drop).await.unwrap_err().code(), Code::InvalidArgument, "{name}");
+    }
+}
+
+/// D43: namespaces can be listed, and a list shows what one may read.
+#[tokio::test]
+async fn d43_namespaces_are_listed_to_who_may_read_them() {
+    let fx = Fixture::new().await;
+    for name in ["a", "ab", "secret"] {
+        fx.set("agent/helper", &format!("teams/red/nkv/{name}/keys/k"), "1").await.unwrap();
+    }
+    let own = &Acl::owned_by(&Candidate::agent("helper").unwrap());
+    let own = types::Acl { etag: String::new(), ..types::Acl::from(own) };
+    let close =
+        SetNamespaceAclRequest { name: "teams/red/nkv/secret".into(), acl: Some(own), ..Default::default() };
+    fx.client("agent/helper").set_namespace_acl(close).await.unwrap();
+    let list = async |who: &str| {
+        let request = ListNamespacesRequest { parent: "teams/red".into(), ..Default::default() };
+        let answer = fx.client(who).list_namespaces(request).await?.into_inner();
+        Ok::<_, Status>(answer.namespaces.into_iter().map(|found| found.name).collect::<Vec<_>>())
+    };
+    let all = ["teams/red/nkv/a", "teams/red/nkv/ab", "teams/red/nkv/secret"];
+    assert_eq!(list("agent/helper").await.unwrap(), all);
+    assert_eq!(list("agent/other").await.unwrap(), all[..2]);
+    refused(list("user/eve").await);
+    let exists =
+        |key: &str| ValueExistsRequest { name: format!("teams/red/nkv/a/keys/{key}"), ..Default::default() };
+    let mut client = fx.client("agent/other");
+    assert!(client.value_exists(exists("k")).await.unwrap().into_inner().exists);
+    assert!(!client.value_exists(exists("kk")).await.unwrap().into_inner().exists);
+    refused(fx.client("user/eve").value_exists(exists("k")).await);
+}
+
+/// H33: a list that is remembered allows nothing that the store's list does not, and refuses nothing that it does.
+#[tokio::test]
+async fn h33_a_remembered_list_is_never_the_last_word() {
+    let fx = Fixture::new().await;
+    let (ns, key) = ("teams/red/nkv/ns".to_owned(), "teams/red/nkv/ns/keys/k");
+    fx.set("agent/helper", key, "1").await.unwrap();
+    // Both are remembered as writers now.
+    fx.set("agent/other", key, "2").await.unwrap();
+    let mut list = Acl::owned_by(&Candidate::agent("helper").unwrap());
+    let set = |list: &Acl| SetNamespaceAclRequest {
+        name: ns.clone(),
+        acl: Some(types::Acl { etag: String::new(), ..types::Acl::from(list) }),
+        ..Default::default()
+    };
+    for _ in 0..10 {
+        fx.client("agent/helper").set_namespace_acl(set(&list)).await.unwrap();
+        refused(fx.set("agent/other", key, "3").await);
+        list.grant(&Candidate::agent("other").unwrap(), &[Level::Read, Level::Write]).unwrap();
+        fx.client("agent/helper").set_namespace_acl(set(&list)).await.unwrap();
+        fx.set("agent/other", key, "4").await.unwrap();
+        list.revoke(&Candidate::agent("other").unwrap()).unwrap();
+    }
+}
+
+/// Every write is on record, with the change itself.
+#[tokio::test]
+async fn writes_are_audited() {
+    let fx = Fixture::new().await;
+    let key = "teams/red/nkv/ns/keys/k";
+    fx.set("agent/helper", key, "1").await.unwrap();
+    let delete = DeleteValueRequest { name: key.into(), ..Default::default() };
+    fx.client("agent/other").delete_value(delete).await.unwrap();
+    refused(fx.set("user/eve", key, "2").await);
+    let records = fx.suite.audit_records().await;
+    let of =
+        |method: &str| records.iter().filter(|record| record.method.ends_with(method)).collect::<Vec<_>>();
+    let sets = of("/SetValue");
+    assert_eq!(sets.len(), 2, "{sets:?}");
+    assert!(sets.iter().any(|record| record.subject == "agent/helper" && record.resource == key));
+    assert_eq!(of("/DeleteValue").len(), 1);
 }

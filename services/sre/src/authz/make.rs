@@ -96,7 +96,11 @@ impl Call {
         let key = format!("{name}/keys/k");
         Ok(match self.op {
             Op::Read => {
-                let value = nkv.get_value(io::GetValueRequest { name: key }).await?.into_inner().value;
+                let value = nkv
+                    .get_value(io::GetValueRequest { name: key, ..Default::default() })
+                    .await?
+                    .into_inner()
+                    .value;
                 String::from_utf8_lossy(&value).into_owned()
             }
             Op::List => {
@@ -109,8 +113,12 @@ impl Call {
                 let request = io::DeleteValueRequest { name: key, ..io::DeleteValueRequest::default() };
                 shown(nkv.delete_value(request).await?)
             }
-            Op::Delete => shown(nkv.delete_namespace(io::DeleteNamespaceRequest { name }).await?),
-            Op::GetList => shown(nkv.get_namespace_acl(io::GetNamespaceAclRequest { name }).await?),
+            Op::Delete => {
+                shown(nkv.delete_namespace(io::DeleteNamespaceRequest { name, ..Default::default() }).await?)
+            }
+            Op::GetList => {
+                shown(nkv.get_namespace_acl(io::GetNamespaceAclRequest { name, ..Default::default() }).await?)
+            }
             _ => {
                 set_list_of(&link, place, name, &self.list).await?;
                 String::new()
@@ -122,16 +130,25 @@ impl Call {
         let mut cache = CacheClient::new(link.clone());
         Ok(match self.op {
             Op::Read => {
-                let value = cache.get_entry(memory::GetEntryRequest { name }).await?.into_inner().value;
+                let value = cache
+                    .get_entry(memory::GetEntryRequest { name, ..Default::default() })
+                    .await?
+                    .into_inner()
+                    .value;
                 String::from_utf8_lossy(&value).into_owned()
             }
             Op::Write => shown(cache.set_entry(set_entry(name, place)).await?),
             Op::Count => {
-                let time_to_live = Some(prost_types::Duration { seconds: 600, nanos: 0 });
-                shown(cache.touch_entry(memory::TouchEntryRequest { name, time_to_live }).await?)
+                let ttl_ms = Some(600_000);
+                let request = memory::TouchEntryRequest { name, ttl_ms, ..Default::default() };
+                shown(cache.touch_entry(request).await?)
             }
-            Op::Delete => shown(cache.delete_entry(memory::DeleteEntryRequest { name }).await?),
-            Op::GetList => shown(cache.get_entry_acl(memory::GetEntryAclRequest { name }).await?),
+            Op::Delete => {
+                shown(cache.delete_entry(memory::DeleteEntryRequest { name, ..Default::default() }).await?)
+            }
+            Op::GetList => {
+                shown(cache.get_entry_acl(memory::GetEntryAclRequest { name, ..Default::default() }).await?)
+            }
             _ => {
                 set_list_of(&link, place, name, &self.list).await?;
                 String::new()
@@ -313,10 +330,14 @@ async fn set_list_of(link: &Link, place: &Place, name: String, list: &List) -> R
             StorageClient::new(link).set_file_acl(io::SetFileAclRequest { name, acl }).await?;
         }
         Kind::Namespace => {
-            NkvClient::new(link).set_namespace_acl(io::SetNamespaceAclRequest { name, acl }).await?;
+            NkvClient::new(link)
+                .set_namespace_acl(io::SetNamespaceAclRequest { name, acl, ..Default::default() })
+                .await?;
         }
         Kind::Entry => {
-            CacheClient::new(link).set_entry_acl(memory::SetEntryAclRequest { name, acl }).await?;
+            CacheClient::new(link)
+                .set_entry_acl(memory::SetEntryAclRequest { name, acl, ..Default::default() })
+                .await?;
         }
         Kind::Agent => {
             let aspect = AclAspect::Definition.into();

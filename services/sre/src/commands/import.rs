@@ -12,7 +12,7 @@ use sre_proto::security::v1::{
 use sre_proto::types::v1::{Candidate, Role};
 use tonic::Code;
 
-use super::{agents, up};
+use super::{agents, import_values, up};
 use crate::cli::args::{Global, Import};
 use crate::cli::exit::Failure;
 use crate::cli::output::Output;
@@ -53,12 +53,20 @@ pub async fn run(global: &Global, arguments: Import) -> Result<()> {
         agents::store(&client, &file, None).await?;
         imported.agents += 1;
     }
+    let values = import_values::run(&client, folder).await?;
     output.record(vec![
         ("teams", json!(imported.teams)),
         ("secrets", json!(imported.secrets)),
         ("models", json!(imported.models)),
         ("agents", json!(imported.agents)),
+        ("values", json!(values.imported)),
     ]);
+    if values.there > 0 {
+        output.note(&format!("{} values were there already and are left as they are", values.there));
+    }
+    for left in &values.left {
+        output.note(&format!("left: {left}"));
+    }
     if imported.models > 0 {
         output.note("models are read from the data folder at the next start");
     }

@@ -68,7 +68,12 @@ async fn values(suite: &Suite) {
     for (key, value) in [("a", "1"), ("b", "2"), ("ab", "3")] {
         dev.nkv().set_value(set(key, value)).await.unwrap();
     }
-    let got = dev.nkv().get_value(GetValueRequest { name: name("a") }).await.unwrap().into_inner();
+    let got = dev
+        .nkv()
+        .get_value(GetValueRequest { name: name("a"), ..Default::default() })
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(got.value, "1");
     let list = ListValuesRequest {
         parent: "teams/-/nkv/notes".into(),

@@ -159,7 +159,7 @@ impl Kept {
         let get = GetAgentRequest { name: self.agent.clone(), version: String::new() };
         dev.agents().get_agent(get).await.map_err(|status| format!("the agent is lost: {status:?}"))?;
         let name = key(&format!("kept-{}", self.number));
-        let value = dev.nkv().get_value(GetValueRequest { name }).await;
+        let value = dev.nkv().get_value(GetValueRequest { name, ..Default::default() }).await;
         let value = value.map_err(|status| format!("the value is lost: {status:?}"))?.into_inner();
         if value.value != "7" {
             return Err(format!("the value is another: {value:?}"));

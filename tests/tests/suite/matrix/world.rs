@@ -213,13 +213,16 @@ impl World {
 
     async fn with_entry(&self, mut snapshot: Snapshot, case: &Case) -> anyhow::Result<Snapshot> {
         if let Some(name) = &case.entry {
-            let entry: GetEntryResponse = self.ask(OWNER, GetEntryRequest { name: name.clone() }).await?;
-            let acl = sre_proto::memory::v1::GetEntryAclRequest { name: name.clone() };
+            let entry: GetEntryResponse =
+                self.ask(OWNER, GetEntryRequest { name: name.clone(), ..Default::default() }).await?;
+            let acl = sre_proto::memory::v1::GetEntryAclRequest { name: name.clone(), ..Default::default() };
             // An entry that is gone has no list.
             let acl: Option<Acl> = if entry.found { Some(self.ask(OWNER, acl).await?) } else { None };
             // The time left runs by itself; minutes do not.
-            let minutes = entry.time_to_live.map(|left| left.seconds / 600);
-            let text = format!("{} {:?} {} {minutes:?} {acl:?}", entry.found, entry.value, entry.etag);
+            let minutes = entry.ttl_ms.map(|left| left / 600_000);
+            let notes: std::collections::BTreeMap<_, _> = entry.metadata.into_iter().collect();
+            let text =
+                format!("{} {:?} {} {notes:?} {minutes:?} {acl:?}", entry.found, entry.value, entry.etag);
             snapshot.entry("cache".to_owned()).or_default().insert(text);
         }
         Ok(snapshot)

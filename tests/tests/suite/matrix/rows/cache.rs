@@ -1,6 +1,8 @@
 //! `sre.memory.v1.Cache`. The cache has no file: its entry is looked at before and after.
 
 use anyhow::ensure;
+use bytes::Bytes;
+use prost::Message as _;
 use sre_proto::AccessLevel;
 use sre_proto::memory::v1::*;
 use sre_proto::types::v1::{Acl, Level};
@@ -15,14 +17,14 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
         .dev(SetEntryRequest {
             name: name.clone(),
             value: "41".into(),
-            time_to_live: seconds(1200),
+            ttl_ms: Some(1_200_000),
             ..SetEntryRequest::default()
         })
         .await?;
-    world.dev(SetEntryAclRequest { name: name.clone(), acl: Some(acl(&[])) }).await?;
+    world.dev(SetEntryAclRequest { name: name.clone(), acl: Some(acl(&[])), ..Default::default() }).await?;
     Ok(Some(match method {
         "GetEntry" => {
-            let request = |name: &str| GetEntryRequest { name: name.into() };
+            let request = |name: &str| GetEntryRequest { name: name.into(), ..Default::default() };
             Case::of(&request(&name)).absent(&request(&absent)).by_list(AccessLevel::Read).answers(
                 |answer: GetEntryResponse| {
                     ensure!(answer.found && answer.value == "41", "{answer:?}");
@@ -42,8 +44,64 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
                 .entry(&name)
                 .stores()
         }
+        "GetEntryInfo" => {
+            let request = |name: &str| GetEntryInfoRequest { name: name.into(), ..Default::default() };
+            Case::of(&request(&name)).absent(&request(&absent)).by_list(AccessLevel::Read).answers(
+                |answer: GetEntryInfoResponse| {
+                    ensure!(answer.found && answer.size_bytes == 2, "{answer:?}");
+                    Ok(())
+                },
+            )
+        }
+        "ReadEntry" => {
+            let request = |name: &str| ReadEntryRequest { name: name.into(), ..Default::default() };
+            Case::of(&request(&name)).absent(&request(&absent)).by_list(AccessLevel::Read).streams(
+                |parts: Vec<ReadEntryResponse>| {
+                    let data = read_entry_response::Part::Data("41".into());
+                    ensure!(parts.last().is_some_and(|part| part.part == Some(data)), "{parts:?}");
+                    Ok(())
+                },
+            )
+        }
+        // It reads and writes: who may only one of them may not.
+        "TakeEntry" => {
+            let request = |name: &str| TakeEntryRequest { name: name.into(), ..Default::default() };
+            Case::of(&request(&name))
+                .absent(&request(&absent))
+                .by_list(AccessLevel::Owner)
+                .entry(&name)
+                .stores()
+                .answers(|answer: TakeEntryResponse| {
+                    ensure!(answer.found && answer.value == "41", "{answer:?}");
+                    Ok(())
+                })
+        }
+        "WriteEntry" => {
+            let parts = |name: &str| {
+                let header = SetEntryRequest { name: name.into(), ..SetEntryRequest::default() };
+                let header = write_entry_request::Part::Header(header);
+                [header, write_entry_request::Part::Data("new".into())]
+                    .map(|part| Bytes::from(WriteEntryRequest { part: Some(part) }.encode_to_vec()))
+                    .to_vec()
+            };
+            let mut case = Case::stream(parts(&name)).by_list(AccessLevel::Write).entry(&name).stores();
+            case.absent = parts(&absent);
+            case
+        }
+        "UpdateEntryMetadata" => {
+            let request = |name: &str| UpdateEntryMetadataRequest {
+                name: name.into(),
+                set: [("color".to_owned(), "red".to_owned())].into(),
+                ..Default::default()
+            };
+            Case::of(&request(&name))
+                .absent(&request(&absent))
+                .by_list(AccessLevel::Write)
+                .entry(&name)
+                .stores()
+        }
         "DeleteEntry" => {
-            let request = |name: &str| DeleteEntryRequest { name: name.into() };
+            let request = |name: &str| DeleteEntryRequest { name: name.into(), ..Default::default() };
             Case::of(&request(&name))
                 .absent(&request(&absent))
                 .by_list(AccessLevel::Write)
@@ -51,7 +109,11 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
                 .stores()
         }
         "TouchEntry" => {
-            let request = |name: &str| TouchEntryRequest { name: name.into(), time_to_live: seconds(3000) };
+            let request = |name: &str| TouchEntryRequest {
+                name: name.into(),
+                ttl_ms: Some(3_000_000),
+                ..Default::default()
+            };
             Case::of(&request(&name))
                 .absent(&request(&absent))
                 .by_list(AccessLevel::Write)
@@ -60,9 +122,12 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
         }
         "IncrementEntry" => {
             let name = format!("{name}-number");
-            let one = |name: &str| IncrementEntryRequest { name: name.into(), delta: 1, time_to_live: None };
+            let one =
+                |name: &str| IncrementEntryRequest { name: name.into(), delta: 1, ..Default::default() };
             world.dev(one(&name)).await?;
-            world.dev(SetEntryAclRequest { name: name.clone(), acl: Some(acl(&[])) }).await?;
+            world
+                .dev(SetEntryAclRequest { name: name.clone(), acl: Some(acl(&[])), ..Default::default() })
+                .await?;
             Case::of(&one(&name))
                 .absent(&one(&absent))
                 .by_list(AccessLevel::Write)
@@ -74,7 +139,7 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
                 })
         }
         "GetEntryAcl" => {
-            let request = |name: &str| GetEntryAclRequest { name: name.into() };
+            let request = |name: &str| GetEntryAclRequest { name: name.into(), ..Default::default() };
             Case::of(&request(&name)).absent(&request(&absent)).by_list(AccessLevel::Owner).answers(
                 |list: Acl| {
                     ensure!(list.entries.len() == 4, "{list:?}");
@@ -84,7 +149,11 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
         }
         "SetEntryAcl" => {
             let list = Some(acl(&[(MEMBER.to_owned(), Level::Read)]));
-            let request = |name: &str| SetEntryAclRequest { name: name.into(), acl: list.clone() };
+            let request = |name: &str| SetEntryAclRequest {
+                name: name.into(),
+                acl: list.clone(),
+                ..Default::default()
+            };
             Case::of(&request(&name))
                 .absent(&request(&absent))
                 .by_list(AccessLevel::Owner)
@@ -93,8 +162,4 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
         }
         _ => return Ok(None),
     }))
-}
-
-fn seconds(seconds: i64) -> Option<prost_types::Duration> {
-    Some(prost_types::Duration { seconds, nanos: 0 })
 }

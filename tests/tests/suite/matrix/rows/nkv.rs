@@ -5,7 +5,7 @@ use sre_proto::AccessLevel;
 use sre_proto::io::v1::*;
 use sre_proto::types::v1::{Acl, Level};
 
-use super::super::case::{Case, MEMBER};
+use super::super::case::{Case, MEMBER, TeamRight};
 use super::super::world::{World, acl};
 
 pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
@@ -14,10 +14,12 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
     // Another team's place, as any that is not there.
     let (no_namespace, absent) = ("teams/default/nkv/absent", "teams/default/nkv/absent/keys/k");
     world.dev(set(&name, "1")).await?;
-    world.dev(SetNamespaceAclRequest { name: namespace.clone(), acl: Some(acl(&[])) }).await?;
+    world
+        .dev(SetNamespaceAclRequest { name: namespace.clone(), acl: Some(acl(&[])), ..Default::default() })
+        .await?;
     let case = match method {
         "GetValue" => {
-            let request = |name: &str| GetValueRequest { name: name.into() };
+            let request = |name: &str| GetValueRequest { name: name.into(), ..Default::default() };
             Case::of(&request(&name)).absent(&request(absent)).by_list(AccessLevel::Read).answers(
                 |value: KeyValue| {
                     ensure!(value.value == "1", "{value:?}");
@@ -25,11 +27,33 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
                 },
             )
         }
+        "ValueExists" => {
+            let request = |name: &str| ValueExistsRequest { name: name.into(), ..Default::default() };
+            Case::of(&request(&name)).absent(&request(absent)).by_list(AccessLevel::Read).answers(
+                |answer: ValueExistsResponse| {
+                    ensure!(answer.exists, "{answer:?}");
+                    Ok(())
+                },
+            )
+        }
+        // The right to list is the team's; what is listed is what one may read.
+        "ListNamespaces" => {
+            let request = ListNamespacesRequest {
+                parent: "teams/default".into(),
+                page_size: 1000,
+                ..ListNamespacesRequest::default()
+            };
+            return Ok(Some(Case::of(&request).by_team(TeamRight::Member)));
+        }
         "SetValue" => {
             Case::of(&set(&name, "2")).absent(&set(absent, "2")).by_list(AccessLevel::Write).stores()
         }
         "DeleteValue" => {
-            let request = |name: &str| DeleteValueRequest { name: name.into(), if_match: String::new() };
+            let request = |name: &str| DeleteValueRequest {
+                name: name.into(),
+                if_match: String::new(),
+                ..Default::default()
+            };
             Case::of(&request(&name)).absent(&request(absent)).by_list(AccessLevel::Write).stores()
         }
         "ListValues" => {
@@ -43,11 +67,11 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
             )
         }
         "DeleteNamespace" => {
-            let request = |name: &str| DeleteNamespaceRequest { name: name.into() };
+            let request = |name: &str| DeleteNamespaceRequest { name: name.into(), ..Default::default() };
             Case::of(&request(&namespace)).absent(&request(no_namespace)).by_list(AccessLevel::Owner).stores()
         }
         "GetNamespaceAcl" => {
-            let request = |name: &str| GetNamespaceAclRequest { name: name.into() };
+            let request = |name: &str| GetNamespaceAclRequest { name: name.into(), ..Default::default() };
             Case::of(&request(&namespace)).absent(&request(no_namespace)).by_list(AccessLevel::Owner).answers(
                 |list: Acl| {
                     ensure!(list.entries.len() == 4, "{list:?}");
@@ -57,7 +81,11 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
         }
         "SetNamespaceAcl" => {
             let list = Some(acl(&[(MEMBER.to_owned(), Level::Read)]));
-            let request = |name: &str| SetNamespaceAclRequest { name: name.into(), acl: list.clone() };
+            let request = |name: &str| SetNamespaceAclRequest {
+                name: name.into(),
+                acl: list.clone(),
+                ..Default::default()
+            };
             Case::of(&request(&namespace)).absent(&request(no_namespace)).by_list(AccessLevel::Owner).stores()
         }
         _ => return Ok(None),

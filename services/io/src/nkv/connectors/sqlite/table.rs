@@ -1,10 +1,14 @@
 //! The rows of namespaces and values. Every statement about these tables is here.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sre_store::StoreError;
 
-use super::name::NamespaceName;
 use crate::clock::Millis;
+use crate::nkv::PAGE_BYTES;
+use crate::nkv::model::{Names, Namespace, Page, Range, ValueRow};
+use crate::nkv::name::NamespaceName;
 
 /// A namespace's row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,44 +16,44 @@ pub struct NamespaceRow {
     /// Its number, never used again.
     pub id: i64,
     /// Its access list.
-    pub acl: String,
+    pub list: Arc<str>,
 }
 
-/// A value's row.
+impl From<NamespaceRow> for Namespace {
+    fn from(row: NamespaceRow) -> Self {
+        Self { list: row.list }
+    }
+}
+
+/// What a set must know of the value it replaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ValueRow {
-    /// Its key.
-    pub key: String,
-    /// The value.
-    pub value: Vec<u8>,
-    /// Media type.
-    pub content_type: String,
-    /// Version; fresh with every set, never used again.
+pub struct Brief {
+    /// Version.
     pub etag: String,
-    /// When it was last set.
-    pub updated_ms: Millis,
     /// When it ends to exist.
     pub expires_ms: Option<Millis>,
+    /// What it counts for.
+    pub size_bytes: i64,
 }
 
-const COLUMNS: &str = "key, value, content_type, etag, updated_ms, expires_ms";
-
-impl ValueRow {
+impl Brief {
     /// Whether it still exists at this time.
     pub fn is_live(&self, now: Millis) -> bool {
         self.expires_ms.is_none_or(|expires| now < expires)
     }
+}
 
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            key: row.get(0)?,
-            value: row.get(1)?,
-            content_type: row.get(2)?,
-            etag: row.get(3)?,
-            updated_ms: row.get(4)?,
-            expires_ms: row.get(5)?,
-        })
-    }
+const COLUMNS: &str = "key, value, content_type, etag, updated_ms, expires_ms";
+
+fn row(row: &Row<'_>) -> rusqlite::Result<ValueRow> {
+    Ok(ValueRow {
+        key: row.get(0)?,
+        value: row.get::<_, Vec<u8>>(1)?.into(),
+        content_type: row.get(2)?,
+        etag: row.get(3)?,
+        updated_ms: row.get(4)?,
+        expires_ms: row.get(5)?,
+    })
 }
 
 /// A namespace.
@@ -57,7 +61,7 @@ pub fn namespace(conn: &Connection, name: &NamespaceName) -> Result<Option<Names
     Ok(conn
         .prepare_cached("select id, acl from namespace where team = ?1 and name = ?2")?
         .query_row([&name.team, &name.namespace], |row| {
-            Ok(NamespaceRow { id: row.get(0)?, acl: row.get(1)? })
+            Ok(NamespaceRow { id: row.get(0)?, list: row.get::<_, String>(1)?.into() })
         })
         .optional()?)
 }
@@ -66,17 +70,17 @@ pub fn namespace(conn: &Connection, name: &NamespaceName) -> Result<Option<Names
 pub fn create_namespace(
     tx: &Connection,
     name: &NamespaceName,
-    acl: String,
+    list: &str,
     now: Millis,
 ) -> Result<NamespaceRow, StoreError> {
     tx.prepare_cached("insert into namespace (team, name, acl, created_ms) values (?1, ?2, ?3, ?4)")?
-        .execute(params![name.team, name.namespace, acl, now])?;
-    Ok(NamespaceRow { id: tx.last_insert_rowid(), acl })
+        .execute(params![name.team, name.namespace, list, now])?;
+    Ok(NamespaceRow { id: tx.last_insert_rowid(), list: list.into() })
 }
 
 /// Replaces a namespace's access list.
-pub fn set_acl(tx: &Connection, id: i64, acl: &str) -> Result<(), StoreError> {
-    tx.prepare_cached("update namespace set acl = ?2 where id = ?1")?.execute(params![id, acl])?;
+pub fn set_list(tx: &Connection, id: i64, list: &str) -> Result<(), StoreError> {
+    tx.prepare_cached("update namespace set acl = ?2 where id = ?1")?.execute(params![id, list])?;
     Ok(())
 }
 
@@ -92,50 +96,63 @@ pub fn drop_namespace(tx: &Connection, name: &NamespaceName, id: i64) -> Result<
 pub fn value(conn: &Connection, namespace: i64, key: &str) -> Result<Option<ValueRow>, StoreError> {
     Ok(conn
         .prepare_cached(&format!("select {COLUMNS} from value where namespace = ?1 and key = ?2"))?
-        .query_row(params![namespace, key], ValueRow::read)
+        .query_row(params![namespace, key], row)
         .optional()?)
 }
 
-/// Live values by key, after `after`, while they begin with `prefix` and fit into `budget_bytes` (one always
-/// fits). The flag says whether there are more.
-pub fn values(
-    conn: &Connection,
-    namespace: i64,
-    range: &Range,
-    now: Millis,
-) -> Result<(Vec<ValueRow>, bool), StoreError> {
+/// What a set must know of the value it replaces, expired or not. The value itself is not read.
+pub fn brief(conn: &Connection, namespace: i64, key: &str) -> Result<Option<Brief>, StoreError> {
+    let sql = "select etag, expires_ms, length(value) from value where namespace = ?1 and key = ?2";
+    let brief = conn.prepare_cached(sql)?.query_row(params![namespace, key], |row| {
+        let key_bytes = i64::try_from(key.len()).unwrap_or(i64::MAX);
+        Ok(Brief {
+            etag: row.get(0)?,
+            expires_ms: row.get(1)?,
+            size_bytes: row.get::<_, i64>(2)?.saturating_add(key_bytes),
+        })
+    });
+    Ok(brief.optional()?)
+}
+
+/// Live values by key, while they begin with the prefix and fit into a page.
+pub fn values(conn: &Connection, namespace: i64, range: &Range, now: Millis) -> Result<Page, StoreError> {
     // A range over the key and no pattern: nothing in a prefix is special (H28).
     let mut statement = conn.prepare_cached(&format!(
         "select {COLUMNS} from value where namespace = ?1 and key >= ?2 and key > ?3
          and (expires_ms is null or expires_ms > ?4) order by key"
     ))?;
     let mut rows = statement.query(params![namespace, range.prefix, range.after, now])?;
-    let (mut found, mut used_bytes) = (Vec::new(), 0);
-    while let Some(row) = rows.next()? {
-        let row = ValueRow::read(row)?;
-        if !row.key.starts_with(&range.prefix) {
+    let (mut page, mut used_bytes) = (Page::default(), 0);
+    while let Some(found) = rows.next()? {
+        let found = row(found)?;
+        if !found.key.starts_with(&range.prefix) {
             break;
         }
-        used_bytes += row.value.len() + row.key.len();
-        if found.len() == range.limit || (used_bytes > range.budget_bytes && !found.is_empty()) {
-            return Ok((found, true));
+        used_bytes += found.value.len() + found.key.len();
+        let is_full =
+            page.values.len() == range.limit || (used_bytes > PAGE_BYTES && !page.values.is_empty());
+        if is_full {
+            page.next = page.values.last().map(|row| row.key.clone());
+            break;
         }
-        found.push(row);
+        page.values.push(found);
     }
-    Ok((found, false))
+    Ok(page)
 }
 
-/// Which values a page holds.
-#[derive(Debug, Clone)]
-pub struct Range {
-    /// What their keys begin with.
-    pub prefix: String,
-    /// The last key of the page before.
-    pub after: String,
-    /// At most so many.
-    pub limit: usize,
-    /// At most so many bytes.
-    pub budget_bytes: usize,
+/// Namespaces of a team.
+pub fn namespaces(conn: &Connection, team: &str, after: &str, limit: usize) -> Result<Names, StoreError> {
+    let sql = "select name, acl from namespace where team = ?1 and name > ?2 order by name limit ?3";
+    let one_more = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
+    let mut namespaces = conn
+        .prepare_cached(sql)?
+        .query_map(params![team, after, one_more], |row| {
+            Ok((row.get(0)?, Namespace { list: row.get::<_, String>(1)?.into() }))
+        })?
+        .collect::<Result<Vec<_>, _>>()?;
+    let has_more = namespaces.len() > limit;
+    namespaces.truncate(limit);
+    Ok(Names { namespaces, has_more })
 }
 
 /// Puts a value, over the one of that key if there is one.
@@ -146,7 +163,7 @@ pub fn put(tx: &Connection, namespace: i64, row: &ValueRow) -> Result<(), StoreE
     .execute(params![
         namespace,
         row.key,
-        row.value,
+        &row.value[..],
         row.content_type,
         row.etag,
         row.updated_ms,

@@ -1,0 +1,68 @@
+//! The contract over every store, one line each, and what only one of them has.
+
+use sre_store::{OpenOptions, Store};
+
+use super::contract::{self, Bench, Time};
+use super::sqlite::SqliteValues;
+use crate::schema::MIGRATIONS;
+
+async fn sqlite() -> Option<Bench> {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(OpenOptions::new(dir.path().join("io.db"), "data_dir", MIGRATIONS)).unwrap();
+    let time = Time::new();
+    let store = std::sync::Arc::new(SqliteValues::new(store, time.clock()));
+    Some(Bench { store, time, _keep: Box::new(dir) })
+}
+
+async fn redis() -> Option<Bench> {
+    static PREFIXES: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let server = sre_redis::testing::AnyServer::get().unwrap();
+    let number = PREFIXES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let settings = server.settings(&format!("nkv-{}-{number}", std::process::id()));
+    let redis = sre_redis::Redis::open(&settings).await.unwrap();
+    let time = Time::new();
+    let store = super::redis::RedisValues::new(redis, time.clock());
+    Some(Bench { store: std::sync::Arc::new(store), time, _keep: Box::new(server) })
+}
+
+async fn postgres() -> Option<Bench> {
+    use sre_store::pg::{Pg, PgConfig, PgTls};
+    static SCHEMAS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let Ok(url) = std::env::var("SRE_TEST_POSTGRES") else {
+        println!("skipped: SRE_TEST_POSTGRES holds no url");
+        assert!(std::env::var_os("CI").is_none(), "CI tests against a server: set SRE_TEST_POSTGRES");
+        return None;
+    };
+    let number = SCHEMAS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let config = PgConfig {
+        url: Some(url.into()),
+        schema: Some(format!("nkv_{}_{number}", std::process::id())),
+        tls: PgTls::Disable,
+        pool_size: 4,
+        session: super::postgres::SESSION,
+        ..PgConfig::default()
+    };
+    let pg = Pg::connect(&config, super::postgres::MIGRATIONS).await.unwrap();
+    let time = Time::new();
+    let store = super::postgres::PostgresValues::new(pg.clone(), time.clock());
+    Some(Bench { store: std::sync::Arc::new(store), time, _keep: Box::new(Schema(pg)) })
+}
+
+/// Dropped with its test.
+struct Schema(sre_store::pg::Pg);
+
+impl Drop for Schema {
+    fn drop(&mut self) {
+        let (pg, name) = (self.0.clone(), self.0.schema_name().unwrap_or_default().to_owned());
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                let client = pg.get().await.unwrap();
+                client.batch_execute(&format!("drop schema {name} cascade")).await.unwrap();
+            });
+        });
+    }
+}
+
+contract::every_case!(in_sqlite, super::sqlite);
+contract::every_case!(in_postgres, super::postgres);
+contract::every_case!(in_redis, super::redis);
