@@ -12,9 +12,11 @@
 )]
 
 mod agents;
+mod cache;
 mod durable;
 mod echo;
 mod journal;
+mod kv;
 mod load;
 mod memory;
 mod neighbour;
@@ -62,6 +64,12 @@ async fn run() {
     }
     if wanted("journal") {
         journal::measure().await;
+    }
+    if wanted("kv") {
+        kv::measure().await;
+    }
+    if wanted("cache") {
+        cache::measure().await;
     }
     if wanted("parked") {
         parked::measure().await;

@@ -114,6 +114,11 @@ impl Running {
         assert!(status.success(), "no certificate for {principal}");
     }
 
+    /// The same to another role; the settings must have named it in `listen`.
+    pub async fn connect_role(&self, role: &str) -> Channel {
+        echo::connect(address(self.data.path(), role).expect("the role's address"), &self.certs()).await
+    }
+
     /// The suite's processes by name.
     pub fn processes(&self) -> Vec<(String, u32)> {
         let mut all = vec![("sre up".to_owned(), self.child.id())];
@@ -160,13 +165,17 @@ fn healthy(data: &Path) -> bool {
 }
 
 fn edge(data: &Path) -> Option<SocketAddr> {
+    address(data, "edge")
+}
+
+fn address(data: &Path, role: &str) -> Option<SocketAddr> {
     let text = std::fs::read_to_string(data.join("run/endpoints.toml")).ok()?;
     let addresses: BTreeMap<String, String> = text
         .lines()
         .filter_map(|l| l.split_once(" = "))
         .map(|(k, v)| (k.into(), v.trim_matches('"').into()))
         .collect();
-    addresses.get("edge")?.parse().ok()
+    addresses.get(role)?.parse().ok()
 }
 
 /// Start to ready, and memory at rest.
