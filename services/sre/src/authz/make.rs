@@ -208,7 +208,7 @@ impl Call {
             setting: Some(security::Setting {
                 name: format!("{team}/settings/{key}"),
                 value: value.to_owned(),
-                update_time: None,
+                ..security::Setting::default()
             }),
         };
         let parent = team.clone();
