@@ -181,7 +181,7 @@ fn random(world: &World, rng: &mut StdRng) -> (Person, Call, Way) {
     let fixed = rng.random_bool(0.2);
     let call = match (world.things.places.choose(rng), world.people.teams.choose(rng)) {
         (Some(place), _) if !fixed => {
-            let list = things::list(rng, &world.people);
+            let list = things::list(rng, &world.people, place);
             Call::on(place, list, rng)
         }
         (_, Some(team)) => Call::at(team, rng),

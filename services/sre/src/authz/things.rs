@@ -65,8 +65,9 @@ impl Things {
     }
 }
 
-/// A random list; [`DEV`] owns everything, so that it can be put right again.
-pub(super) fn list(rng: &mut StdRng, people: &People) -> List {
+/// A random list; [`DEV`] owns everything, so that it can be put right again. An agent reads its own definition:
+/// otherwise nobody could run it, whatever the list of its skills says.
+pub(super) fn list(rng: &mut StdRng, people: &People, place: &Place) -> List {
     let mut list = List::from([(DEV.to_owned(), OWNER)]);
     for _ in 0..rng.random_range(0..5) {
         let Some(person) = people.known.choose(rng) else { break };
@@ -78,6 +79,9 @@ pub(super) fn list(rng: &mut StdRng, people: &People) -> List {
     }
     if rng.random_bool(0.1) {
         list.insert("public/public".to_owned(), READ);
+    }
+    if let (Kind::Agent, Some(id)) = (place.kind, place.name.rsplit('/').next()) {
+        list.insert(format!("agent/{id}"), READ);
     }
     list
 }

@@ -114,7 +114,7 @@ impl World {
                 };
                 agents.create_agent(request).await?;
                 let place = Place { kind: Kind::Skills, name: format!("{name}/skills"), team: team.clone() };
-                let list = things::list(rng, &self.people);
+                let list = things::list(rng, &self.people, &place);
                 let aspect = AclAspect::Skills.into();
                 agents
                     .set_agent_acl(SetAgentAclRequest { name, aspect, acl: Some(things::message(&list)) })
@@ -148,7 +148,7 @@ impl World {
 
     /// Makes a thing at its place with a random list, or leaves the place empty.
     pub(super) async fn make(&mut self, place: &Place, rng: &mut StdRng) -> Result<()> {
-        let list = things::list(rng, &self.people);
+        let list = things::list(rng, &self.people, place);
         let absent = rng.random_bool(0.15);
         match place.kind {
             Kind::Skills | Kind::Run => return Ok(()),
@@ -232,7 +232,7 @@ impl World {
             }
             Op::Write if !self.things.lists.contains_key(&place) => {
                 // Whoever makes a thing owns it.
-                let list = things::list(rng, &self.people);
+                let list = things::list(rng, &self.people, &place);
                 make::set_list(&self.link(&person.name, Role::Edge), &place, &list)
                     .await
                     .context("who made a thing does not own it")?;
