@@ -9,8 +9,8 @@ const PAIRS: u64 = 500;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_services_agree_with_the_model() {
     let report = Box::pin(fuzz(Fuzz { pairs: PAIRS, seed: SEED }, |_| ())).await.unwrap();
-    let first = report.first.map(|first| first.text).unwrap_or_default();
-    assert_eq!((report.disagreements, report.cross_tenant_reads), (0, 0), "{first}");
+    let told: Vec<String> = report.findings.iter().map(|finding| finding.text.clone()).collect();
+    assert_eq!((report.disagreements, report.cross_tenant_reads), (0, 0), "{}", told.join("\n"));
     assert_eq!(report.pairs, PAIRS);
     // A model that refuses everything would agree with services that do.
     assert!(

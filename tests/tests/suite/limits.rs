@@ -115,6 +115,9 @@ async fn only_the_deployments_administrators_set_limits() {
     let suite = Suite::start("set-limits", Mode::AllInOne, Options::default()).await;
     let boss = team(&suite, "small", "boss").await;
     let dev = suite.client("user/dev");
+    let candidate = Some(Candidate { role: Role::User.into(), id: "late".into() });
+    let member = Some(Member { candidate, role: TeamRole::Member.into(), home: false });
+    dev.account().set_member(SetMemberRequest { parent: "teams/small".into(), member }).await.unwrap();
     let set = |client: Client, value: &'static str| async move {
         let name = "teams/small/settings/sre-limits".into();
         let setting = Some(Setting { name, value: value.into(), ..Setting::default() });
@@ -127,8 +130,8 @@ async fn only_the_deployments_administrators_set_limits() {
     assert!(wrong.message().contains("valuse is no limit"), "{wrong:?}");
     set(dev.clone(), r#"{"edge_calls_per_second":0,"values":1000}"#).await.unwrap();
 
-    // Seen from the first call on: nobody asked before.
-    let refused = put(&boss).await.unwrap_err();
+    // Callers that were seen before keep what was known of them for ten seconds; this one was not.
+    let refused = put(&suite.client("user/late")).await.unwrap_err();
     assert_eq!(reason(&refused), Some(Reason::RateLimited), "{refused:?}");
     let mut quotas = QuotasClient::new(suite.channel("user/dev", "edge"));
     let listed =

@@ -7,6 +7,7 @@ use anyhow::Result;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
+use sre_proto::{AccessLevel, METHODS, Rule, Visibility};
 use sre_service::Role;
 use tonic::{Code, Status};
 
@@ -17,6 +18,8 @@ use super::world::World;
 
 /// So many calls are made in one world; the next ones get another.
 const PAIRS_A_WORLD: u64 = 2_500;
+/// So many findings are told in full.
+const FINDINGS: usize = 10;
 
 /// What to try.
 #[derive(Debug, Clone, Copy)]
@@ -42,8 +45,8 @@ pub struct Report {
     pub disagreements: u64,
     /// Answers that hold what their caller may not read.
     pub cross_tenant_reads: u64,
-    /// The first finding, as small as it could be made.
-    pub first: Option<Finding>,
+    /// The first findings, the very first as small as it could be made.
+    pub findings: Vec<Finding>,
 }
 
 /// An answer that is not as it must be.
@@ -55,6 +58,14 @@ pub struct Finding {
     pub pair: u64,
     /// What was found.
     pub text: String,
+}
+
+impl Report {
+    fn found(&mut self, finding: Finding) {
+        if self.findings.len() < FINDINGS {
+            self.findings.push(finding);
+        }
+    }
 }
 
 /// How a call is made.
@@ -161,14 +172,15 @@ async fn pair(world: &mut World, rng: &mut StdRng, seed: u64, report: &mut Repor
     if let Some(name) = &leaked {
         report.cross_tenant_reads += 1;
         let text = format!("{} read {name} without the right to, by {call:?} {way:?}", person.name);
-        report.first.get_or_insert(Finding { seed, pair: report.pairs, text });
+        report.found(Finding { seed, pair: report.pairs, text });
     }
     if !outcome.is(allowed) {
         report.disagreements += 1;
-        if report.first.is_none() {
-            let text = shrink(world, &person, call.clone(), &way, allowed, &outcome).await?;
-            report.first = Some(Finding { seed, pair: report.pairs, text });
-        }
+        let text = match report.findings.is_empty() {
+            true => shrink(world, &person, call.clone(), &way, allowed, &outcome).await?,
+            false => said(world, &person, &call, &way, allowed, &outcome),
+        };
+        report.found(Finding { seed, pair: report.pairs, text });
         // The model follows what the services did, so that one finding is not followed by many.
     }
     if matches!(outcome, Outcome::Done(_)) {
@@ -200,18 +212,29 @@ fn random(world: &World, rng: &mut StdRng) -> (Person, Call, Way) {
     (person, call, way)
 }
 
-/// A scope that more often than not is the right one.
+/// A scope that more often than not is the right one, and always one that somebody may obtain: of a level that a
+/// method of the service asks for.
 fn scope(call: &Call, rng: &mut StdRng) -> String {
     let (service, _) = call.service();
-    let word = |level| match level {
+    let levels: Vec<&str> = METHODS
+        .iter()
+        .filter(|row| row.service == service && row.visibility == Visibility::Public)
+        .filter_map(|row| match row.rule {
+            Rule::Access { level: AccessLevel::Read, .. } => Some("read"),
+            Rule::Access { level: AccessLevel::Write, .. } => Some("write"),
+            Rule::Access { level: AccessLevel::Owner, .. } => Some("owner"),
+            Rule::System { .. } => None,
+        })
+        .collect();
+    let right = match call.level() {
         READ => "read",
         WRITE => "write",
         _ => "owner",
     };
     match rng.random_range(0..10) {
-        0..6 => format!("{service}:{}", word(call.level())),
-        6..9 => format!("{service}:{}", word([READ, WRITE, OWNER][rng.random_range(0..3)])),
-        _ => "sre.observability.v1.Log:owner".to_owned(),
+        0..6 => format!("{service}:{right}"),
+        6..9 => format!("{service}:{}", levels.choose(rng).unwrap_or(&right)),
+        _ => "sre.observability.v1.Log:read".to_owned(),
     }
 }
 
@@ -258,37 +281,41 @@ async fn shrink(
     allowed: bool,
     outcome: &Outcome,
 ) -> Result<String> {
-    let mut said = (allowed, outcome.to_string());
+    let mut text = said(world, person, &call, way, allowed, outcome);
     let place = call.place.clone();
-    let mut list = place.as_ref().and_then(|place| world.things.lists.get(place)).cloned();
+    let list = place.as_ref().and_then(|place| world.things.lists.get(place)).cloned();
     // What changes a thing cannot be tried again and again.
     let repeats = matches!(call.op, Op::Read | Op::Look | Op::List | Op::GetList);
-    let shrinks =
-        repeats && place.as_ref().is_some_and(|place| !matches!(place.kind, Kind::Skills | Kind::Run));
-    if let (Some(place), Some(whole), true) = (&place, list.clone(), shrinks) {
-        let mut smallest = whole.clone();
-        for who in whole.keys().filter(|who| *who != super::people::DEV) {
-            let mut smaller: List = smallest.clone();
-            smaller.remove(who);
-            world.relist(place, smaller.clone()).await?;
-            let allowed = expected(world, person, &call, way);
-            let outcome = run(world, person, &call, way).await?;
-            if !outcome.is(allowed) {
-                said = (allowed, outcome.to_string());
-                smallest = smaller;
-            }
-        }
-        world.relist(place, smallest.clone()).await?;
-        list = Some(smallest);
+    let (Some(place), Some(whole), true) = (place, list, repeats) else { return Ok(text) };
+    if matches!(place.kind, Kind::Skills | Kind::Run) {
+        return Ok(text);
     }
-    let (allowed, outcome) = said;
+    let mut smallest = whole.clone();
+    for who in whole.keys().filter(|who| *who != super::people::DEV) {
+        let mut smaller: List = smallest.clone();
+        smaller.remove(who);
+        world.relist(&place, smaller.clone()).await?;
+        let allowed = expected(world, person, &call, way);
+        let outcome = run(world, person, &call, way).await?;
+        if !outcome.is(allowed) {
+            text = said(world, person, &call, way, allowed, &outcome);
+            smallest = smaller;
+        }
+    }
+    world.relist(&place, smallest).await?;
+    Ok(text)
+}
+
+/// A disagreement in words.
+fn said(world: &World, person: &Person, call: &Call, way: &Way, allowed: bool, outcome: &Outcome) -> String {
     let expected = if allowed { "allowed" } else { "refused" };
-    Ok(format!(
+    let list = call.place.as_ref().and_then(|place| world.things.lists.get(place));
+    format!(
         "expected {expected}, got {outcome}\n  who: {} in {:?}\n  what: {:?} on {} {}\n  list: {list:?}",
         person.name,
         person.teams,
         call.op,
         call.resource(),
         way.name(),
-    ))
+    )
 }

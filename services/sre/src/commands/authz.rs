@@ -57,10 +57,13 @@ async fn fuzz(output: Output, asked: Fuzz) -> Result<()> {
     if report.disagreements + report.cross_tenant_reads == 0 {
         return Ok(());
     }
-    let first = report.first.map(|first| format!("pair {}: {}", first.pair, first.text)).unwrap_or_default();
+    let told = |finding: &authz::Finding| format!("pair {}: {}", finding.pair, finding.text);
+    let told: Vec<String> = report.findings.iter().map(told).collect();
     Err(Failure::failed(format!(
-        "the services and the model disagree; --seed {} --pairs {} brings it back\n{first}",
-        asked.seed, report.pairs
+        "the services and the model disagree; --seed {} --pairs {} brings it back\n{}",
+        asked.seed,
+        report.pairs,
+        told.join("\n"),
     )))
 }
 
