@@ -108,7 +108,11 @@ impl Call {
                 let values = nkv.list_values(request).await?.into_inner().values;
                 values.iter().map(|value| String::from_utf8_lossy(&value.value).into_owned()).collect()
             }
-            Op::Write => shown(nkv.set_value(set_value(key, place)).await?),
+            Op::Write => {
+                // Answers what was just written, which its writer knows without the right to read.
+                nkv.set_value(set_value(key, place)).await?;
+                String::new()
+            }
             Op::Clear => {
                 let request = io::DeleteValueRequest { name: key, ..io::DeleteValueRequest::default() };
                 shown(nkv.delete_value(request).await?)
