@@ -15,7 +15,8 @@ const COPIES: usize = 10;
 /// What a suite makes anew at each start.
 const TRANSIENT_FOLDERS: [&str; 2] = ["run", "logs"];
 /// What lies beside stores, and what is not finished: the store's snapshot has what counts.
-const TRANSIENT_ENDINGS: [&str; 7] = [".lock", "-wal", "-shm", "-journal", ".partial", ".part", ".tmp"];
+const TRANSIENT_ENDINGS: [&str; 8] =
+    [".lock", "-wal", "-shm", "-journal", ".partial", ".part", ".tmp", ".new"];
 /// Uploads to the journal that are not finished.
 const UNFINISHED: &str = "blobs/incoming";
 
