@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 
 use crate::harness::agents::hasher;
 use crate::harness::clients::Client;
-use crate::harness::{Mode, Options, Suite, eventually};
+use crate::harness::{Mode, Options, Suite, eventually, process};
 
 const LIMIT: u64 = 20;
 
@@ -138,5 +138,25 @@ async fn only_the_deployments_administrators_set_limits() {
         quotas.list_quotas(ListQuotasRequest { parent: "teams/small".into() }).await.unwrap().into_inner();
     let values = listed.quotas.iter().find(|quota| quota.name == "values").unwrap();
     assert_eq!((values.holder.as_str(), values.used, values.limit), ("teams/small", 0, 1000));
+    suite.stop().await;
+}
+
+/// What an operator types.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quotas_are_shown_and_set_on_the_command_line() {
+    let suite = Suite::start("quota", Mode::AllInOne, Options::default()).await;
+    put(&suite.client("user/dev")).await.unwrap();
+    let words = ["teams", "quota", "--limit", "values=5", "--limit", "cache_entries=7", "--json"];
+    process::say(suite.folder(), &words).await.ok();
+    let said = process::say(suite.folder(), &["teams", "quota", "--json"]).await.ok().json();
+    let row = |name: &str| {
+        let rows = said.as_array().unwrap();
+        rows.iter().find(|row| row["quota"] == name && row["holder"] == "teams/default").unwrap().clone()
+    };
+    assert_eq!((row("values")["used"].as_u64(), row("file_bytes")["used"].as_u64()), (Some(1), Some(0)));
+    let wrong = process::say(suite.folder(), &["teams", "quota", "--limit", "valuse=5"]).await;
+    assert_eq!(wrong.code, 2, "{wrong:?}");
+    let setting = process::say(suite.folder(), &["teams", "settings", "get", "sre-limits"]).await.ok();
+    assert!(setting.out.contains(r#""values":5"#) || setting.out.contains(r#"\"values\":5"#), "{setting:?}");
     suite.stop().await;
 }

@@ -16,6 +16,7 @@ mod import;
 mod import_values;
 mod keys;
 mod prompt;
+mod quota;
 mod runs;
 mod serve;
 mod split;

@@ -12,6 +12,7 @@ use crate::cli::args::{Global, TeamMemberRole, TeamSettings, Teams};
 use crate::cli::exit::Failure;
 use crate::cli::output::Output;
 use crate::client::Client;
+use crate::commands::quota;
 use crate::dates;
 
 const PAGE: i32 = 1000;
@@ -51,6 +52,7 @@ pub async fn run(global: &Global, command: Teams) -> Result<()> {
             output.done(&format!("{principal} is no member of the team any more"));
             Ok(())
         }
+        Teams::Quota { limits } => quota::run(output, &client, &limits).await,
         Teams::Settings(command) => settings(output, &client, command).await,
     }
 }

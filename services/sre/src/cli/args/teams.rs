@@ -33,6 +33,13 @@ pub enum Teams {
         /// Who: user/alice or agent/greeter.
         principal: String,
     },
+    /// What the team holds and how much it may; sets its limits, for administrators of the deployment.
+    Quota {
+        /// Sets a limit, as in `[limits.teams]`; without a number it is the configuration's again. May be given
+        /// several times.
+        #[arg(long = "limit", value_name = "NAME=NUMBER")]
+        limits: Vec<String>,
+    },
     /// Settings of the team, or of a user or an agent.
     #[command(subcommand)]
     Settings(Settings),
