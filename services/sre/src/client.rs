@@ -8,10 +8,8 @@ use sre_proto::agent::v1::agent_data_client::AgentDataClient;
 use sre_proto::gateway::v1::approvals_client::ApprovalsClient;
 use sre_proto::gateway::v1::debugger_client::DebuggerClient;
 use sre_proto::gateway::v1::runs_client::RunsClient;
-use sre_proto::io::v1 as io;
 use sre_proto::llm::v1::inference_client::InferenceClient;
 use sre_proto::llm::v1::models_client::ModelsClient;
-use sre_proto::memory::v1 as memory;
 use sre_proto::security::v1::account_client::AccountClient;
 use sre_proto::security::v1::api_keys_client::ApiKeysClient;
 use sre_proto::security::v1::audit_client::AuditClient;
@@ -116,13 +114,13 @@ impl Client {
     }
 
     /// What teams hold of files, values and vectors.
-    pub fn file_quotas(&self) -> io::quotas_client::QuotasClient<Link> {
-        io::quotas_client::QuotasClient::new(self.link.clone())
+    pub fn file_quotas(&self) -> io::v1::quotas_client::QuotasClient<Link> {
+        io::v1::quotas_client::QuotasClient::new(self.link.clone())
     }
 
     /// What teams hold of the cache.
-    pub fn cache_quotas(&self) -> memory::quotas_client::QuotasClient<Link> {
-        memory::quotas_client::QuotasClient::new(self.link.clone())
+    pub fn cache_quotas(&self) -> memory::v1::quotas_client::QuotasClient<Link> {
+        memory::v1::quotas_client::QuotasClient::new(self.link.clone())
     }
 
     /// Models.
