@@ -193,7 +193,7 @@ pub fn noisy(address: &str, certs: &str, time: &str) {
 }
 
 async fn get(mut client: NkvClient<Channel>) -> Result<(), Status> {
-    client.get_value(GetValueRequest { name: VALUE.to_owned() }).await.map(|_| ())
+    client.get_value(GetValueRequest { name: VALUE.to_owned(), ..Default::default() }).await.map(|_| ())
 }
 
 async fn put(channel: &Channel) {

@@ -171,8 +171,12 @@ async fn check(dev: &Client, before: &[(&'static str, String)]) {
                 assert_eq!(content, name.repeat(200).as_bytes(), "{name}");
             }
             "value" => {
-                let found =
-                    dev.nkv().get_value(GetValueRequest { name: name.clone() }).await.unwrap().into_inner();
+                let found = dev
+                    .nkv()
+                    .get_value(GetValueRequest { name: name.clone(), ..Default::default() })
+                    .await
+                    .unwrap()
+                    .into_inner();
                 assert_eq!(found.value, name.as_bytes());
             }
             "run" => {

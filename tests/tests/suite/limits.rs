@@ -39,7 +39,11 @@ async fn put(client: &Client) -> Result<(), Status> {
 }
 
 async fn get(client: &Client) -> Result<(), Status> {
-    client.nkv().get_value(GetValueRequest { name: "teams/-/nkv/n/keys/k".into() }).await.map(|_| ())
+    client
+        .nkv()
+        .get_value(GetValueRequest { name: "teams/-/nkv/n/keys/k".into(), ..Default::default() })
+        .await
+        .map(|_| ())
 }
 
 /// Acceptance 6, without its clock: the bench `neighbour` measures latencies.

@@ -22,7 +22,9 @@ async fn a_removed_member_is_refused_within_30_seconds(mode: Mode) {
     dev.nkv().set_value(SetValueRequest { value: Some(value), ..SetValueRequest::default() }).await.unwrap();
 
     let leaver = suite.client("user/leaver");
-    let read = async || leaver.nkv().get_value(GetValueRequest { name: name.into() }).await.map(|_| ());
+    let read = async || {
+        leaver.nkv().get_value(GetValueRequest { name: name.into(), ..Default::default() }).await.map(|_| ())
+    };
     read().await.unwrap();
     let request = RemoveMemberRequest { parent: "teams/default".into(), candidate };
     dev.account().remove_member(request).await.unwrap();
