@@ -9,7 +9,7 @@ use sre_service::config::Backend;
 
 use super::files::{self, Copied, What};
 use super::manifest::{Entry, Keys, Manifest};
-use super::references::{NAMED, Named};
+use super::references::{NAMED, Named, local_folder};
 use super::seal::{KeyFiles, Passphrase};
 use crate::cli::exit::Failure;
 
@@ -56,7 +56,7 @@ pub fn take(backup: &Backup<'_>) -> Result<Taken> {
     })?;
     let to = prepare(&data_dir, backup)?;
     let began = crate::dates::now();
-    let mut work = Work { data_dir, to, copied: BTreeMap::new() };
+    let mut work = Work { config: backup.config, data_dir, to, copied: BTreeMap::new() };
     work.bytes(|_| true)?;
     let stores = work.stores()?;
     let keys = work.settle(backup.passphrase.is_some())?;
@@ -116,19 +116,24 @@ fn elsewhere(config: &Config) -> Vec<String> {
             let (name, id) = (entry.canonical(), entry.id());
             if !matches!(name, "local" | "memory" | "embedded" | "sqlite" | "file" | "none") {
                 notes.push(format!("{service} instance {id} is {name}: back that up with its own tools"));
+            } else if service == "storage" && local_folder(config, id).is_none() {
+                notes.push(format!(
+                    "storage instance {id} is in a folder elsewhere: back that up beside this"
+                ));
             }
         }
     }
     notes
 }
 
-struct Work {
+struct Work<'a> {
+    config: &'a Config,
     data_dir: PathBuf,
     to: PathBuf,
     copied: BTreeMap<String, Copied>,
 }
 
-impl Work {
+impl Work<'_> {
     fn source(&self, path: &str) -> PathBuf {
         self.data_dir.join(path)
     }
@@ -178,7 +183,7 @@ impl Work {
         for _ in 0..SNAPSHOTS {
             self.snapshot(path)?;
             self.bytes(|_| true)?;
-            let wanted = named.paths(&self.target(path))?;
+            let wanted = named.paths(&self.target(path), self.config)?;
             missing = wanted.iter().filter(|path| !self.copied.contains_key(*path)).cloned().collect();
             if missing.is_empty() {
                 return self.leave_out(named, &wanted);
