@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Context as _, bail};
-use sre_identity::ca::Authority;
+use sre_identity::ca::{Authority, write_private};
 use sre_identity::{Kind, Principal, TrustDomain};
 
 use super::{DEV_USER, Identities};
@@ -13,6 +13,8 @@ use crate::role::Role;
 
 /// The folder of an authority that is trusted and does not issue yet.
 const NEXT: &str = "next";
+/// The key of an authority.
+const KEY: &str = "ca.key";
 
 /// A step; each needs the one before to have reached every process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,14 +60,16 @@ impl Identities {
                 let made = Authority::create(&domain)?;
                 made.save(&next)?;
                 // The first one issues.
-                self.write_bundle(&[present.certificate_pem(), made.certificate_pem()])
+                self.write_bundle(&[first(present.certificate_pem()), made.certificate_pem()])
             }
             Step::Activate => {
                 let made = Authority::load(&next, &domain)
                     .context("no authority is staged: run `sre certs rotate-authority stage` first")?;
-                // Its key, and then the bundle that names it first.
-                made.save(&self.folder)?;
-                self.write_bundle(&[made.certificate_pem(), present.certificate_pem()])?;
+                // Its key, and then the bundle that names it first; nobody reads the key without the lock.
+                let key = next.join(KEY);
+                let text = std::fs::read_to_string(&key).with_context(|| key.display().to_string())?;
+                write_private(&self.folder.join(KEY), &text)?;
+                self.write_bundle(&[made.certificate_pem(), first(present.certificate_pem())])?;
                 self.issue_all(&made)?;
                 std::fs::remove_dir_all(&next).with_context(|| next.display().to_string())
             }
@@ -73,7 +77,7 @@ impl Identities {
                 if next.exists() {
                     bail!("the staged authority does not issue yet: activate it first");
                 }
-                self.write_bundle(&[present.certificate_pem()])
+                self.write_bundle(&[first(present.certificate_pem())])
             }
         }
     }
@@ -100,6 +104,12 @@ impl Identities {
         std::fs::write(&fresh, certificates.concat()).with_context(|| fresh.display().to_string())?;
         std::fs::rename(&fresh, bundle).with_context(|| bundle.display().to_string())
     }
+}
+
+/// The first certificate of a bundle, the one that issues: an authority that was loaded holds its whole file.
+fn first(bundle: &str) -> &str {
+    const END: &str = "-----END CERTIFICATE-----\n";
+    bundle.find(END).and_then(|at| bundle.get(..at + END.len())).unwrap_or(bundle)
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 //! with its bundle, the keys that sign tokens. Every connection lives for moments only, so that each new one meets
 //! the certificates of its moment. No call fails.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sre_proto::security::v1::GetSelfRequest;
@@ -79,7 +80,16 @@ fn reloads(folder: &Path) -> usize {
 async fn taken_over(folder: &Path, words: &[&str]) {
     let before = reloads(folder);
     say(folder, words).await.ok();
-    let all = async || (reloads(folder) >= before + Role::ALL.len()).then_some(());
+    // Bundle and certificates are files of their own, so a role may reload twice: it is over when nobody did for a
+    // while, ten looks of theirs.
+    let last = Cell::new((reloads(folder), Instant::now()));
+    let all = async || {
+        let now = reloads(folder);
+        if now != last.get().0 {
+            last.set((now, Instant::now()));
+        }
+        (now >= before + Role::ALL.len() && last.get().1.elapsed() > Duration::from_secs(1)).then_some(())
+    };
     eventually(&words.join(" "), PATIENCE, all).await;
 }
 
