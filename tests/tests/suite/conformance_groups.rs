@@ -1,4 +1,4 @@
-//! Where each item of services.md §4.3, groups 1 to 3, is tested. A test that is renamed or removed fails here, so
+//! Where each item of services.md §4.3, groups 1 to 3 and 5, is tested. A test that is renamed or removed fails here, so
 //! that the list stays true.
 
 use std::path::Path;
@@ -125,6 +125,119 @@ const ITEMS: &[(&str, &[(&str, &str)])] = &[
                 "services/security/src/tests/exchange.rs",
                 "h37_an_absent_agent_cannot_be_told_from_a_forbidden_one",
             ),
+        ],
+    ),
+    (
+        "5 injective keys",
+        &[
+            ("services/io/src/nkv/connectors/contract.rs", "d30_names_and_values_are_kept_as_they_are"),
+            ("services/memory/src/cache/connectors/contract.rs", "h10_h11_h28_keys_are_injective"),
+        ],
+    ),
+    (
+        "5 namespaces that are prefixes, globs",
+        &[("services/io/src/nkv/connectors/contract.rs", "h28_namespaces_and_prefixes_are_exact")],
+    ),
+    (
+        "5 empty arguments",
+        &[
+            ("services/io/src/nkv/service_tests.rs", "h28_empty_arguments_are_refused"),
+            ("services/memory/src/cache/name.rs", "h11_other_forms_are_refused"),
+        ],
+    ),
+    (
+        "5 units of times to live",
+        &[
+            (
+                "services/memory/src/cache/message.rs",
+                "d24_times_to_live_are_milliseconds_and_minus_one_is_no_end",
+            ),
+            ("services/memory/src/cache/connectors/contract.rs", "an_entry_ends_on_the_dot"),
+            ("services/memory/src/cache/connectors/contract.rs", "d24_an_entry_without_end_says_so"),
+        ],
+    ),
+    (
+        "5 a set and a list at once",
+        &[
+            ("services/io/src/nkv/connectors/contract.rs", "h33_a_list_and_values_race"),
+            ("services/memory/src/cache/connectors/contract.rs", "h33_a_list_and_a_value_race"),
+        ],
+    ),
+    (
+        "5 properties",
+        &[
+            ("services/io/src/nkv/connectors/contract.rs", "random_histories_match_a_map"),
+            ("services/memory/src/cache/connectors/contract.rs", "histories_match_the_rules"),
+        ],
+    ),
+    (
+        "H10",
+        &[
+            ("services/io/src/nkv/name.rs", "h10_names_are_refused_or_kept_never_cleaned"),
+            ("services/io/src/nkv/service_tests.rs", "h10_h37_other_teams_reach_and_learn_nothing"),
+        ],
+    ),
+    (
+        "H11",
+        &[
+            ("services/memory/src/cache/name.rs", "h11_other_forms_are_refused"),
+            (
+                "services/memory/src/cache/connectors/tests.rs",
+                "h11_files_are_beneath_the_folder_survive_and_are_bounded",
+            ),
+        ],
+    ),
+    ("H28", &[("services/io/src/nkv/connectors/contract.rs", "h28_namespaces_and_prefixes_are_exact")]),
+    (
+        "H33",
+        &[
+            (
+                "services/io/src/nkv/connectors/contract.rs",
+                "h33_a_list_changed_between_check_and_act_is_noticed",
+            ),
+            ("services/memory/src/cache/connectors/contract.rs", "h33_a_changed_list_is_decided_by_again"),
+            ("services/io/src/nkv/service_tests.rs", "h33_a_remembered_list_is_never_the_last_word"),
+        ],
+    ),
+    ("D24", &[("services/memory/src/cache/connectors/contract.rs", "d24_an_entry_without_end_says_so")]),
+    (
+        "D26",
+        &[
+            ("services/memory/src/cache/connectors/contract.rs", "d26_notes_change_and_all_else_stays"),
+            ("services/memory/src/cache/connectors/contract.rs", "d26_what_ended_blocks_nobody"),
+        ],
+    ),
+    (
+        "D27",
+        &[
+            ("shared/redis/src/address.rs", "d27_every_form_of_an_address_is_read"),
+            ("shared/redis/src/address.rs", "d27_credentials_tls_and_database_are_read"),
+            ("shared/redis/src/tests.rs", "d27_a_password_and_a_database_are_used"),
+            ("shared/redis/src/tests.rs", "d27_tls_is_spoken_and_verified"),
+        ],
+    ),
+    (
+        "D28",
+        &[
+            (
+                "services/memory/src/cache/connectors/tests.rs",
+                "d28_the_cache_in_memory_is_bounded_and_new_entries_win",
+            ),
+            ("services/memory/src/cache/connectors/contract.rs", "d26_what_ended_blocks_nobody"),
+        ],
+    ),
+    (
+        "D29",
+        &[(
+            "services/io/src/nkv/service_tests.rs",
+            "d1_d29_instances_are_chosen_by_name_and_are_stores_of_their_own",
+        )],
+    ),
+    (
+        "D30",
+        &[
+            ("services/io/src/nkv/connectors/contract.rs", "d30_falsy_values_stay_and_expiry_is_exact"),
+            ("services/io/src/nkv/connectors/contract.rs", "d30_names_and_values_are_kept_as_they_are"),
         ],
     ),
 ];
