@@ -66,3 +66,54 @@ impl Drop for Schema {
 contract::every_case!(in_sqlite, super::sqlite);
 contract::every_case!(in_postgres, super::postgres);
 contract::every_case!(in_redis, super::redis);
+
+/// A server that dies takes no acknowledged value with it; what happens meanwhile is an error in time, and it goes on
+/// by itself afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_that_dies_keeps_what_it_acknowledged() {
+    use crate::basis::{Basis, Condition, Unrecorded};
+    use crate::error::IoError;
+    use crate::nkv::connectors::NkvStore as _;
+    use crate::nkv::model::Set;
+    use crate::nkv::name::KeyName;
+    let mut server =
+        sre_redis::testing::Server::start(&["--appendonly", "yes", "--appendfsync", "always"]).unwrap();
+    let settings =
+        sre_redis::RedisSettings { command_timeout_ms: 1_000, retry_ms: 200, ..server.settings("nkv") };
+    let redis = sre_redis::Redis::open(&settings).await.unwrap();
+    let store = super::redis::RedisValues::new(redis, Time::new().clock());
+    let set = async |number: u32, basis: Basis| {
+        let set = Set {
+            name: KeyName::parse(&format!("teams/t/nkv/a/keys/{number}")).unwrap(),
+            value: number.to_string().into(),
+            content_type: "text/plain".into(),
+            condition: Condition::Always,
+            basis,
+            list_when_new: "list".into(),
+            time_to_live: None,
+            quota: crate::usage::Quota { items: 10_000, bytes: 1 << 20 },
+        };
+        store.set(set, std::sync::Arc::new(Unrecorded)).await
+    };
+    set(0, Basis::absent()).await.unwrap();
+    let mut acknowledged = vec![0];
+    for number in 1..200 {
+        if number == 100 {
+            server.kill();
+        }
+        if number == 110 {
+            server.restart().unwrap();
+        }
+        match set(number, Basis::row("list")).await {
+            Ok(_) => acknowledged.push(number),
+            Err(IoError::Unavailable(_) | IoError::Uncertain(_)) => {}
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert!(acknowledged.len() > 150, "{}", acknowledged.len());
+    for number in acknowledged {
+        let name = KeyName::parse(&format!("teams/t/nkv/a/keys/{number}")).unwrap();
+        let (_, row) = store.get(&name).await.unwrap();
+        assert_eq!(row.unwrap().value, number.to_string());
+    }
+}
