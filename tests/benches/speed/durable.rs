@@ -24,6 +24,8 @@ fn postgres(url: &str) -> Vec<(String, String)> {
     vec![
         ("SRE__JOURNAL__BACKEND".into(), "postgres".into()),
         ("SRE__STORE__POSTGRES__URL".into(), url.to_owned()),
+        // The test cluster has no TLS, and required is the default.
+        ("SRE__STORE__POSTGRES__TLS".into(), "disable".into()),
     ]
 }
 
