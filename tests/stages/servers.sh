@@ -11,9 +11,9 @@
 #
 # Sourced, it gives servers_start DIR LIST (exports the variables) and servers_stop DIR.
 stages=$(dirname "${BASH_SOURCE[0]}")
-for script in postgres redis moto milvus pgvector oidc connector; do source "$stages/$script.sh"; done
+for script in postgres redis moto azurite milvus pgvector oidc connector; do source "$stages/$script.sh"; done
 
-servers_all='postgres redis redis-tls redis-sentinel moto milvus pgvector oidc connector'
+servers_all='postgres redis redis-tls redis-sentinel moto azurite milvus pgvector oidc connector'
 
 servers_start_one() {
   local dir=$1/$2
@@ -23,6 +23,7 @@ servers_start_one() {
     redis-tls) redis_tls_start "$dir" ;;
     redis-sentinel) redis_sentinel_start "$dir" ;;
     moto) moto_start "$dir" ;;
+    azurite) azurite_start "$dir" ;;
     milvus) milvus_start "$dir" ;;
     pgvector) pgvector_start "$dir" ;;
     oidc) oidc_start "$dir" ;;
@@ -56,7 +57,7 @@ servers_stop() {
   for name in redis redis-tls redis-sentinel; do
     if [ -d "$dir/$name" ]; then redis_stop "$dir/$name" & pids+=($!); fi
   done
-  for name in moto milvus pgvector oidc connector; do
+  for name in moto azurite milvus pgvector oidc connector; do
     if [ -d "$dir/$name" ]; then process_stop "$dir/$name" & pids+=($!); fi
   done
   for pid in "${pids[@]}"; do wait "$pid" || true; done

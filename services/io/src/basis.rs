@@ -38,9 +38,6 @@ impl Basis {
     }
 }
 
-/// Writes the audit record of a change in the change's own transaction.
-pub type Record = Box<dyn FnOnce(&Connection) -> Result<(), StoreError> + Send>;
-
 /// Writes the audit record of a change in the change's own transaction, in any database.
 #[async_trait]
 pub trait Recording: Send + Sync {

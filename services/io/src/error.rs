@@ -1,5 +1,6 @@
 //! What can go wrong here, as kinds, and the one table from them to codes.
 
+use sre_service::connectors::NoInstance;
 use sre_store::StoreError;
 
 use crate::basis::ConditionFailed;
@@ -65,6 +66,9 @@ pub enum IoError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The configuration has no such instance, or it is not open.
+    #[error(transparent)]
+    NoInstance(#[from] NoInstance),
     /// The backend of objects.
     #[error(transparent)]
     Object(#[from] ObjectError),

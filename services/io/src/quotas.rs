@@ -7,11 +7,10 @@ use sre_proto::io::v1::{ListQuotasRequest, ListQuotasResponse};
 use sre_proto::types::v1::Quota;
 use sre_service::Host;
 use sre_service::limits::HolderQuota;
-use sre_store::Store;
 use tonic::{Request, Response, Status};
 
-use crate::error::IoError;
-use crate::usage::{self, Kind};
+use crate::database::Database;
+use crate::usage::Kind;
 
 /// So many agents are listed, those that hold most.
 const MAX_AGENTS: u32 = 400;
@@ -19,29 +18,22 @@ const MAX_AGENTS: u32 = 400;
 /// Serves `sre.io.v1.Quotas`.
 pub struct QuotasService {
     host: Host,
-    store: Store,
+    database: Database,
 }
 
 impl QuotasService {
-    /// Over the store that counts.
-    pub fn new(host: Host, store: Store) -> Self {
-        Self { host, store }
+    /// Over the database that counts.
+    pub fn new(host: Host, database: Database) -> Self {
+        Self { host, database }
     }
 
     async fn of_team(&self, team: &str) -> Result<Vec<Quota>, Status> {
         let mut quotas = Vec::new();
         for kind in Kind::OF_TEAMS {
-            let owned = team.to_owned();
-            let (items, bytes) =
-                self.store.read(move |conn| usage::of(conn, &owned, kind)).await.map_err(IoError::from)?;
+            let (items, bytes) = self.database.usage(team, kind).await?;
             quotas.extend(self.rows(team, format!("teams/{team}"), kind.limits(), items, bytes).await?);
         }
-        let owned = team.to_owned();
-        let agents = self
-            .store
-            .read(move |conn| usage::of_agents(conn, &owned, MAX_AGENTS))
-            .await
-            .map_err(IoError::from)?;
+        let agents = self.database.usage_of_agents(team, MAX_AGENTS).await?;
         for (agent, items, bytes) in agents {
             let holder = format!("teams/{team}/agents/{agent}");
             quotas.extend(self.rows(team, holder, HolderQuota::AGENT_FILES, items, bytes).await?);

@@ -6,6 +6,7 @@ use sre_store::{ErrorKind, StoreError};
 use tonic::{Code, Status};
 
 use crate::error::IoError;
+use crate::storage::connectors::ObjectError;
 
 impl From<IoError> for Status {
     fn from(failed: IoError) -> Self {
@@ -33,6 +34,10 @@ impl From<IoError> for Status {
             }
             IoError::Broken(cause) => return internal(&cause),
             IoError::Store(error) => return store(&error),
+            IoError::NoInstance(error) => return error.into(),
+            IoError::Object(ObjectError::Unavailable { .. }) => {
+                return unavailable(&message, "the storage backend cannot be reached: try again");
+            }
             IoError::Object(error) => return internal(&error.to_string()),
         };
         error::status(code, reason, message)
@@ -43,6 +48,9 @@ fn store(failed: &StoreError) -> Status {
     match failed.kind() {
         ErrorKind::Overloaded | ErrorKind::Busy => {
             error::status(Code::ResourceExhausted, Reason::Overloaded, failed.to_string())
+        }
+        ErrorKind::Unavailable => {
+            error::status(Code::Unavailable, Reason::BackendUnavailable, failed.to_string())
         }
         ErrorKind::Closed => {
             let message = "the service is stopping: try again";

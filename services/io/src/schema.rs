@@ -6,6 +6,18 @@ use sre_store::Migration;
 pub static MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "audit outbox", expand: sre_service::audit::MIGRATION_SQL, contract: None },
     Migration { version: 2, name: "files and values", expand: TABLES, contract: None },
+    Migration { version: 3, name: "instances, metadata, links", expand: LINKS, contract: None },
+];
+
+/// Schema versions in PostgreSQL.
+pub static PG_MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "audit outbox",
+        expand: sre_service::audit::PG_MIGRATION_SQL,
+        contract: None,
+    },
+    Migration { version: 2, name: "files and links", expand: PG_FILES, contract: None },
 ];
 
 const TABLES: &str = "
@@ -70,4 +82,94 @@ create table team_usage (
     bytes integer not null,
     primary key (team, kind)
 ) strict, without rowid;
+";
+
+const LINKS: &str = "
+-- The instance of the backend that has a file's bytes; empty: the default one, as before there were several.
+alter table file add column instance text not null default '';
+-- What its writers say of it, a JSON object.
+alter table file add column metadata text not null default '{}';
+
+alter table stray_object add column instance text not null default '';
+-- What the backend calls the unfinished write.
+alter table stray_object add column unfinished text;
+
+-- A link to a file: what was signed, so that it can be listed and revoked.
+create table link (
+    id text primary key,
+    file text not null,
+    subject text not null,
+    kind integer not null,
+    disposition integer not null,
+    etag text not null,
+    created_ms integer not null,
+    expires_ms integer not null,
+    revoked_ms integer
+) strict, without rowid;
+create index link_by_file on link (file, id);
+create index link_by_expiry on link (expires_ms);
+
+-- Keys that sign links: the newest signs, all verify, each goes when nothing that it signed is valid any more.
+create table link_key (
+    id text primary key,
+    secret blob not null,
+    created_ms integer not null
+) strict, without rowid;
+";
+
+const PG_FILES: &str = "
+create table file (
+    -- In the order of bytes, which lists and ranges rely on.
+    name text collate \"C\" primary key,
+    team text not null,
+    etag text not null,
+    mimetype text not null,
+    size_bytes bigint not null,
+    digest text not null,
+    object text not null,
+    acl text not null,
+    created_ms bigint not null,
+    updated_ms bigint not null,
+    expires_ms bigint,
+    instance text not null,
+    metadata text not null
+);
+create index file_by_expiry on file (expires_ms) where expires_ms is not null;
+
+create table stray_object (
+    object text primary key,
+    due_ms bigint not null,
+    condemned boolean not null default false,
+    instance text not null,
+    unfinished text
+);
+create index stray_object_by_due on stray_object (due_ms);
+
+create table link (
+    id text collate \"C\" primary key,
+    file text not null,
+    subject text not null,
+    kind integer not null,
+    disposition integer not null,
+    etag text not null,
+    created_ms bigint not null,
+    expires_ms bigint not null,
+    revoked_ms bigint
+);
+create index link_by_file on link (file, id);
+create index link_by_expiry on link (expires_ms);
+
+create table link_key (
+    id text primary key,
+    secret bytea not null,
+    created_ms bigint not null
+);
+
+create table team_usage (
+    team text not null,
+    kind text not null,
+    items bigint not null,
+    bytes bigint not null,
+    primary key (team, kind)
+);
 ";

@@ -133,6 +133,11 @@ impl Client {
         io::v1::nkv_client::NkvClient::new(self.link.clone())
     }
 
+    /// Files.
+    pub fn storage(&self) -> io::v1::storage_client::StorageClient<Link> {
+        io::v1::storage_client::StorageClient::new(self.link.clone())
+    }
+
     /// Backends of files, vectors and values.
     pub fn io_connectors(&self) -> io::v1::connectors_client::ConnectorsClient<Link> {
         io::v1::connectors_client::ConnectorsClient::new(self.link.clone())

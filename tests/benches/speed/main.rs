@@ -22,6 +22,7 @@ mod memory;
 mod neighbour;
 mod parked;
 mod peer;
+mod storage;
 mod suite;
 mod tokens;
 mod trivial;
@@ -70,6 +71,9 @@ async fn run() {
     }
     if wanted("cache") {
         cache::measure().await;
+    }
+    if wanted("storage") {
+        storage::measure().await;
     }
     if wanted("parked") {
         parked::measure().await;

@@ -20,6 +20,30 @@ const ACTIVE: &[&str] = &[
     "application/x-shockwave-flash",
 ];
 
+/// Whether a browser would run it; parameters are ignored. Whatever is or may be read as HTML or XML is.
+pub fn is_active(mimetype: &str) -> bool {
+    let essence = mimetype.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    ACTIVE.contains(&essence.as_str())
+        || essence.ends_with("+xml")
+        || essence.ends_with("script")
+        || essence.ends_with("html")
+        || matches!(essence.as_str(), "multipart/related" | "message/rfc822")
+}
+
+/// The ending of names that fits a type; none where none is known.
+pub fn ending(mimetype: &str) -> Option<&'static str> {
+    match mimetype.split(';').next().unwrap_or_default().trim() {
+        // The tables list these under endings that nobody expects.
+        TEXT => Some("txt"),
+        BINARY => Some("bin"),
+        "image/jpeg" => Some("jpg"),
+        "audio/mpeg" => Some("mp3"),
+        "video/mp4" => Some("mp4"),
+        "text/html" => Some("html"),
+        essence => mime_guess::get_mime_extensions_str(essence)?.first().copied(),
+    }
+}
+
 /// Tells the type from the content's first bytes, then from the name, never by fetching anything.
 pub fn detect(name: &str, head: &[u8]) -> String {
     if let Some(kind) = infer::get(head) {

@@ -1,19 +1,28 @@
-//! Files: an index of rows in the store, and immutable bytes in a backend.
+//! Files: an index of rows in a database, and immutable bytes in backends.
 //!
 //! Bytes are written first, under a fresh key; then one transaction makes the row name them. Nothing ever
 //! changes bytes that a row names, so a reader sees one version from begin to end.
+//!
+//! Read in this order: `index` (what is true of a file), `connectors` (where its bytes are), this file (how the
+//! two are kept together), `service.rs` (who may do what).
 
+mod address;
 pub mod connectors;
+mod copy;
+pub mod import;
 mod index;
 mod message;
+mod metadata;
 mod mimetype;
+#[cfg(test)]
+mod more_tests;
 mod name;
 mod service;
 #[cfg(test)]
 mod service_tests;
-mod stray;
 mod stream;
 mod sweeper;
+mod temp;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -22,109 +31,100 @@ pub mod uri;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sre_store::Store;
+use sre_service::connectors::Instances;
+use sre_service::limits::Limiter;
+use sre_store::StoreError;
 
-pub use index::FileRow;
-pub use mimetype::is_valid as is_mimetype;
+pub use address::{denied, file_of};
+pub use index::{
+    At, Commit, Deletion, Expiry, FileIndex, FileRow, PG_SESSION, PostgresIndex, Quotas, SqliteIndex, Stray,
+    Update,
+};
+pub(crate) use index::{Tries, transact, usage_pg};
+pub use metadata::{Metadata, message as metadata_message};
+pub use mimetype::{is_active, is_valid as is_mimetype};
 pub use name::{FileName, FolderName, NameError, Owner, Scope};
 pub use service::StorageService;
 pub use upload::{Source, Upload};
 
-use crate::basis::{Basis, Condition, Record};
-use crate::clock::{Clock, Millis, millis};
+use crate::basis::{Basis, Recorder};
+use crate::clock::{Clock, millis};
 use crate::error::IoError;
-use crate::usage::{self, Change, Kind, Outcome, Quota};
+use crate::usage::{Kind, Quota};
 use connectors::{ByteRange, ObjectKey, ObjectReader, ObjectStore};
 
 /// The most bytes of one file.
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
-/// What a team's files may amount to.
-pub const TEAM_QUOTA: Quota = Quota { items: 1_000_000, bytes: 20 << 30 };
 /// How long an upload may take; afterwards its bytes are swept.
 const UPLOAD_TIME: Duration = Duration::from_secs(3600);
 /// How long replaced bytes stay, for readers that have the row and not yet the bytes.
 const GRACE: Duration = Duration::from_secs(60);
 
+const UNLIMITED: Quota = Quota { items: i64::MAX, bytes: i64::MAX };
+
 /// The files of all teams.
 #[derive(Clone)]
 pub struct Files {
-    store: Store,
-    objects: Arc<dyn ObjectStore>,
+    index: Arc<dyn FileIndex>,
+    objects: Instances<dyn ObjectStore>,
     clock: Clock,
-    quota: Quota,
+    limits: Limits,
 }
 
-/// A write that waits to be committed.
-#[derive(Debug, Clone)]
-pub struct Commit {
-    /// The file.
-    pub name: FileName,
-    /// Its bytes.
-    pub upload: Upload,
-    /// Over which version.
-    pub condition: Condition,
-    /// What the right to write was decided on.
-    pub basis: Basis,
-    /// The access list of a new file.
-    pub acl_when_new: String,
-    /// The access list to replace an existing file's with.
-    pub acl_when_there: Option<String>,
-    /// How long it lives; for ever where absent.
-    pub time_to_live: Option<Duration>,
+/// Where it is said how much teams may hold.
+#[derive(Clone)]
+enum Limits {
+    /// By the limits of the deployment and of each team.
+    Limiter(Limiter),
+    /// Nothing is too much: for what counts elsewhere.
+    None,
 }
 
 impl Files {
-    /// Files over a store and a backend.
-    pub fn new(store: Store, objects: Arc<dyn ObjectStore>, clock: Clock) -> Self {
-        Self { store, objects, clock, quota: TEAM_QUOTA }
+    /// Files over an index and backends, without quotas.
+    pub fn new(index: Arc<dyn FileIndex>, objects: Instances<dyn ObjectStore>, clock: Clock) -> Self {
+        Self { index, objects, clock, limits: Limits::None }
+    }
+
+    /// Holds teams and agents to their quotas.
+    #[must_use]
+    pub fn limited(self, limiter: Limiter) -> Self {
+        Self { limits: Limits::Limiter(limiter), ..self }
     }
 
     /// The row of a file that exists now.
     pub async fn find(&self, name: &FileName) -> Result<Option<FileRow>, IoError> {
-        let (name, now) = (name.clone(), self.clock.now());
-        Ok(self.store.read(move |conn| index::find(conn, &name)).await?.filter(|row| row.is_live(now)))
+        let now = self.clock.now();
+        Ok(self.index.find(name).await?.filter(|row| row.is_live(now)))
     }
 
-    /// Some rows below a folder, by name, after `after`.
+    /// Some rows below a folder whose path begins with `prefix`, by name, after `after`.
     pub async fn below(
         &self,
         folder: &FolderName,
-        after: String,
+        prefix: &str,
+        after: &str,
         limit: u32,
     ) -> Result<Vec<FileRow>, IoError> {
-        let (folder, now) = (folder.clone(), self.clock.now());
-        Ok(self.store.read(move |conn| index::below(conn, &folder, &after, now, limit)).await?)
+        self.index.below(folder, prefix, after, self.clock.now(), limit).await
     }
 
     /// Opens the bytes of a row.
     pub async fn open(&self, row: &FileRow, range: ByteRange) -> Result<Box<dyn ObjectReader>, IoError> {
-        Ok(self.objects.open(&object_key(row)?, range).await?)
+        let key = ObjectKey::parse(&row.object);
+        let key = key.ok_or_else(|| IoError::NotFound(format!("object of {}", row.name)))?;
+        Ok(self.objects.get(&row.instance)?.open(&key, range).await?)
     }
 
     /// Makes a file of uploaded bytes, in one transaction with everything that is true of it.
-    pub async fn commit(&self, commit: Commit, record: Record) -> Result<FileRow, IoError> {
-        let (now, quota) = (self.clock.now(), self.quota);
-        self.store.try_write(move |tx| commit_upload(tx, commit, record, now, quota)).await
+    pub async fn commit(&self, commit: Commit, record: Recorder) -> Result<FileRow, IoError> {
+        let quotas = self.quotas(&commit.name.scope.team).await?;
+        self.index.commit(commit, At { quotas, ..self.at() }, record).await
     }
 
-    /// Deletes a file.
-    pub async fn delete(
-        &self,
-        name: &FileName,
-        basis: Basis,
-        condition: Condition,
-        record: Record,
-    ) -> Result<(), IoError> {
-        let (name, now) = (name.clone(), self.clock.now());
-        self.store
-            .try_write(move |tx| {
-                let row = live_row(tx, &name, &basis, now)?;
-                let row = row.ok_or_else(|| IoError::NotFound(name.to_string()))?;
-                condition.check(Some(&row.etag))?;
-                drop_row(tx, &row, now)?;
-                Ok(record(tx)?)
-            })
-            .await
+    /// Deletes files, all or none, and gives how many were there.
+    pub async fn delete(&self, files: Vec<Deletion>, record: Recorder) -> Result<usize, IoError> {
+        self.index.delete(files, self.at(), record).await
     }
 
     /// Replaces a file's access list.
@@ -133,85 +133,43 @@ impl Files {
         name: &FileName,
         basis: Basis,
         acl: String,
-        record: Record,
+        record: Recorder,
     ) -> Result<(), IoError> {
-        let (name, now) = (name.clone(), self.clock.now());
-        self.store
-            .try_write(move |tx| {
-                let row = live_row(tx, &name, &basis, now)?;
-                let row = row.ok_or_else(|| IoError::NotFound(name.to_string()))?;
-                index::set_acl(tx, &row.name, &acl)?;
-                Ok(record(tx)?)
-            })
-            .await
+        self.index.set_acl(name, basis, acl, self.at(), record).await
+    }
+
+    /// Changes what is said of a file.
+    pub async fn update(&self, update: Update, record: Recorder) -> Result<FileRow, IoError> {
+        self.index.update(update, self.at(), record).await
+    }
+
+    /// For changes that take no room.
+    fn at(&self) -> At {
+        let now = self.clock.now();
+        At { now, due: now + millis(GRACE), quotas: Quotas { team: UNLIMITED, agent: UNLIMITED } }
+    }
+
+    async fn quotas(&self, team: &str) -> Result<Quotas, IoError> {
+        let Limits::Limiter(limiter) = &self.limits else {
+            return Ok(Quotas { team: UNLIMITED, agent: UNLIMITED });
+        };
+        Ok(Quotas {
+            team: quota(limiter, team, Kind::Files).await?,
+            agent: quota(limiter, team, Kind::AgentFiles).await?,
+        })
     }
 }
 
-fn commit_upload(
-    tx: &rusqlite::Connection,
-    commit: Commit,
-    record: Record,
-    now: Millis,
-    quota: Quota,
-) -> Result<FileRow, IoError> {
-    let live = live_row(tx, &commit.name, &commit.basis, now)?;
-    commit.condition.check(live.as_ref().map(|row| row.etag.as_str()))?;
-    // An expired row that was not swept yet still counts; replacing it takes its place.
-    let before = index::find(tx, &commit.name)?;
-    let size_bytes = commit.upload.size_bytes;
-    let change = Change {
-        items: i64::from(before.is_none()),
-        bytes: size_bytes - before.as_ref().map_or(0, |row| row.size_bytes),
-    };
-    let team = commit.name.scope.team.clone();
-    if usage::book(tx, &team, Kind::Files, change, quota)? == Outcome::OverQuota {
-        return Err(IoError::Quota { team, what: "files" });
+impl std::fmt::Debug for Files {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Files").finish_non_exhaustive()
     }
-    if !stray::adopt(tx, commit.upload.object.as_str())? {
-        return Err(IoError::Interrupted("it took longer than an hour".to_owned()));
-    }
-    if let Some(before) = before {
-        stray::note(tx, &before.object, now + millis(GRACE))?;
-    }
-    let acl = match &live {
-        Some(row) => commit.acl_when_there.unwrap_or_else(|| row.acl.clone()),
-        None => commit.acl_when_new,
-    };
-    let row = FileRow {
-        name: commit.name.to_string(),
-        team,
-        etag: sre_proto::ids::new_uuid().simple().to_string(),
-        mimetype: commit.upload.mimetype,
-        size_bytes,
-        digest: commit.upload.digest,
-        object: commit.upload.object.as_str().to_owned(),
-        acl,
-        created_ms: live.map_or(now, |row| row.created_ms),
-        updated_ms: now,
-        expires_ms: commit.time_to_live.map(|life| now.saturating_add(millis(life))),
-    };
-    index::put(tx, &row)?;
-    record(tx)?;
-    Ok(row)
 }
 
-/// The row that exists now, if the decision still stands on its list.
-fn live_row(
-    tx: &rusqlite::Connection,
-    name: &FileName,
-    basis: &Basis,
-    now: Millis,
-) -> Result<Option<FileRow>, IoError> {
-    let row = index::find(tx, name)?.filter(|row| row.is_live(now));
-    if basis.holds(row.as_ref().map(|row| row.acl.as_str())) { Ok(row) } else { Err(IoError::AclChanged) }
-}
-
-fn drop_row(tx: &rusqlite::Connection, row: &FileRow, now: Millis) -> Result<(), sre_store::StoreError> {
-    index::remove(tx, &row.name)?;
-    stray::note(tx, &row.object, now + millis(GRACE))?;
-    usage::release(tx, &row.team, Kind::Files, 1, row.size_bytes)
-}
-
-fn object_key(row: &FileRow) -> Result<ObjectKey, IoError> {
-    ObjectKey::parse(&row.object).ok_or_else(|| IoError::NotFound(format!("object of {}", row.name)))
+async fn quota(limiter: &Limiter, team: &str, kind: Kind) -> Result<Quota, IoError> {
+    let quota = limiter.quota(team, kind.limits()).await;
+    quota.map(Quota::from).map_err(|status| {
+        let message = format!("the limits of team {team} cannot be asked for: {}", status.message());
+        IoError::Store(StoreError::Unavailable { message })
+    })
 }

@@ -1,24 +1,27 @@
 //! The gRPC face of files: parse, check, call, map.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sre_identity::{Acl, Caller, decide};
 use sre_proto::error::invalid_argument;
 use sre_proto::io::v1::storage_server::Storage;
 use sre_proto::io::v1::{
-    DeleteFileRequest, File, GetFileAclRequest, GetFileRequest, ListFilesRequest, ListFilesResponse,
-    ReadFileRequest, SetFileAclRequest, WriteFileRequest, write_file_request::Part,
+    BatchDeleteFilesRequest, BatchDeleteFilesResponse, CopyFileRequest, DeleteFileRequest, File,
+    GetFileAclRequest, GetFileRequest, ListFilesRequest, ListFilesResponse, ReadFileRequest,
+    SetFileAclRequest, UpdateFileRequest, UploadTempRequest, UploadTempResponse, WriteFileRequest,
+    write_file_request::Part,
 };
 use sre_proto::types::v1 as types;
 use sre_proto::{AccessLevel, Guarded};
 use sre_service::{Granted, Host};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::message::{Write, file_name};
+use super::message::{self, Write, file_name};
 use super::name::FileName;
 use super::stream::{self, Reading, Receiving};
-use super::{Commit, FileRow, Files, FolderName};
-use crate::basis::{Basis, Condition};
+use super::{Commit, Deletion, FileRow, Files, FolderName, file_of};
+use crate::basis::{Basis, Condition, Recorder};
 use crate::error::IoError;
 use crate::request::{self, DECISIONS};
 
@@ -27,18 +30,28 @@ const LIST_BATCH: u32 = 256;
 /// Steps that a list takes for one page: beyond it, the page ends early.
 const LIST_STEPS: usize = 16;
 
+/// The most files of one batch.
+const MAX_BATCH: usize = 1000;
+
 /// Serves `sre.io.v1.Storage`.
 #[derive(Clone)]
 pub struct StorageService {
-    host: Host,
-    files: Files,
+    pub(super) host: Host,
+    pub(super) files: Files,
     revalidate: Duration,
 }
 
 /// A file that is there, and its list.
-struct Found {
-    row: FileRow,
-    acl: Acl,
+pub(super) struct Found {
+    pub(super) row: FileRow,
+    pub(super) acl: Acl,
+}
+
+impl Found {
+    /// What a decision on it was made on.
+    pub(super) fn basis(found: Option<&Self>) -> Basis {
+        found.map_or_else(Basis::absent, |found| Basis::row(&found.row.acl))
+    }
 }
 
 impl StorageService {
@@ -48,22 +61,28 @@ impl StorageService {
         Self { host, files, revalidate }
     }
 
-    async fn own(&self, caller: &Caller, name: &mut String) -> Result<(), Status> {
-        *name = self.host.authorizer().resolve_name(caller, name).await?;
+    /// Puts the full name in the place of what the request says.
+    pub(super) async fn own(&self, caller: &Caller, name: &mut String) -> Result<(), Status> {
+        *name = file_of(&self.host, caller, "name", name).await?;
         Ok(())
     }
 
+    /// A file that is there, and its list.
+    pub(super) async fn find(&self, name: &FileName) -> Result<Option<Found>, Status> {
+        Ok(match self.files.find(name).await? {
+            Some(row) => Some(Found { acl: request::stored_acl(&row.acl)?, row }),
+            None => None,
+        })
+    }
+
     /// Decides on the file's list, or on the rights of its place where there is none.
-    async fn decide<R: Guarded>(
+    pub(super) async fn decide<R: Guarded>(
         &self,
         caller: &Caller,
         request: &R,
         name: &FileName,
     ) -> Result<(Granted, Option<Found>), Status> {
-        let found = match self.files.find(name).await? {
-            Some(row) => Some(Found { acl: request::stored_acl(&row.acl)?, row }),
-            None => None,
-        };
+        let found = self.find(name).await?;
         let acl = found.as_ref().map(|found| &found.acl);
         Ok((self.host.authorizer().check(caller, request, acl).await?, found))
     }
@@ -92,12 +111,16 @@ impl StorageService {
                 name: write.name.clone(),
                 upload: upload.clone(),
                 condition: write.condition.clone(),
-                basis: found.as_ref().map_or_else(Basis::absent, |found| Basis::row(&found.row.acl)),
+                basis: Found::basis(found.as_ref()),
                 acl_when_new: write.acl_when_new(granted.candidate()?)?.to_text(),
-                acl_when_there: write.acl_when_there()?.map(Acl::to_text),
+                acl_when_there: match &found {
+                    Some(_) => write.acl_when_there()?.map(Acl::to_text),
+                    None => None,
+                },
+                metadata: write.metadata.clone(),
                 time_to_live: write.time_to_live,
             };
-            match self.files.commit(commit, Box::new(move |tx| granted.record(tx))).await {
+            match self.files.commit(commit, recorder(granted)).await {
                 Err(IoError::AclChanged) => {}
                 done => return Ok(done?),
             }
@@ -113,7 +136,9 @@ impl StorageService {
         write: &Write,
     ) -> Result<(Granted, Option<Found>), Status> {
         let (granted, found) = self.decide(caller, request, &write.name).await?;
-        if let (Some(found), Some(_)) = (&found, write.acl_when_there()?) {
+        if let Some(found) = &found
+            && write.acl_when_there()?.is_some()
+        {
             let resource = write.name.to_string();
             let authorizer = self.host.authorizer();
             authorizer
@@ -123,6 +148,37 @@ impl StorageService {
         }
         Ok((granted, found))
     }
+}
+
+impl StorageService {
+    /// The files of a batch, each once.
+    async fn batch(
+        &self,
+        caller: &Caller,
+        request: &mut BatchDeleteFilesRequest,
+    ) -> Result<Vec<FileName>, Status> {
+        let folder = FolderName::parse(&request.parent)
+            .map_err(|error| invalid_argument("parent", error.to_string()))?;
+        if request.names.is_empty() || request.names.len() > MAX_BATCH {
+            return Err(invalid_argument("names", format!("names 1 to {MAX_BATCH} files: split the batch")));
+        }
+        let mut names = Vec::with_capacity(request.names.len());
+        for name in &mut request.names {
+            self.own(caller, name).await?;
+            if !name.starts_with(&folder.prefix()) {
+                return Err(invalid_argument("names", format!("{name} does not lie below {folder}")));
+            }
+            names.push(file_name("names", name)?);
+        }
+        names.sort_by_cached_key(ToString::to_string);
+        names.dedup();
+        Ok(names)
+    }
+}
+
+/// Records the change with the change.
+pub(super) fn recorder(granted: Granted) -> Recorder {
+    Arc::new(granted)
 }
 
 #[tonic::async_trait]
@@ -164,6 +220,9 @@ impl Storage for StorageService {
         self.own(&caller, &mut request.name).await?;
         let name = file_name("name", &request.name)?;
         let (_granted, found) = self.decide_there(&caller, &request, &name).await?;
+        request::condition("if_match", &request.if_match, false)?
+            .check(Some(&found.row.etag))
+            .map_err(IoError::from)?;
         let range = stream::range(&request, &found.row)?;
         let reader = self.files.open(&found.row, range).await?;
         let reading = Reading {
@@ -196,7 +255,7 @@ impl Storage for StorageService {
             .map_err(|error| invalid_argument("parent", error.to_string()))?;
         let size = request::page_size(request.page_size)?;
         let mut after = request.page_token.clone();
-        if !after.is_empty() && !after.starts_with(&folder.prefix()) {
+        if !after.is_empty() && !after.starts_with(&format!("{}{}", folder.prefix(), request.prefix)) {
             return Err(invalid_argument("page_token", "is of another list: start without one"));
         }
         // The folder's own right is that of its place; each file is shown by its own list.
@@ -204,7 +263,7 @@ impl Storage for StorageService {
         let (candidate, teams) = (granted.candidate()?, granted.memberships().team_ids());
         let mut answer = ListFilesResponse::default();
         for _ in 0..LIST_STEPS {
-            let rows = self.files.below(&folder, after.clone(), LIST_BATCH).await?;
+            let rows = self.files.below(&folder, &request.prefix, &after, LIST_BATCH).await?;
             let is_last = rows.len() < LIST_BATCH as usize;
             for row in rows {
                 if answer.files.len() == size {
@@ -225,6 +284,35 @@ impl Storage for StorageService {
         Ok(Response::new(answer))
     }
 
+    async fn update_file(&self, request: Request<UpdateFileRequest>) -> Result<Response<File>, Status> {
+        let caller = Caller::of(request.extensions())?.clone();
+        let mut request = request.into_inner();
+        self.own(&caller, &mut request.name).await?;
+        let name = file_name("name", &request.name)?;
+        for _ in 0..DECISIONS {
+            let (granted, found) = self.decide_there(&caller, &request, &name).await?;
+            let update = message::update(&request, name.clone(), Found::basis(Some(&found)))?;
+            match self.files.update(update, recorder(granted)).await {
+                Err(IoError::AclChanged) => {}
+                done => return Ok(Response::new(File::from(&done?))),
+            }
+        }
+        Err(IoError::AclChanged.into())
+    }
+
+    async fn copy_file(&self, request: Request<CopyFileRequest>) -> Result<Response<File>, Status> {
+        let caller = Caller::of(request.extensions())?.clone();
+        self.copy(&caller, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn upload_temp(
+        &self,
+        request: Request<Streaming<UploadTempRequest>>,
+    ) -> Result<Response<UploadTempResponse>, Status> {
+        let caller = Caller::of(request.extensions())?.clone();
+        self.temp(&caller, request.into_inner()).await.map(Response::new)
+    }
+
     /// Deleting needs `write`; a reader cannot (H6).
     async fn delete_file(&self, request: Request<DeleteFileRequest>) -> Result<Response<()>, Status> {
         let caller = Caller::of(request.extensions())?.clone();
@@ -234,11 +322,45 @@ impl Storage for StorageService {
         let condition = request::condition("if_match", &request.if_match, false)?;
         for _ in 0..DECISIONS {
             let (granted, found) = self.decide_there(&caller, &request, &name).await?;
-            let (basis, condition) = (Basis::row(&found.row.acl), Condition::clone(&condition));
-            let record = Box::new(move |tx: &rusqlite::Connection| granted.record(tx));
-            match self.files.delete(&name, basis, condition, record).await {
+            let basis = Found::basis(Some(&found));
+            let deletion = Deletion { name: name.clone(), basis, condition: condition.clone() };
+            match self.files.delete(vec![deletion], recorder(granted)).await {
                 Err(IoError::AclChanged) => {}
-                done => return Ok(Response::new(done?)),
+                done => return done.map(|_| Response::new(())).map_err(Status::from),
+            }
+        }
+        Err(IoError::AclChanged.into())
+    }
+
+    async fn batch_delete_files(
+        &self,
+        request: Request<BatchDeleteFilesRequest>,
+    ) -> Result<Response<BatchDeleteFilesResponse>, Status> {
+        let caller = Caller::of(request.extensions())?.clone();
+        let mut request = request.into_inner();
+        self.own(&caller, &mut request.parent).await?;
+        let names = self.batch(&caller, &mut request).await?;
+        for _ in 0..DECISIONS {
+            let granted = self.host.authorizer().check(&caller, &request, None).await?;
+            let mut deletions = Vec::with_capacity(names.len());
+            for name in &names {
+                let found = self.find(name).await?;
+                if let Some(found) = &found {
+                    let authorizer = self.host.authorizer();
+                    let resource = name.to_string();
+                    let each =
+                        authorizer.check_level(&caller, &resource, AccessLevel::Write, Some(&found.acl));
+                    each.await?.record_now();
+                }
+                let basis = Found::basis(found.as_ref());
+                deletions.push(Deletion { name: name.clone(), basis, condition: Condition::Always });
+            }
+            match self.files.delete(deletions, recorder(granted)).await {
+                Err(IoError::AclChanged) => {}
+                done => {
+                    let deleted_count = i32::try_from(done?).unwrap_or(i32::MAX);
+                    return Ok(Response::new(BatchDeleteFilesResponse { deleted_count }));
+                }
             }
         }
         Err(IoError::AclChanged.into())
@@ -268,8 +390,8 @@ impl Storage for StorageService {
         for _ in 0..DECISIONS {
             let (granted, found) = self.decide_there(&caller, &request, &name).await?;
             let new = request::replacement(request.acl.as_ref(), &found.acl)?;
-            let record = Box::new(move |tx: &rusqlite::Connection| granted.record(tx));
-            match self.files.set_acl(&name, Basis::row(&found.row.acl), new.to_text(), record).await {
+            let basis = Found::basis(Some(&found));
+            match self.files.set_acl(&name, basis, new.to_text(), recorder(granted)).await {
                 Err(IoError::AclChanged) => {}
                 done => return done.map(|()| Response::new(types::Acl::from(&new))).map_err(Status::from),
             }

@@ -15,14 +15,14 @@ use sre_service::testing::TestSuite;
 use sre_service::{Link, Role};
 use tonic::{Code, Status};
 
-const F: &str = "teams/red/agents/helper/files/d/f.txt";
+pub(super) const F: &str = "teams/red/agents/helper/files/d/f.txt";
 
-struct Fixture {
-    suite: TestSuite,
+pub(super) struct Fixture {
+    pub(super) suite: TestSuite,
 }
 
 impl Fixture {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let suite = TestSuite::builder()
             .role(Role::Io, crate::start)
             .member("agent/helper", "red", TeamRole::Member)
@@ -35,11 +35,16 @@ impl Fixture {
         Self { suite }
     }
 
-    fn client(&self, who: &str) -> StorageClient<Link> {
+    pub(super) fn client(&self, who: &str) -> StorageClient<Link> {
         StorageClient::new(self.suite.link_as(who, Role::Io))
     }
 
-    async fn put(&self, who: &str, header: WriteFileHeader, content: &[u8]) -> Result<File, Status> {
+    pub(super) async fn put(
+        &self,
+        who: &str,
+        header: WriteFileHeader,
+        content: &[u8],
+    ) -> Result<File, Status> {
         let mut parts = vec![WriteFileRequest { part: Some(Part::Header(header)) }];
         parts.extend(
             content
@@ -49,7 +54,7 @@ impl Fixture {
         Ok(self.client(who).write_file(futures::stream::iter(parts)).await?.into_inner())
     }
 
-    async fn get(&self, who: &str, name: &str) -> Result<Vec<u8>, Status> {
+    pub(super) async fn get(&self, who: &str, name: &str) -> Result<Vec<u8>, Status> {
         self.range(who, ReadFileRequest { name: name.into(), ..ReadFileRequest::default() }).await
     }
 
@@ -70,7 +75,13 @@ impl Fixture {
         Ok(all)
     }
 
-    async fn share(&self, who: &str, name: &str, with: &str, level: Level) -> Result<types::Acl, Status> {
+    pub(super) async fn share(
+        &self,
+        who: &str,
+        name: &str,
+        with: &str,
+        level: Level,
+    ) -> Result<types::Acl, Status> {
         let mut client = self.client(who);
         let current = client.get_file_acl(GetFileAclRequest { name: name.into() }).await?.into_inner();
         let mut acl = Acl::try_from(&current).unwrap();
@@ -81,12 +92,12 @@ impl Fixture {
     }
 }
 
-fn header(name: &str) -> WriteFileHeader {
+pub(super) fn header(name: &str) -> WriteFileHeader {
     WriteFileHeader { name: name.into(), ..WriteFileHeader::default() }
 }
 
 #[track_caller]
-fn refused<T: std::fmt::Debug>(result: Result<T, Status>) -> String {
+pub(super) fn refused<T: std::fmt::Debug>(result: Result<T, Status>) -> String {
     let status = result.unwrap_err();
     assert_eq!((status.code(), reason(&status)), (Code::PermissionDenied, Some(Reason::AclDenied)));
     status.message().to_owned()
@@ -101,9 +112,14 @@ async fn a_file_goes_in_and_out_in_chunks_and_ranges() {
     assert_eq!((file.uri.as_str(), file.mimetype.as_str()), ("smythfs://helper.agent/d/f.txt", "text/plain"));
     assert_eq!(file.digest, format!("b3:{}", blake3::hash(&content).to_hex()));
     assert_eq!(fx.get("agent/helper", F).await.unwrap(), content);
-    let range = ReadFileRequest { name: F.into(), offset_bytes: 70_000, limit_bytes: 10 };
+    let range = ReadFileRequest {
+        name: F.into(),
+        offset_bytes: 70_000,
+        limit_bytes: 10,
+        ..ReadFileRequest::default()
+    };
     assert_eq!(fx.range("agent/helper", range).await.unwrap(), content[70_000..70_010]);
-    let beyond = ReadFileRequest { name: F.into(), offset_bytes: 300_001, limit_bytes: 0 };
+    let beyond = ReadFileRequest { name: F.into(), offset_bytes: 300_001, ..ReadFileRequest::default() };
     assert_eq!(fx.range("agent/helper", beyond).await.unwrap_err().code(), Code::OutOfRange);
     assert!(fx.suite.stop().await);
 }
@@ -203,7 +219,8 @@ async fn a_list_shows_what_the_caller_may_read() {
     fx.put("agent/helper", secret, b"x").await.unwrap();
     let list = async |who: &str, token: String| {
         let parent = "teams/red/agents/helper/files".to_owned();
-        let request = ListFilesRequest { parent, page_size: 2, page_token: token };
+        let request =
+            ListFilesRequest { parent, page_size: 2, page_token: token, ..ListFilesRequest::default() };
         fx.client(who).list_files(request).await.map(tonic::Response::into_inner)
     };
     let first = list("agent/helper", String::new()).await.unwrap();

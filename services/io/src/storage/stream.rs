@@ -43,11 +43,16 @@ impl Receiving {
     }
 
     async fn message(&mut self) -> Result<Option<WriteFileRequest>, Status> {
-        tokio::time::timeout(SILENCE, self.stream.message()).await.unwrap_or_else(|_| {
-            let message = "nothing came for a minute: send the file again";
-            Err(status(Code::DeadlineExceeded, Reason::DeadlineExceeded, message))
-        })
+        silence(self.stream.message()).await
     }
+}
+
+/// Waits for a sender's next message, a minute at most.
+pub(super) async fn silence<T>(message: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    tokio::time::timeout(SILENCE, message).await.unwrap_or_else(|_| {
+        let message = "nothing came for a minute: send the file again";
+        Err(status(Code::DeadlineExceeded, Reason::DeadlineExceeded, message))
+    })
 }
 
 #[async_trait]

@@ -3,8 +3,9 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::connectors::ObjectKey;
-use super::{Files, MAX_FILE_BYTES, UPLOAD_TIME, mimetype, stray};
+use super::connectors::{ObjectKey, ObjectWriter};
+use super::index::Stray;
+use super::{Files, MAX_FILE_BYTES, UPLOAD_TIME, mimetype};
 use crate::clock::millis;
 use crate::error::IoError;
 
@@ -20,6 +21,8 @@ pub trait Source: Send {
 pub struct Upload {
     /// Their key.
     pub object: ObjectKey,
+    /// The instance of the backend that has them.
+    pub instance: String,
     /// Their size.
     pub size_bytes: i64,
     /// `b3:` and 64 hex digits.
@@ -37,16 +40,26 @@ pub struct Claims<'a> {
     pub mimetype: &'a str,
     /// Digest of the whole.
     pub digest: &'a str,
+    /// The instance of the backend that takes them; the default where empty.
+    pub instance: &'a str,
+    /// The most bytes; [`MAX_FILE_BYTES`] where 0.
+    pub limit_bytes: u64,
 }
 
 impl Files {
     /// Stores what `source` gives. What fails half-way is swept.
     pub async fn receive(&self, claims: Claims<'_>, source: &mut dyn Source) -> Result<Upload, IoError> {
+        let backend = self.objects.get(claims.instance)?;
         let key = ObjectKey::generate();
-        let (object, due) = (key.as_str().to_owned(), self.clock.now() + millis(UPLOAD_TIME));
+        let instance = backend.id().to_owned();
+        let stray = Stray { object: key.as_str().to_owned(), instance, unfinished: None };
         // Known to the sweeper before the first byte, so that a crash leaves nothing that nobody knows.
-        self.store.write(move |tx| stray::note(tx, &object, due)).await?;
-        let received = self.receive_into(&key, claims, source).await;
+        self.index.note(stray.clone(), self.clock.now() + millis(UPLOAD_TIME)).await?;
+        let received = async {
+            let writer = backend.create(&key).await?;
+            self.receive_into(writer, stray, key.clone(), claims, source).await
+        };
+        let received = received.await;
         if received.is_err() {
             self.abandon(&key).await;
         }
@@ -55,8 +68,7 @@ impl Files {
 
     /// Gives up an upload: its bytes are due at once.
     pub async fn abandon(&self, key: &ObjectKey) {
-        let (object, now) = (key.as_str().to_owned(), self.clock.now());
-        if let Err(error) = self.store.write(move |tx| stray::hasten(tx, &object, now)).await {
+        if let Err(error) = self.index.due_at(key.as_str(), self.clock.now()).await {
             // It is due in an hour all the same.
             tracing::debug!(%error, "an abandoned upload waits for the sweeper");
         }
@@ -64,23 +76,29 @@ impl Files {
 
     async fn receive_into(
         &self,
-        key: &ObjectKey,
+        mut writer: Box<dyn ObjectWriter>,
+        mut stray: Stray,
+        object: ObjectKey,
         claims: Claims<'_>,
         source: &mut dyn Source,
     ) -> Result<Upload, IoError> {
-        let mut writer = self.objects.create(key).await?;
+        let limit_bytes = if claims.limit_bytes == 0 { MAX_FILE_BYTES } else { claims.limit_bytes };
         let mut hasher = blake3::Hasher::new();
         let mut head = Vec::new();
         let mut size_bytes: u64 = 0;
         while let Some(data) = source.next().await? {
             size_bytes += data.len() as u64;
-            if size_bytes > MAX_FILE_BYTES {
-                return Err(IoError::TooLarge { what: "a file", limit_bytes: MAX_FILE_BYTES });
+            if size_bytes > limit_bytes {
+                return Err(IoError::TooLarge { what: "a file", limit_bytes });
             }
             let room = mimetype::HEAD_BYTES - head.len();
             head.extend_from_slice(&data[..data.len().min(room)]);
             hasher.update(&data);
             writer.write(data).await?;
+            if stray.unfinished.as_deref() != writer.unfinished() {
+                stray.unfinished = writer.unfinished().map(str::to_owned);
+                self.index.note(stray.clone(), self.clock.now() + millis(UPLOAD_TIME)).await?;
+            }
         }
         let digest = format!("b3:{}", hasher.finalize().to_hex());
         if !claims.digest.is_empty() && claims.digest != digest {
@@ -93,7 +111,7 @@ impl Files {
             told => told.to_owned(),
         };
         let size_bytes = i64::try_from(size_bytes).unwrap_or(i64::MAX);
-        Ok(Upload { object: key.clone(), size_bytes, digest, mimetype })
+        Ok(Upload { object, instance: stray.instance, size_bytes, digest, mimetype })
     }
 }
 

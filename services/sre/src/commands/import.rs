@@ -12,7 +12,7 @@ use sre_proto::security::v1::{
 use sre_proto::types::v1::{Candidate, Role};
 use tonic::Code;
 
-use super::{agents, import_values, up};
+use super::{agents, import_files, import_values, up};
 use crate::cli::args::{Global, Import};
 use crate::cli::exit::Failure;
 use crate::cli::output::Output;
@@ -35,6 +35,8 @@ pub struct Imported {
     pub agents: usize,
     /// Model files.
     pub models: usize,
+    /// Whose rights can be recognised in the access lists of files.
+    pub known: Vec<sre_identity::Candidate>,
 }
 
 /// Runs the command.
@@ -52,13 +54,18 @@ pub async fn run(global: &Global, arguments: Import) -> Result<()> {
     for file in up::agent_files(folder)? {
         agents::store(&client, &file, None).await?;
         imported.agents += 1;
+        imported.known.extend(
+            file.file_stem().and_then(|id| sre_identity::Candidate::agent(&id.to_string_lossy()).ok()),
+        );
     }
     let values = import_values::run(&client, folder).await?;
+    let files = import_files::run(&client, folder, &imported.known).await?;
     output.record(vec![
         ("teams", json!(imported.teams)),
         ("secrets", json!(imported.secrets)),
         ("models", json!(imported.models)),
         ("agents", json!(imported.agents)),
+        ("files", json!(files.imported)),
         ("values", json!(values.imported)),
     ]);
     if values.there > 0 {
@@ -66,6 +73,19 @@ pub async fn run(global: &Global, arguments: Import) -> Result<()> {
     }
     for left in &values.left {
         output.note(&format!("left: {left}"));
+    }
+
+    if files.there > 0 {
+        output.note(&format!("{} files were there already and are left as they are", files.there));
+    }
+    for left in &files.left {
+        output.note(&format!("left: {left}"));
+    }
+    if files.unknown > 0 {
+        output.note(&format!(
+            "{} entries of access lists name nobody that was imported: they give nothing",
+            files.unknown
+        ));
     }
     if imported.models > 0 {
         output.note("models are read from the data folder at the next start");
@@ -77,6 +97,9 @@ pub async fn run(global: &Global, arguments: Import) -> Result<()> {
 pub async fn state(client: &Client, folder: &Path, imported: &mut Imported) -> Result<()> {
     for (team, entry) in first(folder, &ACCOUNTS)?.unwrap_or_default() {
         account(client, &team, &entry).await.with_context(|| format!("team {team}"))?;
+        let users = entry.get("users").and_then(Value::as_object).into_iter().flat_map(Map::keys);
+        imported.known.extend(users.filter_map(|user| sre_identity::Candidate::user(user).ok()));
+        imported.known.extend(sre_identity::Candidate::team(&team).ok());
         imported.teams += 1;
     }
     for (team, keys) in first(folder, &VAULTS)?.unwrap_or_default() {

@@ -13,6 +13,7 @@ mod connectors;
 mod debug;
 mod health;
 mod import;
+mod import_files;
 mod import_values;
 mod keys;
 mod prompt;

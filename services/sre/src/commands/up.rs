@@ -158,6 +158,7 @@ fn show_endpoints(output: Output, config: &Config) {
     let about = |name: &str| match name {
         "edge" => "gRPC with mTLS: every public method",
         "http" => "HTTP with a bearer: GET|POST /api/<skill>",
+        "files" => "HTTP without a credential: signed links to files",
         "admin" => "liveness, readiness, metrics",
         _ => "",
     };

@@ -8,6 +8,7 @@ mod connectors;
 mod data;
 mod debugger;
 mod drain;
+mod files;
 mod fork_replay;
 mod http_door;
 mod keys;

@@ -62,6 +62,8 @@ impl Target {
         let builder = builder.config(|config| {
             config.security.deployment_admins = admins;
             config.journal.sweep_interval_ms = 3_600_000;
+            // Without a socket there is no door; links are made for another.
+            config.files.base_url = Some("https://files.example.com".to_owned());
         });
         let suite = builder.build().await.unwrap();
         // The security service issues certificates by the authority of this folder.

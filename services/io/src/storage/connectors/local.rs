@@ -3,23 +3,51 @@
 //! Every path is opened beneath the root by `cap-std`, so that even a symbolic link put there by somebody else
 //! cannot lead out of it.
 
-use std::io;
-use std::path::Path;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, OpenOptions};
-use tokio::fs::File;
-use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt, SeekFrom};
+use cap_std::fs::{Dir, File, OpenOptions};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use sre_service::connectors::{Connector, Kind, Opening, Unhealthy};
+use tokio::task::JoinHandle;
 
 use super::{ByteRange, CHUNK_BYTES, ObjectError, ObjectKey, ObjectReader, ObjectStore, ObjectWriter};
+
+/// What is read or written at once, and held in memory: two of them for each reader, one for each writer.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// A folder of this machine.
+pub(super) const KIND: Kind<dyn ObjectStore> =
+    Kind { name: "local", open: |opening| Box::pin(open(opening)), check: Opening::check::<Settings> };
+
+/// The settings of a local folder.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default)]
+struct Settings {
+    /// The folder; `objects` of the data folder where absent. It is made where it is missing (D19).
+    folder: Option<PathBuf>,
+}
+
+async fn open(opening: Opening) -> anyhow::Result<Arc<dyn ObjectStore>> {
+    let settings: Settings = opening.settings()?;
+    let folder = opening.path(settings.folder.unwrap_or_else(|| PathBuf::from("objects")));
+    let opened = tokio::task::spawn_blocking(move || {
+        LocalObjects::open(&folder)
+            .map_err(|error| anyhow::anyhow!("storage folder {}: {error}", folder.display()))
+    });
+    Ok(Arc::new(opened.await??))
+}
 
 /// The local backend.
 #[derive(Debug, Clone)]
 pub struct LocalObjects {
     root: Arc<Dir>,
+    folder: PathBuf,
 }
 
 impl LocalObjects {
@@ -27,7 +55,7 @@ impl LocalObjects {
     pub fn open(folder: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
         let root = Dir::open_ambient_dir(folder, ambient_authority())?;
-        Ok(Self { root: Arc::new(root) })
+        Ok(Self { root: Arc::new(root), folder: folder.to_owned() })
     }
 
     /// Runs file system work where it may block.
@@ -43,35 +71,66 @@ impl LocalObjects {
 }
 
 #[async_trait]
+impl Connector for LocalObjects {
+    /// The folder that was opened must still be the one of that name: one that was moved or removed meanwhile can
+    /// be written to, and nobody would find it at the next start.
+    async fn check(&self) -> Result<(), Unhealthy> {
+        let (root, folder) = (Arc::clone(&self.root), self.folder.clone());
+        let looked = tokio::task::spawn_blocking(move || {
+            let (open, named) = (root.dir_metadata()?, std::fs::metadata(&folder)?);
+            Ok::<_, io::Error>(is_same(&open, &named))
+        });
+        match looked.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Unhealthy::new(format!("{} is another folder now", self.folder.display()))),
+            Err(error) => Err(Unhealthy::new(format!("{}: {error}", self.folder.display()))),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_same(open: &cap_std::fs::Metadata, named: &std::fs::Metadata) -> bool {
+    use cap_std::fs::MetadataExt as _;
+    use std::os::unix::fs::MetadataExt as _;
+    (open.dev(), open.ino()) == (named.dev(), named.ino())
+}
+
+#[cfg(not(unix))]
+fn is_same(_open: &cap_std::fs::Metadata, named: &std::fs::Metadata) -> bool {
+    named.is_dir()
+}
+
+#[async_trait]
 impl ObjectStore for LocalObjects {
     async fn create(&self, key: &ObjectKey) -> Result<Box<dyn ObjectWriter>, ObjectError> {
-        let file = self
-            .blocking(key, |root, key| {
-                match root.create_dir(fan(key)) {
-                    // A new folder's own name must survive a power cut too.
-                    Ok(()) => sync_dir(root, ".")?,
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                    Err(error) => return Err(error),
-                }
-                root.open_with(partial(key), OpenOptions::new().write(true).create_new(true))
-            })
-            .await?;
-        let mut file = File::from_std(file.into_std());
-        file.set_max_buf_size(CHUNK_BYTES);
-        Ok(Box::new(LocalWriter { store: self.clone(), key: key.clone(), file }))
+        // Nothing is touched before there is something to be written: most objects are then one piece of work.
+        Ok(Box::new(LocalWriter {
+            store: self.clone(),
+            key: key.clone(),
+            gathered: Vec::new(),
+            gathered_bytes: 0,
+            file: None,
+        }))
     }
 
     async fn open(&self, key: &ObjectKey, range: ByteRange) -> Result<Box<dyn ObjectReader>, ObjectError> {
-        let file = self.blocking(key, |root, key| root.open(whole(key))).await?;
-        let mut file = File::from_std(file.into_std());
-        file.set_max_buf_size(CHUNK_BYTES);
-        if range.offset_bytes > 0 {
-            file.seek(SeekFrom::Start(range.offset_bytes)).await.map_err(|error| failed(key, error))?;
-        }
-        Ok(Box::new(LocalReader { key: key.clone(), file, left_bytes: range.length_bytes }))
+        let (file, first) = self
+            .blocking(key, move |root, key| {
+                let mut file = root.open(whole(key))?;
+                if range.offset_bytes > 0 {
+                    file.seek(SeekFrom::Start(range.offset_bytes))?;
+                }
+                let first = read_piece(&mut file, range.length_bytes)?;
+                Ok((file, first))
+            })
+            .await?;
+        let left_bytes = range.length_bytes - first.len() as u64;
+        let mut reader = LocalReader { key: key.clone(), left_bytes, piece: first, coming: None };
+        reader.fetch(file);
+        Ok(Box::new(reader))
     }
 
-    async fn remove(&self, key: &ObjectKey) -> Result<(), ObjectError> {
+    async fn remove(&self, key: &ObjectKey, _unfinished: Option<&str>) -> Result<(), ObjectError> {
         self.blocking(key, |root, key| {
             for path in [partial(key), whole(key)] {
                 match root.remove_file(path) {
@@ -88,53 +147,113 @@ impl ObjectStore for LocalObjects {
 struct LocalWriter {
     store: LocalObjects,
     key: ObjectKey,
-    file: File,
+    gathered: Vec<Bytes>,
+    gathered_bytes: usize,
+    file: Option<File>,
+}
+
+impl LocalWriter {
+    /// Writes what was gathered, and then does `last` with the file.
+    async fn flush(
+        &mut self,
+        last: impl FnOnce(&Dir, &ObjectKey, &File) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), ObjectError> {
+        let (gathered, file) = (std::mem::take(&mut self.gathered), self.file.take());
+        self.gathered_bytes = 0;
+        let file = self
+            .store
+            .blocking(&self.key, move |root, key| {
+                let mut file = match file {
+                    Some(file) => file,
+                    None => begin(root, key)?,
+                };
+                for data in gathered {
+                    file.write_all(&data)?;
+                }
+                last(root, key, &file)?;
+                Ok(file)
+            })
+            .await?;
+        self.file = Some(file);
+        Ok(())
+    }
 }
 
 #[async_trait]
 impl ObjectWriter for LocalWriter {
     async fn write(&mut self, data: Bytes) -> Result<(), ObjectError> {
-        self.file.write_all(&data).await.map_err(|error| failed(&self.key, error))
+        self.gathered_bytes += data.len();
+        self.gathered.push(data);
+        if self.gathered_bytes < PIECE_BYTES {
+            return Ok(());
+        }
+        self.flush(|_, _, _| Ok(())).await
     }
 
     async fn finish(mut self: Box<Self>) -> Result<(), ObjectError> {
-        let flushed = async {
-            self.file.flush().await?;
-            self.file.sync_all().await
-        };
-        flushed.await.map_err(|error| failed(&self.key, error))?;
-        self.store
-            .blocking(&self.key, |root, key| {
-                root.rename(partial(key), root, whole(key))?;
-                sync_dir(root, fan(key))
-            })
-            .await
+        self.flush(|root, key, file| {
+            file.sync_all()?;
+            root.rename(partial(key), root, whole(key))?;
+            sync_dir(root, fan(key))
+        })
+        .await
     }
+}
+
+/// Makes the file that an object is written to.
+fn begin(root: &Dir, key: &ObjectKey) -> io::Result<File> {
+    match root.create_dir(fan(key)) {
+        // A new folder's own name must survive a power cut too.
+        Ok(()) => sync_dir(root, ".")?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    root.open_with(partial(key), OpenOptions::new().write(true).create_new(true))
 }
 
 struct LocalReader {
     key: ObjectKey,
-    file: File,
     left_bytes: u64,
+    piece: Bytes,
+    /// The next piece, read while this one is sent.
+    coming: Option<JoinHandle<io::Result<(File, Bytes)>>>,
+}
+
+impl LocalReader {
+    fn fetch(&mut self, mut file: File) {
+        if self.left_bytes == 0 || self.piece.is_empty() {
+            return;
+        }
+        let left_bytes = self.left_bytes;
+        self.coming = Some(tokio::task::spawn_blocking(move || {
+            let piece = read_piece(&mut file, left_bytes)?;
+            Ok((file, piece))
+        }));
+    }
 }
 
 #[async_trait]
 impl ObjectReader for LocalReader {
     async fn next(&mut self) -> Result<Option<Bytes>, ObjectError> {
-        let wanted = usize::try_from(self.left_bytes).unwrap_or(usize::MAX).min(CHUNK_BYTES);
-        if wanted == 0 {
-            return Ok(None);
+        if self.piece.is_empty() {
+            let Some(coming) = self.coming.take() else { return Ok(None) };
+            let read = coming.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+            let (file, piece) = read.map_err(|error| failed(&self.key, error))?;
+            self.left_bytes -= piece.len() as u64;
+            self.piece = piece;
+            self.fetch(file);
         }
-        let mut chunk = BytesMut::with_capacity(wanted);
-        while chunk.len() < wanted {
-            let mut rest = (&mut self.file).take((wanted - chunk.len()) as u64);
-            if rest.read_buf(&mut chunk).await.map_err(|error| failed(&self.key, error))? == 0 {
-                break;
-            }
-        }
-        self.left_bytes -= chunk.len() as u64;
-        Ok((!chunk.is_empty()).then(|| chunk.freeze()))
+        let chunk = self.piece.split_to(self.piece.len().min(CHUNK_BYTES));
+        Ok((!chunk.is_empty()).then_some(chunk))
     }
+}
+
+/// Reads on, a piece at most; empty at the end.
+fn read_piece(file: &mut File, left_bytes: u64) -> io::Result<Bytes> {
+    let wanted = left_bytes.min(PIECE_BYTES as u64);
+    let mut piece = Vec::with_capacity(usize::try_from(wanted).unwrap_or(PIECE_BYTES));
+    file.take(wanted).read_to_end(&mut piece)?;
+    Ok(piece.into())
 }
 
 fn fan(key: &ObjectKey) -> &str {

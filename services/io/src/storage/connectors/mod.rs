@@ -1,18 +1,35 @@
 //! Where bytes lie. A backend stores immutable objects under keys that this service makes; it knows no names,
 //! no access lists and no Candidates, and nothing a caller wrote ever becomes a part of a path.
 
+#[cfg(feature = "azure")]
+mod azure;
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+mod client;
+#[cfg(test)]
+pub(crate) mod contract;
+#[cfg(all(test, feature = "gcs"))]
+mod fakes;
+#[cfg(feature = "gcs")]
+mod gcs;
 mod local;
 #[cfg(test)]
-mod tests;
+mod local_tests;
+mod registry;
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+mod remote;
+#[cfg(all(test, any(feature = "s3", feature = "gcs", feature = "azure")))]
+mod remote_tests;
+#[cfg(feature = "s3")]
+mod s3;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sre_service::config::ConnectorEntry;
+use sre_service::connectors::Connector;
 
 pub use local::LocalObjects;
+pub use registry::STORAGE;
 
 /// The largest chunk a reader gives, and what it holds in memory.
 pub const CHUNK_BYTES: usize = 64 * 1024;
@@ -57,6 +74,14 @@ pub enum ObjectError {
     /// There is no such object.
     #[error("object {0} is not there")]
     NotFound(String),
+    /// The backend cannot be reached, or does not answer in time: try again later.
+    #[error("the storage backend {instance} does not answer: {message}")]
+    Unavailable {
+        /// Which instance.
+        instance: String,
+        /// What happened.
+        message: String,
+    },
     /// The backend failed.
     #[error("object {key}: {source}")]
     Io {
@@ -68,36 +93,26 @@ pub enum ObjectError {
     },
 }
 
-/// The registry: opens the backend that the configuration names, the local folder where it names none.
-pub fn open(entry: Option<&ConnectorEntry>, data_dir: &Path) -> anyhow::Result<Arc<dyn ObjectStore>> {
-    match entry.map_or("local", ConnectorEntry::canonical) {
-        "local" => {
-            let folder =
-                entry.and_then(|entry| entry.settings.get("folder")).and_then(|folder| folder.as_str());
-            let folder = folder.map_or_else(|| data_dir.join("objects"), PathBuf::from);
-            let objects = LocalObjects::open(&folder)
-                .map_err(|error| anyhow::anyhow!("storage folder {}: {error}", folder.display()))?;
-            Ok(Arc::new(objects))
-        }
-        other => anyhow::bail!("storage connector {other} is not built: use local"),
-    }
-}
-
 /// A backend of objects.
 ///
 /// Objects are written once and never changed. A write becomes visible only by `finish`, and is then durable;
 /// dropping the writer before leaves nothing that `open` finds. Order: none between keys. Limits: whatever the
-/// backend's medium has; callers cap sizes.
+/// backend's medium has; callers cap sizes. Memory: a few parts of each object that is written, a chunk of each
+/// that is read, whatever their sizes. Each call ends by itself, at the latest when its tries are used up.
+///
+/// A backend is right when it passes `contract::every_case`.
 #[async_trait]
-pub trait ObjectStore: Send + Sync {
+pub trait ObjectStore: Connector {
     /// Begins an object. The key must be fresh.
     async fn create(&self, key: &ObjectKey) -> Result<Box<dyn ObjectWriter>, ObjectError>;
 
-    /// Opens some bytes of an object. A range beyond its end gives what there is.
+    /// Opens some bytes of an object. The range begins within it; one that goes beyond its end gives what there
+    /// is.
     async fn open(&self, key: &ObjectKey, range: ByteRange) -> Result<Box<dyn ObjectReader>, ObjectError>;
 
-    /// Removes an object and what an unfinished write of it left. Idempotent: an absent one is no error.
-    async fn remove(&self, key: &ObjectKey) -> Result<(), ObjectError>;
+    /// Removes an object and what an unfinished write of it left; `unfinished` is what its writer told by
+    /// [`ObjectWriter::unfinished`]. Idempotent: an absent one is no error.
+    async fn remove(&self, key: &ObjectKey, unfinished: Option<&str>) -> Result<(), ObjectError>;
 }
 
 /// An object being written.
@@ -105,6 +120,12 @@ pub trait ObjectStore: Send + Sync {
 pub trait ObjectWriter: Send {
     /// Appends bytes.
     async fn write(&mut self, data: Bytes) -> Result<(), ObjectError>;
+
+    /// What the backend calls this write, where it keeps parts of it that only this name removes. It is noted
+    /// before anything else is written, so that a crash leaves nothing that nobody can remove.
+    fn unfinished(&self) -> Option<&str> {
+        None
+    }
 
     /// Makes the object visible and durable.
     async fn finish(self: Box<Self>) -> Result<(), ObjectError>;

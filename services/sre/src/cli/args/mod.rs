@@ -291,7 +291,7 @@ pub enum Config {
 /// `sre import`.
 #[derive(Debug, Args)]
 pub struct Import {
-    /// The folder: vault.json, account.json or teams.json, models, and `.smyth` files.
+    /// The folder: vault.json, account.json or teams.json, models, storage, and `.smyth` files.
     pub folder: PathBuf,
 }
 

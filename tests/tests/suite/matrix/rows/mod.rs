@@ -12,6 +12,7 @@ mod llm;
 mod nkv;
 mod observability;
 mod quotas;
+mod router;
 mod runs;
 mod storage;
 mod vault;
@@ -37,6 +38,7 @@ pub async fn case(world: &World, row: &MethodPolicy) -> anyhow::Result<Option<Ca
         "sre.gateway.v1.Runs" => runs::case(world, method).await,
         "sre.io.v1.Nkv" => nkv::case(world, method).await,
         "sre.io.v1.Quotas" => Ok(quotas::io(method)),
+        "sre.io.v1.Router" => router::case(world, method).await,
         "sre.io.v1.Storage" => storage::case(world, method).await,
         "sre.io.v1.VectorDb" => vectors::case(world, method).await,
         "sre.llm.v1.Inference" => Ok(llm::inference(method)),

@@ -68,6 +68,69 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
                     Ok(())
                 })
         }
+        "UpdateFile" => {
+            let request = |name: &str| UpdateFileRequest {
+                name: name.into(),
+                mimetype: "text/markdown".into(),
+                ..UpdateFileRequest::default()
+            };
+            Case::of(&request(&name)).absent(&request(&absent)).by_list(AccessLevel::Write).stores().answers(
+                |file: File| {
+                    ensure!(file.mimetype == "text/markdown", "{file:?}");
+                    Ok(())
+                },
+            )
+        }
+        "CopyFile" => {
+            // Whoever may write the destination may read the source.
+            let source = format!("{folder}/source.txt");
+            world.send(&written(&source, "some text")).await?;
+            let mut list = acl(&[]);
+            for entry in &mut list.entries {
+                entry.levels.push(Level::Read.into());
+            }
+            world.dev(SetFileAclRequest { name: source.clone(), acl: Some(list) }).await?;
+            let request = |destination: &str| CopyFileRequest {
+                source: source.clone(),
+                destination: destination.into(),
+                ..CopyFileRequest::default()
+            };
+            Case::of(&request(&name)).absent(&request(&absent)).by_list(AccessLevel::Write).stores()
+        }
+        "UploadTemp" => {
+            let parts = |parent: &str| -> Vec<Bytes> {
+                let header = UploadTempHeader {
+                    parent: parent.into(),
+                    file_name: "a.txt".into(),
+                    ..UploadTempHeader::default()
+                };
+                [upload_temp_request::Part::Header(header), upload_temp_request::Part::Data("text".into())]
+                    .into_iter()
+                    .map(|part| UploadTempRequest { part: Some(part) }.encode_to_vec().into())
+                    .collect()
+            };
+            let mut case = Case::stream(parts(&format!("{}/files", agent_name(WORKER))))
+                .exact(format!("agent/{WORKER}"))
+                .weaker(&[MEMBER])
+                .stores();
+            case.absent = parts(&format!("{}/files", agent_name("nobody")));
+            case
+        }
+        "BatchDeleteFiles" => {
+            // The agent may write in its own place; the file's list must let it, too.
+            let list = acl(&[(format!("agent/{WORKER}"), Level::Write)]);
+            world.dev(SetFileAclRequest { name: name.clone(), acl: Some(list) }).await?;
+            let request = |parent: &str, name: &str| BatchDeleteFilesRequest {
+                parent: parent.into(),
+                names: vec![name.into()],
+            };
+            let nowhere = format!("{}/files", agent_name("nobody"));
+            Case::of(&request(&folder, &name))
+                .absent(&request(&nowhere, &format!("{nowhere}/a.txt")))
+                .exact(format!("agent/{WORKER}"))
+                .weaker(&[MEMBER])
+                .stores()
+        }
         "DeleteFile" => {
             let request = |name: &str| DeleteFileRequest { name: name.into(), if_match: String::new() };
             Case::of(&request(&name)).absent(&request(&absent)).by_list(AccessLevel::Write).stores()

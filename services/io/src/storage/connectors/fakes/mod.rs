@@ -1,0 +1,3 @@
+//! Stores that speak the real wire protocol of a service that cannot be run here.
+
+pub(crate) mod gcs;
