@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 
 /// The services of this role with a choice of backends, one line each.
 pub fn backends() -> Vec<&'static dyn Backends> {
-    Vec::new()
+    vec![&crate::vault::connectors::VAULT, &crate::managed_vault::connectors::MANAGED_VAULT]
 }
 
 /// The gRPC service.

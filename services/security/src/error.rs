@@ -46,6 +46,12 @@ pub enum Error {
     /// Too much of something.
     #[error("{0}")]
     Exhausted(String),
+    /// Somebody else changed it meanwhile.
+    #[error("{0}")]
+    Conflict(String),
+    /// Not now.
+    #[error("{0}")]
+    Busy(String),
     /// Another role or a backend is away.
     #[error("{message}")]
     Unavailable {
@@ -111,6 +117,8 @@ impl From<Error> for Status {
             Error::Denied { reason, message } => error::status(Code::PermissionDenied, reason, message),
             Error::Credentials { reason, message } => error::status(Code::Unauthenticated, reason, message),
             Error::Exhausted(_) => error::status(Code::ResourceExhausted, Reason::QuotaExceeded, text),
+            Error::Conflict(_) => error::status(Code::Aborted, Reason::VersionConflict, text),
+            Error::Busy(_) => error::status(Code::ResourceExhausted, Reason::Overloaded, text),
             Error::Unavailable { reason, message } => error::status(Code::Unavailable, reason, message),
             Error::NotImplemented(method) => error::not_implemented(method),
             Error::Store(cause) => of_store(&cause),

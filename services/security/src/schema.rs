@@ -116,7 +116,7 @@ create table audit_checkpoint (
 ";
 
 /// Checkpoints become a chain with a seal over its end, keys vouch for those before them, and what a user started
-/// in a team can be revoked with the membership.
+/// in a team can be revoked with the membership. Secrets can be granted to other teams.
 const SEALED_AUDIT: &str = "
 create table signed_checkpoint (
     number          integer primary key,
@@ -148,6 +148,16 @@ alter table signing_key add column attestation blob;
 
 alter table credential add column root text not null default '';
 create index credential_by_root on credential (root, ends_us);
+
+create table secret_grant (
+    owner      text not null,
+    key        text not null,
+    grantee    text not null,
+    created_us integer not null,
+    created_by text not null,
+    primary key (owner, key, grantee)
+) strict, without rowid;
+create index secret_grant_by_grantee on secret_grant (grantee, key);
 ";
 
 /// Checkpoints that no chain holds together.

@@ -1,6 +1,6 @@
 //! What the services of this role share: the store, the key ring, and memberships kept for moments.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use moka::future::Cache;
@@ -19,8 +19,9 @@ use crate::error::Error;
 use crate::identity::key_ring::KeyRing;
 use crate::identity::revocations::Revocation;
 use crate::identity::{credentials, revocations, signing_keys};
+use crate::managed_vault::ManagedVault;
 use crate::moment::Moment;
-use crate::vault::envelope::Kek;
+use crate::vault::keks::Keks;
 
 /// Changes made here are seen at once; this bounds the race between a look-up and a change.
 const KEEP_PRINCIPALS: Duration = Duration::from_secs(2);
@@ -32,37 +33,40 @@ pub struct State(Arc<Inner>);
 
 struct Inner {
     store: Store,
-    kek: Kek,
+    keks: Keks,
     trust_domain: TrustDomain,
     ring: KeyRing,
     /// Held from the read to the update, so that an older read never follows a newer one.
     refreshing: tokio::sync::Mutex<()>,
     principals: Cache<Candidate, Arc<Principal>>,
+    /// Where secrets of agents are: set once it is open.
+    managed: OnceLock<ManagedVault>,
 }
 
 impl State {
     /// Over an open store. Makes the first signing key where there is none.
-    pub async fn open(store: Store, kek: Kek, trust_domain: TrustDomain) -> Result<Self, Error> {
+    pub async fn open(store: Store, keks: Keks, trust_domain: TrustDomain) -> Result<Self, Error> {
         let principals = Cache::builder().max_capacity(MAX_PRINCIPALS).time_to_live(KEEP_PRINCIPALS).build();
         let ring = KeyRing::new(&trust_domain);
         let state = Self(Arc::new(Inner {
             store,
-            kek,
+            keks,
             trust_domain,
             ring,
             refreshing: tokio::sync::Mutex::default(),
             principals,
+            managed: OnceLock::new(),
         }));
-        let kek = state.0.kek.clone();
-        let first = state.read(move |conn| Ok(signing_keys::signing(conn, &kek)?.is_none())).await?;
+        let keks = state.0.keks.clone();
+        let first = state.read(move |conn| Ok(signing_keys::signing(conn, &keks)?.is_none())).await?;
         if first {
             state.rotate_key(|_| Ok(())).await?;
         }
         state.refresh(Moment::now()).await?;
-        let (ring, kek) = (state.0.ring.clone(), state.0.kek.clone());
+        let (ring, keks) = (state.0.ring.clone(), state.0.keks.clone());
         state
             .write(move |tx| {
-                if let Some(key) = signing_keys::signing(tx, &kek)?
+                if let Some(key) = signing_keys::signing(tx, &keks)?
                     && seal::is_due(tx)?
                 {
                     signing_keys::attest_all(tx, &key)?;
@@ -77,6 +81,22 @@ impl State {
     /// The deployment's trust domain.
     pub fn trust_domain(&self) -> &TrustDomain {
         &self.0.trust_domain
+    }
+
+    /// What seals this role's secrets.
+    pub fn keks(&self) -> &Keks {
+        &self.0.keks
+    }
+
+    /// Sets what is emptied of an agent's secrets when the agent goes; once, at start.
+    pub fn attach_managed(&self, managed: ManagedVault) {
+        let _ = self.0.managed.set(managed);
+    }
+
+    /// Wraps the signing key with the vault key that seals now; gives how many were wrapped anew.
+    pub async fn reseal(&self) -> Result<u64, Error> {
+        let keks = self.0.keks.clone();
+        self.write(move |tx| signing_keys::reseal(tx, &keks)).await
     }
 
     /// The keys in use.
@@ -124,11 +144,15 @@ impl State {
         self.0.principals.invalidate_all();
     }
 
-    /// Removes an agent with all that lets it act: memberships, API keys, tokens, grants.
+    /// Removes an agent with all that lets it act: memberships, API keys, tokens, grants. Its secrets go first:
+    /// where that fails the agent is still there, and the call can be repeated.
     pub async fn end_agent<F>(&self, agent: Candidate, record: F) -> Result<(), Error>
     where
         F: FnOnce(&Connection) -> Result<(), Error> + Send + 'static,
     {
+        if let (Some(managed), Some(known)) = (self.0.managed.get(), self.resolve(&agent).await?) {
+            managed.forget_agent(&known.home_team, agent.id()).await?;
+        }
         let (who, now) = (agent.clone(), Moment::now());
         let id = agent.principal().map(|principal| principal.in_domain(&self.0.trust_domain).to_string());
         let gone = self
@@ -210,10 +234,10 @@ impl State {
     where
         F: FnOnce(&Connection) -> Result<(), Error> + Send + 'static,
     {
-        let (kek, now) = (self.0.kek.clone(), Moment::now());
+        let (keks, now) = (self.0.keks.clone(), Moment::now());
         let id = self
             .write(move |tx| {
-                let id = signing_keys::rotate(tx, &kek, now)?;
+                let id = signing_keys::rotate(tx, &keks, now)?;
                 record(tx)?;
                 Ok(id)
             })
@@ -225,8 +249,8 @@ impl State {
     /// Brings keys and revocations in memory up to the store.
     pub async fn refresh(&self, now: Moment) -> Result<(), Error> {
         let _refreshing = self.0.refreshing.lock().await;
-        let (kek, known) = (self.0.kek.clone(), self.0.ring.known());
-        let fresh = self.read(move |conn| KeyRing::load(conn, &kek, now, known)).await?;
+        let (keks, known) = (self.0.keks.clone(), self.0.ring.known());
+        let fresh = self.read(move |conn| KeyRing::load(conn, &keks, now, known)).await?;
         self.0.ring.update(fresh, now)
     }
 
@@ -260,8 +284,8 @@ impl State {
 
     /// Begins to verify the audit log.
     pub async fn verify_audit(&self, witnesses: Vec<checkpoint::Checkpoint>) -> Result<Verification, Error> {
-        let kek = self.0.kek.clone();
-        self.read(move |conn| Verification::begin(conn, kek, witnesses)).await
+        let keks = self.0.keks.clone();
+        self.read(move |conn| Verification::begin(conn, keks, witnesses)).await
     }
 
     /// Verifies a part of the audit log, in a snapshot of its own.
@@ -355,12 +379,12 @@ mod tests {
     #[tokio::test]
     async fn a_store_is_opened_again_with_the_same_keys() {
         let dir = tempfile::tempdir().unwrap();
-        let kek = Kek::generate().unwrap();
+        let keks = Keks::in_memory().unwrap();
         let open = || async {
             let options =
                 sre_store::OpenOptions::new(dir.path().join("s.db"), "store.dir", crate::schema::MIGRATIONS);
             let trust_domain = TrustDomain::new("sre.local").unwrap();
-            State::open(Store::open(options).unwrap(), kek.clone(), trust_domain).await.unwrap()
+            State::open(Store::open(options).unwrap(), keks.clone(), trust_domain).await.unwrap()
         };
         let first = open().await;
         let before = first.ring().published(0).unwrap();
@@ -393,7 +417,7 @@ pub mod testing {
             OpenOptions::new(dir.path().join("security.db"), "store.dir", crate::schema::MIGRATIONS);
         let store = Store::open(options).unwrap();
         let trust_domain = TrustDomain::new("sre.local").unwrap();
-        let state = State::open(store, Kek::generate().unwrap(), trust_domain).await.unwrap();
+        let state = State::open(store, Keks::in_memory().unwrap(), trust_domain).await.unwrap();
         (dir, state)
     }
 }

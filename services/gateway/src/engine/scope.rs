@@ -219,7 +219,11 @@ impl RunScope {
         for keys in wanted.chunks(KEYS_PER_CALL) {
             let link = self.authority.link(self.engine.host.link(Role::Security), Role::Security).await?;
             let parent = format!("teams/{}", self.subject.version.agent.team);
-            let request = AccessSecretsRequest { parent: parent.clone(), keys: keys.to_vec() };
+            let request = AccessSecretsRequest {
+                parent: parent.clone(),
+                keys: keys.to_vec(),
+                ..AccessSecretsRequest::default()
+            };
             let answer = VaultClient::new(link).access_secrets(request).await?.into_inner();
             let prefix = format!("{parent}/secrets/");
             let mut known = self.secrets.lock();

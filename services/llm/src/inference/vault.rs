@@ -54,7 +54,8 @@ fn in_time<T>(message: T) -> Request<T> {
 impl Secrets for VaultSecrets {
     async fn access(&self, key: &str) -> Result<Option<SecretString>, Status> {
         let Some(mut client) = self.client().await? else { return Ok(None) };
-        let request = in_time(AccessSecretRequest { name: format!("teams/-/secrets/{key}") });
+        let name = format!("teams/-/secrets/{key}");
+        let request = in_time(AccessSecretRequest { name, ..AccessSecretRequest::default() });
         match client.access_secret(request).await {
             Ok(answer) => {
                 let value = answer.into_inner().value;
@@ -72,7 +73,9 @@ impl Secrets for VaultSecrets {
         let Some(mut client) = self.client().await? else { return Ok(keys) };
         let mut page_token = String::new();
         for _ in 0..PAGES {
-            let message = ListSecretsRequest { parent: "teams/-".to_owned(), page_size: PAGE, page_token };
+            let parent = "teams/-".to_owned();
+            let message =
+                ListSecretsRequest { parent, page_size: PAGE, page_token, ..ListSecretsRequest::default() };
             let page = match client.list_secrets(in_time(message)).await {
                 Ok(page) => page.into_inner(),
                 Err(status) if status.code() == Code::PermissionDenied => return Ok(keys),

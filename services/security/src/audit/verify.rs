@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::identity::signing_keys::{self, verifies};
 use crate::moment::Moment;
 use crate::page::Page;
-use crate::vault::envelope::Kek;
+use crate::vault::keks::Keks;
 
 /// Records, or checkpoints, of one part.
 const PART: usize = 2_000;
@@ -45,7 +45,7 @@ pub struct Report {
 
 /// A verification under way.
 pub struct Verification {
-    kek: Kek,
+    keks: Keks,
     /// Keys that this deployment vouches for, in the snapshot of the part.
     keys: HashMap<String, Vec<u8>>,
     witnesses: Vec<Checkpoint>,
@@ -68,12 +68,12 @@ enum Stage {
 
 impl Verification {
     /// Begins with the first writer.
-    pub fn begin(conn: &Connection, kek: Kek, witnesses: Vec<Checkpoint>) -> Result<Self, Error> {
+    pub fn begin(conn: &Connection, keks: Keks, witnesses: Vec<Checkpoint>) -> Result<Self, Error> {
         let first = next_writer(conn, "")?;
         let stage = first.map_or(Stage::Checkpoints { after: 0, digest: Some([0; 32]) }, |writer| {
             Stage::Records(Chain::new(writer))
         });
-        Ok(Self { kek, keys: HashMap::new(), witnesses, stage, told: 0, report: Report::default() })
+        Ok(Self { keks, keys: HashMap::new(), witnesses, stage, told: 0, report: Report::default() })
     }
 
     /// Verifies the next part.
@@ -82,7 +82,7 @@ impl Verification {
         // Keys rotate meanwhile, and checkpoints of this snapshot can be of a key that is younger than the part
         // before.
         if !matches!(self.stage, Stage::Records(_)) {
-            let signing = signing_keys::signing(conn, &self.kek)?.ok_or_else(|| {
+            let signing = signing_keys::signing(conn, &self.keks)?.ok_or_else(|| {
                 Error::Precondition("the store has no signing key: it never was in use".into())
             })?;
             self.keys = signing_keys::vouched(conn, &signing)?;

@@ -13,13 +13,13 @@ use crate::state::State;
 /// A security store on disk that can be closed, tampered with, and opened again.
 struct Log {
     dir: tempfile::TempDir,
-    kek: Kek,
+    keks: Keks,
 }
 
 impl Log {
     /// Two writers: `io/1` with 2,500 records and two checkpoints, `llm/1` with 3 and one, all sealed.
     async fn new() -> Self {
-        let log = Self { dir: tempfile::tempdir().unwrap(), kek: Kek::generate().unwrap() };
+        let log = Self { dir: tempfile::tempdir().unwrap(), keks: Keks::generate().unwrap() };
         let state = log.open().await;
         for batch in chain("io/1", 2_500).chunks(1_000) {
             state.append_audit(batch.to_vec()).await.unwrap();
@@ -37,7 +37,7 @@ impl Log {
     async fn open(&self) -> State {
         let options = OpenOptions::new(self.file(), "store.dir", crate::schema::MIGRATIONS);
         let domain = TrustDomain::new("sre.local").unwrap();
-        State::open(Store::open(options).unwrap(), self.kek.clone(), domain).await.unwrap()
+        State::open(Store::open(options).unwrap(), self.keks.clone(), domain).await.unwrap()
     }
 
     async fn close(&self, state: State) {

@@ -14,7 +14,7 @@ use super::revocations::{self, Revocation};
 use super::signing_keys::{self, MAX_PUBLISHED, PublicKey, SigningKey};
 use crate::error::Error;
 use crate::moment::Moment;
-use crate::vault::envelope::Kek;
+use crate::vault::keks::Keks;
 
 /// What has ended is dropped from the set so often, though nothing changed.
 const REBUILD_AFTER: Duration = Duration::from_secs(60);
@@ -64,12 +64,12 @@ impl KeyRing {
     }
 
     /// Reads what is needed to get from `known` to the store's version.
-    pub fn load(conn: &Connection, kek: &Kek, now: Moment, known: (i64, Moment)) -> Result<Loaded, Error> {
+    pub fn load(conn: &Connection, keks: &Keks, now: Moment, known: (i64, Moment)) -> Result<Loaded, Error> {
         let version = revocations::version(conn)?;
         if known.0 == version && known.1.plus(REBUILD_AFTER) > now {
             return Ok(Loaded { version, content: None });
         }
-        let signing = signing_keys::signing(conn, kek)?
+        let signing = signing_keys::signing(conn, keks)?
             .ok_or_else(|| Error::Internal("the store has no signing key".to_owned()))?;
         let keys = signing_keys::live(conn, now)?;
         let revocations = revocations::live(conn, now)?;
@@ -219,13 +219,13 @@ mod tests {
         let trust_domain = TrustDomain::new("sre.local").unwrap();
         let authority = Authority::create(&trust_domain).unwrap();
         let engine = peer(&authority, "service/engine");
-        let (conn, kek, ring, now) =
-            (database(), Kek::generate().unwrap(), KeyRing::new(&trust_domain), Moment::now());
+        let (conn, keks, ring, now) =
+            (database(), Keks::in_memory().unwrap(), KeyRing::new(&trust_domain), Moment::now());
         let day = Duration::from_secs(24 * 3600);
         assert!(ring.sign(b"x").is_err(), "an empty ring signs nothing");
 
-        let load = |known| ring.update(KeyRing::load(&conn, &kek, now, known).unwrap(), now).unwrap();
-        signing_keys::rotate(&conn, &kek, now.minus(day * 20)).unwrap();
+        let load = |known| ring.update(KeyRing::load(&conn, &keks, now, known).unwrap(), now).unwrap();
+        signing_keys::rotate(&conn, &keks, now.minus(day * 20)).unwrap();
         load((0, Moment(0)));
         let grant = grant::Grant {
             iss: ring.issuer().to_owned(),
@@ -242,7 +242,7 @@ mod tests {
         };
         let text = ring.sign_grant(&grant).unwrap();
         for n in 1..=19 {
-            signing_keys::rotate(&conn, &kek, now.minus(day * (20 - n))).unwrap();
+            signing_keys::rotate(&conn, &keks, now.minus(day * (20 - n))).unwrap();
         }
         load(ring.known());
         assert_eq!(ring.verify_grant(&text, &engine).unwrap(), grant);

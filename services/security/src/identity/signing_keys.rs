@@ -13,7 +13,8 @@ use sre_identity::{Signer, grant};
 
 use crate::error::Error;
 use crate::moment::Moment;
-use crate::vault::envelope::{Kek, Sealed};
+use crate::vault::envelope::Sealed;
+use crate::vault::keks::Keks;
 
 /// Keys that verifiers must know at one time; they refuse larger sets.
 pub const MAX_PUBLISHED: usize = 8;
@@ -60,7 +61,7 @@ pub struct SigningKey {
 }
 
 /// The key that signs; none in an empty store.
-pub fn signing(conn: &Connection, kek: &Kek) -> Result<Option<SigningKey>, Error> {
+pub fn signing(conn: &Connection, keks: &Keks) -> Result<Option<SigningKey>, Error> {
     let row: Option<(String, Option<Vec<u8>>, Moment)> = conn
         .prepare_cached("select key_id, sealed, created_us from signing_key where retired_us is null")?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
@@ -69,7 +70,7 @@ pub fn signing(conn: &Connection, kek: &Kek) -> Result<Option<SigningKey>, Error
     let damaged = |what: String| Error::Internal(format!("signing key {id}: {what}"));
     let sealed = sealed.ok_or_else(|| damaged("its private part is missing".into()))?;
     let sealed: Sealed = serde_json::from_slice(&sealed).map_err(|error| damaged(error.to_string()))?;
-    let pkcs8 = kek.open(&place(&id), &sealed).map_err(|error| damaged(error.to_string()))?;
+    let pkcs8 = keks.unseal(&place(&id), &sealed).map_err(|error| damaged(error.to_string()))?;
     let signer = Signer::from_pkcs8(&pkcs8).map_err(|error| damaged(error.to_string()))?;
     if signer.key_id() != id {
         return Err(damaged("the row holds another key".into()));
@@ -92,7 +93,7 @@ pub fn live(conn: &Connection, now: Moment) -> Result<Vec<PublicKey>, Error> {
 }
 
 /// Makes a new signing key and retires the one before; gives the new one's id.
-pub fn rotate(conn: &Connection, kek: &Kek, now: Moment) -> Result<String, Error> {
+pub fn rotate(conn: &Connection, keks: &Keks, now: Moment) -> Result<String, Error> {
     let published =
         live(conn, now)?.iter().filter(|key| key.tokens_end().is_none_or(|end| end > now)).count();
     if published >= MAX_PUBLISHED {
@@ -105,7 +106,7 @@ pub fn rotate(conn: &Connection, kek: &Kek, now: Moment) -> Result<String, Error
     let signer = Signer::generate().map_err(|error| failed(&error))?;
     let id = signer.key_id().to_owned();
     let pkcs8 = zeroize::Zeroizing::new(signer.to_pkcs8().map_err(|error| failed(&error))?);
-    let sealed = kek.seal(&place(&id), &pkcs8).map_err(|error| failed(&error))?;
+    let sealed = keks.seal(&place(&id), &pkcs8).map_err(|error| failed(&error))?;
     let sealed = serde_json::to_vec(&sealed).map_err(|error| failed(&error))?;
     let before = conn
         .prepare_cached("select key_id, public_key from signing_key where retired_us is null")?
@@ -113,7 +114,7 @@ pub fn rotate(conn: &Connection, kek: &Kek, now: Moment) -> Result<String, Error
         .optional()?;
     if let Some((before, public)) = before {
         // Whoever could not open it has no business vouching for it.
-        signing(conn, kek)?;
+        signing(conn, keks)?;
         let pair = Ed25519KeyPair::from_pkcs8(&pkcs8).map_err(|error| failed(&error))?;
         attest(conn, &before, &public, &id, &pair)?;
     }
@@ -183,6 +184,27 @@ fn attestation(id: &str, public: &[u8], by: &str) -> Vec<u8> {
     format!("sre-sts-key|1|{by}|{id}|{}", hex::encode(public)).into_bytes()
 }
 
+/// Wraps the private key with the vault key that seals now; gives how many were wrapped anew.
+pub fn reseal(conn: &Connection, keks: &Keks) -> Result<u64, Error> {
+    let mut statement =
+        conn.prepare_cached("select key_id, sealed from signing_key where sealed is not null")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows: Vec<(String, Vec<u8>)> = rows.collect::<Result<_, _>>()?;
+    let mut count = 0;
+    for (id, sealed) in rows {
+        let damaged = |error: &dyn std::fmt::Display| Error::Internal(format!("signing key {id}: {error}"));
+        let sealed: Sealed = serde_json::from_slice(&sealed).map_err(|error| damaged(&error))?;
+        let Some(again) = keks.reseal(&place(&id), &sealed).map_err(|error| damaged(&error))? else {
+            continue;
+        };
+        let again = serde_json::to_vec(&again).map_err(|error| damaged(&error))?;
+        conn.prepare_cached("update signing_key set sealed = ?2 where key_id = ?1")?
+            .execute(params![id, again])?;
+        count += 1;
+    }
+    Ok(count)
+}
+
 fn place(id: &str) -> String {
     format!("sre-sts|1|{id}")
 }
@@ -197,12 +219,12 @@ mod tests {
     #[test]
     fn a_rotated_key_verifies_on_but_never_signs_again() {
         let conn = database();
-        let kek = Kek::generate().unwrap();
-        assert!(signing(&conn, &kek).unwrap().is_none());
-        let first = rotate(&conn, &kek, NOW).unwrap();
+        let keks = Keks::in_memory().unwrap();
+        assert!(signing(&conn, &keks).unwrap().is_none());
+        let first = rotate(&conn, &keks, NOW).unwrap();
         let later = NOW.plus(Duration::from_secs(60));
-        let second = rotate(&conn, &kek, later).unwrap();
-        assert_eq!(signing(&conn, &kek).unwrap().unwrap().signer.key_id(), second);
+        let second = rotate(&conn, &keks, later).unwrap();
+        assert_eq!(signing(&conn, &keks).unwrap().unwrap().signer.key_id(), second);
         let ids: Vec<String> = live(&conn, later).unwrap().into_iter().map(|key| key.id).collect();
         assert_eq!(ids, [second, first.clone()]);
         let erased: Option<Vec<u8>> = conn
@@ -214,9 +236,9 @@ mod tests {
     #[test]
     fn old_keys_stay_for_tokens_minutes_and_for_grants_a_month() {
         let conn = database();
-        let kek = Kek::generate().unwrap();
-        rotate(&conn, &kek, NOW).unwrap();
-        rotate(&conn, &kek, NOW).unwrap();
+        let keks = Keks::in_memory().unwrap();
+        rotate(&conn, &keks, NOW).unwrap();
+        rotate(&conn, &keks, NOW).unwrap();
         let old = live(&conn, NOW).unwrap().remove(1);
         assert_eq!(old.tokens_end(), Some(NOW.plus(Duration::from_secs(310))));
         let day = Duration::from_secs(24 * 3600);
@@ -227,24 +249,24 @@ mod tests {
     #[test]
     fn no_more_keys_than_verifiers_take() {
         let conn = database();
-        let kek = Kek::generate().unwrap();
+        let keks = Keks::in_memory().unwrap();
         for _ in 0..MAX_PUBLISHED {
-            rotate(&conn, &kek, NOW).unwrap();
+            rotate(&conn, &keks, NOW).unwrap();
         }
-        assert!(matches!(rotate(&conn, &kek, NOW), Err(Error::Exhausted(_))));
-        assert!(rotate(&conn, &kek, NOW.plus(Duration::from_secs(600))).is_ok());
+        assert!(matches!(rotate(&conn, &keks, NOW), Err(Error::Exhausted(_))));
+        assert!(rotate(&conn, &keks, NOW.plus(Duration::from_secs(600))).is_ok());
     }
 
     #[test]
     fn keys_vouch_for_those_before_them_and_for_no_others() {
         let conn = database();
-        let kek = Kek::generate().unwrap();
-        let first = rotate(&conn, &kek, NOW).unwrap();
-        let second = rotate(&conn, &kek, NOW).unwrap();
-        let third = rotate(&conn, &kek, NOW).unwrap();
+        let keks = Keks::in_memory().unwrap();
+        let first = rotate(&conn, &keks, NOW).unwrap();
+        let second = rotate(&conn, &keks, NOW).unwrap();
+        let third = rotate(&conn, &keks, NOW).unwrap();
         let vouched_for = |conn: &Connection| {
             let mut ids: Vec<String> =
-                vouched(conn, &signing(conn, &kek).unwrap().unwrap()).unwrap().into_keys().collect();
+                vouched(conn, &signing(conn, &keks).unwrap().unwrap()).unwrap().into_keys().collect();
             ids.sort();
             ids
         };
@@ -276,7 +298,7 @@ mod tests {
     #[test]
     fn another_vault_key_does_not_open_it() {
         let conn = database();
-        rotate(&conn, &Kek::generate().unwrap(), NOW).unwrap();
-        assert!(matches!(signing(&conn, &Kek::generate().unwrap()), Err(Error::Internal(_))));
+        rotate(&conn, &Keks::in_memory().unwrap(), NOW).unwrap();
+        assert!(matches!(signing(&conn, &Keks::in_memory().unwrap()), Err(Error::Internal(_))));
     }
 }

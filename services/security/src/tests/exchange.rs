@@ -15,7 +15,7 @@ pub fn claims(token: &str) -> Claims {
 async fn a_run_reaches_the_vault_and_each_service_gets_its_own_token() {
     let fixture = Fixture::new().await;
     let secret = pb::Secret { name: "teams/default/secrets/openai".into(), ..pb::Secret::default() };
-    let put = pb::PutSecretRequest { secret: Some(secret), value: "sk-1".into() };
+    let put = pb::PutSecretRequest { secret: Some(secret), value: "sk-1".into(), ..Default::default() };
     fixture.vault("user/dev").put_secret(put).await.unwrap();
 
     let run = fixture.run("dev", GREETER).await.unwrap();
@@ -30,7 +30,7 @@ async fn a_run_reaches_the_vault_and_each_service_gets_its_own_token() {
     assert_eq!(said.aud, ["security"]);
     assert_eq!(said.purpose, Purpose::NextHop);
     assert_eq!(said.txn, claims(&run.token).txn);
-    let request = pb::AccessSecretRequest { name: "teams/-/secrets/openai".into() };
+    let request = pb::AccessSecretRequest { name: "teams/-/secrets/openai".into(), ..Default::default() };
     let value = fixture.vault_with("service/llm", &key.token).access_secret(request.clone()).await.unwrap();
     assert_eq!(value.into_inner().value, "sk-1");
 

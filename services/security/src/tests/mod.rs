@@ -6,6 +6,7 @@ mod certificates;
 mod exchange;
 mod grants;
 mod keys;
+mod managed_vault;
 mod oidc;
 mod vault;
 
@@ -20,6 +21,7 @@ use sre_proto::security::v1::api_keys_client::ApiKeysClient;
 use sre_proto::security::v1::audit_client::AuditClient;
 use sre_proto::security::v1::exchange_request::Proof;
 use sre_proto::security::v1::identity_client::IdentityClient;
+use sre_proto::security::v1::managed_vault_client::ManagedVaultClient;
 use sre_proto::security::v1::vault_client::VaultClient;
 use sre_proto::types::v1::{Candidate, Role as CandidateRole};
 use sre_service::testing::TestSuite;
@@ -90,6 +92,10 @@ impl Fixture {
 
     pub fn vault(&self, principal: &str) -> VaultClient<Link> {
         VaultClient::new(self.link(principal))
+    }
+
+    pub fn managed(&self, principal: &str) -> ManagedVaultClient<Link> {
+        ManagedVaultClient::new(self.link(principal))
     }
 
     /// The vault, for a service that acts by a token.

@@ -3,6 +3,8 @@
 //! Both layers are XChaCha20-Poly1305 with random nonces and bind the same associated data, which names the
 //! place that the value belongs to: a sealed value moved to another team, key or version does not open.
 
+use std::sync::Arc;
+
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use rand::TryRngCore;
@@ -11,8 +13,11 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 /// Why sealing or opening failed. Says nothing about the content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
+    /// It was sealed with a key that is in no key file.
+    #[error("a value is sealed with key {0}, which is not among the key files: restore that key")]
+    UnknownKey(String),
     /// The key is not the one it was sealed with, or the bytes or their place were changed.
     #[error("a sealed value does not open: the key is another one, or the value was changed or moved")]
     NotAuthentic,
@@ -21,19 +26,25 @@ pub enum EnvelopeError {
     NoRandom,
 }
 
-/// The key-encryption key. Never printed, wiped when dropped.
+/// A key-encryption key. Never printed, wiped when dropped.
 #[derive(Clone)]
-pub struct Kek(Zeroizing<[u8; 32]>);
+pub struct Kek {
+    bytes: Zeroizing<[u8; 32]>,
+    id: Arc<str>,
+}
 
 impl std::fmt::Debug for Kek {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Kek({})", self.id())
+        write!(f, "Kek({})", self.id)
     }
 }
 
 /// A sealed value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sealed {
+    /// The key-encryption key's id; values of older releases do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kek: Option<String>,
     /// The algorithm, so that another one can follow.
     alg: Algorithm,
     #[serde(with = "base64_bytes")]
@@ -52,28 +63,35 @@ enum Algorithm {
     XChaCha20Poly1305,
 }
 
+impl Sealed {
+    /// The id of the key-encryption key, where it is known.
+    pub fn kek(&self) -> Option<&str> {
+        self.kek.as_deref()
+    }
+}
+
 impl Kek {
     /// From 32 bytes.
     pub fn new(bytes: Zeroizing<[u8; 32]>) -> Self {
-        Self(bytes)
+        let digest = blake3::derive_key("sre vault key id 1", bytes.as_slice());
+        Self { bytes, id: hex::encode(&digest[..8]).into() }
     }
 
     /// A new random key.
     pub fn generate() -> Result<Self, EnvelopeError> {
         let mut bytes = Zeroizing::new([0; 32]);
         fill(bytes.as_mut_slice())?;
-        Ok(Self(bytes))
+        Ok(Self::new(bytes))
     }
 
     /// Names the key without telling it.
-    pub fn id(&self) -> String {
-        let digest = blake3::derive_key("sre vault key id 1", self.0.as_slice());
-        hex::encode(&digest[..8])
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// The bytes, for the key's file alone.
     pub(super) fn expose(&self) -> &[u8; 32] {
-        &self.0
+        &self.bytes
     }
 
     /// Seals a value for the place that `place` names.
@@ -81,21 +99,33 @@ impl Kek {
         let mut key = Zeroizing::new([0; 32]);
         fill(key.as_mut_slice())?;
         let (nonce, ciphertext) = encrypt(&key, place.as_bytes(), value)?;
-        let (wrap_nonce, wrapped_key) = encrypt(&self.0, place.as_bytes(), key.as_slice())?;
-        Ok(Sealed { alg: Algorithm::XChaCha20Poly1305, nonce, ciphertext, wrap_nonce, wrapped_key })
+        let (wrap_nonce, wrapped_key) = encrypt(&self.bytes, place.as_bytes(), key.as_slice())?;
+        let kek = Some(self.id.to_string());
+        Ok(Sealed { kek, alg: Algorithm::XChaCha20Poly1305, nonce, ciphertext, wrap_nonce, wrapped_key })
     }
 
     /// Opens a value that was sealed for the same place.
     pub fn open(&self, place: &str, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, EnvelopeError> {
-        let key = decrypt(&self.0, place.as_bytes(), &sealed.wrap_nonce, &sealed.wrapped_key)?;
-        let key =
-            Zeroizing::new(<[u8; 32]>::try_from(key.as_slice()).map_err(|_| EnvelopeError::NotAuthentic)?);
+        let key = self.unwrap_key(place, sealed)?;
         decrypt(&key, place.as_bytes(), &sealed.nonce, &sealed.ciphertext)
+    }
+
+    /// The same value with its key wrapped by this key instead of `from`; the value itself is not touched.
+    pub fn rewrap(&self, place: &str, sealed: &Sealed, from: &Self) -> Result<Sealed, EnvelopeError> {
+        let key = from.unwrap_key(place, sealed)?;
+        let (wrap_nonce, wrapped_key) = encrypt(&self.bytes, place.as_bytes(), key.as_slice())?;
+        Ok(Sealed { kek: Some(self.id.to_string()), wrap_nonce, wrapped_key, ..sealed.clone() })
+    }
+
+    fn unwrap_key(&self, place: &str, sealed: &Sealed) -> Result<Zeroizing<[u8; 32]>, EnvelopeError> {
+        let key = decrypt(&self.bytes, place.as_bytes(), &sealed.wrap_nonce, &sealed.wrapped_key)?;
+        let key = <[u8; 32]>::try_from(key.as_slice()).map_err(|_| EnvelopeError::NotAuthentic)?;
+        Ok(Zeroizing::new(key))
     }
 
     /// A key for another use, so that no two uses share one.
     pub fn derive(&self, context: &'static str) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(blake3::derive_key(context, self.0.as_slice()))
+        Zeroizing::new(blake3::derive_key(context, self.bytes.as_slice()))
     }
 }
 

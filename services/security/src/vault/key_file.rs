@@ -1,4 +1,7 @@
-//! The vault key's file: `keys/vault.key`, mode 0600, owned by this user.
+//! The key file: `keys/vault.key`, mode 0600, owned by this user, one key on one line. The keys before it are in
+//! `keys/vault.key.old`, one a line, the newest first.
+//!
+//! The first file is as older releases wrote it, so that one of them can be started again after a rotation.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -8,6 +11,11 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::envelope::{EnvelopeError, Kek};
+use super::keks::Ring;
+use super::key_protection::Protection;
+
+/// The largest key file.
+const MAX_BYTES: u64 = 64 << 10;
 
 /// What is wrong with the key's file.
 #[derive(Debug, thiserror::Error)]
@@ -40,10 +48,12 @@ pub enum KeyFileError {
         us: u32,
     },
     /// It does not hold a key.
-    #[error("{} does not hold 64 hex digits: restore it from a backup", path.display())]
+    #[error("{} does not hold a key: {problem}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
+        /// Why.
+        problem: String,
     },
     /// The vault is there and its key is not.
     #[error(
@@ -57,30 +67,153 @@ pub enum KeyFileError {
         /// The vault's.
         vault: PathBuf,
     },
+    /// Nobody forgets the older keys.
+    #[error("{0} older keys are kept: forget them with `sre vault rotate --forget-old`, then rotate again")]
+    TooManyOld(usize),
+    /// What protects the file cannot be asked.
+    #[error("the key file's protection: {0}")]
+    Protection(String),
     /// No key could be made.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
 }
 
-/// Reads the key, or makes one where neither it nor a vault sealed with it exists.
-pub fn load_or_create(path: &Path, vault: &Path) -> Result<Kek, KeyFileError> {
-    match read(path) {
-        Err(KeyFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            // A new key beside an old vault would look like a working, empty vault.
-            if vault.exists() {
-                return Err(KeyFileError::Lost { key: path.to_owned(), vault: vault.to_owned() });
+/// Where keys are, and what the file is protected with besides its mode.
+#[derive(Debug, Clone)]
+pub struct KeyFile {
+    path: PathBuf,
+    protection: Protection,
+}
+
+type Lines = Vec<Zeroizing<String>>;
+
+impl KeyFile {
+    /// A file.
+    pub fn new(path: &Path, protection: Protection) -> Self {
+        Self { path: path.to_owned(), protection }
+    }
+
+    /// A file that its mode alone protects.
+    pub fn plain(path: &Path) -> Self {
+        Self::new(path, Protection::Mode)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn old_path(&self) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(".old");
+        name.into()
+    }
+
+    /// Reads the keys, or makes one where neither it nor anything sealed with it exists.
+    pub async fn load_or_create(&self, sealed: Option<&Path>) -> Result<Ring, KeyFileError> {
+        match self.load().await {
+            Err(KeyFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                // A new key beside an old vault would look like a working, empty vault.
+                if let Some(sealed) = sealed.filter(|path| path.exists()) {
+                    return Err(KeyFileError::Lost { key: self.path.clone(), vault: sealed.to_owned() });
+                }
+                let ring = Ring { primary: Kek::generate()?, old: Vec::new() };
+                let text = self.encode(&ring.primary).await?;
+                let path = self.path.clone();
+                blocking(move || write_private(&path, text.as_bytes()).map_err(|e| failed(&path, e))).await?;
+                Ok(ring)
             }
-            create(path)
+            other => other,
         }
+    }
+
+    /// Reads the keys.
+    pub async fn load(&self) -> Result<Ring, KeyFileError> {
+        let (path, old) = (self.path.clone(), self.old_path());
+        let (lines, old_lines) = blocking(move || Ok((read(&path)?, read_if_there(&old)?))).await?;
+        let primary = self.decode(&self.path, one(&self.path, &lines)?).await?;
+        let mut ring = Ring { primary, old: Vec::with_capacity(old_lines.len()) };
+        for line in &old_lines {
+            let kek = self.decode(&self.old_path(), line).await?;
+            // The step between the two writes of a rotation leaves the same key in both.
+            if kek.id() != ring.primary.id() {
+                ring.old.push(kek);
+            }
+        }
+        Ok(ring)
+    }
+
+    /// The same at once, for files that nothing else protects.
+    pub fn read_plain(&self) -> Result<Ring, KeyFileError> {
+        let lines = read(&self.path)?;
+        let plain = |path: &Path, line: &str| {
+            Protection::plain(line).map_err(|problem| malformed(path, problem.to_owned()))
+        };
+        let primary = plain(&self.path, one(&self.path, &lines)?)?;
+        let old = read_if_there(&self.old_path())?;
+        let old = old.iter().map(|line| plain(&self.path, line)).collect::<Result<_, _>>()?;
+        Ok(Ring { primary, old })
+    }
+
+    /// Writes the keys, durably. The older ones first: at no time is a key that something is sealed with in
+    /// neither file.
+    pub async fn save(&self, ring: &Ring) -> Result<(), KeyFileError> {
+        let mut old = Zeroizing::new(String::new());
+        for kek in &ring.old {
+            old.push_str(&self.encode(kek).await?);
+            old.push('\n');
+        }
+        let primary = self.encode(&ring.primary).await?;
+        let (path, old_path) = (self.path.clone(), self.old_path());
+        blocking(move || {
+            if !old.is_empty() {
+                replace_private(&old_path, old.as_bytes()).map_err(|e| failed(&old_path, e))?;
+            }
+            let line = Zeroizing::new(format!("{}\n", primary.as_str()));
+            replace_private(&path, line.as_bytes()).map_err(|e| failed(&path, e))?;
+            if old.is_empty() {
+                remove_if_there(&old_path).map_err(|e| failed(&old_path, e))?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn encode(&self, kek: &Kek) -> Result<Zeroizing<String>, KeyFileError> {
+        self.protection.protect(kek).await.map_err(KeyFileError::Protection)
+    }
+
+    async fn decode(&self, path: &Path, line: &str) -> Result<Kek, KeyFileError> {
+        self.protection.expose(line).await.map_err(|problem| malformed(path, problem))
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, KeyFileError> + Send + 'static,
+) -> Result<T, KeyFileError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(KeyFileError::Protection(error.to_string())))
+}
+
+fn one<'l>(path: &Path, lines: &'l Lines) -> Result<&'l str, KeyFileError> {
+    match lines.as_slice() {
+        [line] => Ok(line),
+        lines => Err(malformed(path, format!("it has {} lines, and one is a key", lines.len()))),
+    }
+}
+
+fn read_if_there(path: &Path) -> Result<Lines, KeyFileError> {
+    match read(path) {
+        Err(KeyFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         other => other,
     }
 }
 
-fn read(path: &Path) -> Result<Kek, KeyFileError> {
-    let failed = |source| KeyFileError::Io { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(failed)?;
+fn read(path: &Path) -> Result<Lines, KeyFileError> {
+    let mut file = File::open(path).map_err(|e| failed(path, e))?;
     // Of the open file, so that what is checked is what is read.
-    let metadata = file.metadata().map_err(failed)?;
+    let metadata = file.metadata().map_err(|e| failed(path, e))?;
     let mode = metadata.mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(KeyFileError::TooOpen { path: path.to_owned(), mode });
@@ -90,25 +223,22 @@ fn read(path: &Path) -> Result<Kek, KeyFileError> {
         return Err(KeyFileError::ForeignOwner { path: path.to_owned(), owner: metadata.uid(), us });
     }
     let mut text = Zeroizing::new(String::new());
-    Read::by_ref(&mut file).take(256).read_to_string(&mut text).map_err(failed)?;
-    let mut bytes = Zeroizing::new([0; 32]);
-    hex::decode_to_slice(text.trim(), bytes.as_mut_slice())
-        .map_err(|_| KeyFileError::Malformed { path: path.to_owned() })?;
-    Ok(Kek::new(bytes))
+    Read::by_ref(&mut file).take(MAX_BYTES).read_to_string(&mut text).map_err(|e| failed(path, e))?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    Ok(lines.map(|line| Zeroizing::new(line.to_owned())).collect())
 }
 
-fn create(path: &Path) -> Result<Kek, KeyFileError> {
-    let kek = Kek::generate()?;
-    let text = Zeroizing::new(hex::encode(kek.expose()));
-    write_private(path, text.as_bytes())
-        .map_err(|source| KeyFileError::Io { path: path.to_owned(), source })?;
-    Ok(kek)
+fn failed(path: &Path, source: io::Error) -> KeyFileError {
+    KeyFileError::Io { path: path.to_owned(), source }
+}
+
+fn malformed(path: &Path, problem: String) -> KeyFileError {
+    KeyFileError::Malformed { path: path.to_owned(), problem }
 }
 
 /// Writes a new file that only its owner reads, durably. Fails where one exists.
 pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let folder = folder_of(path)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(content)?;
     file.write_all(b"\n")?;
@@ -116,44 +246,32 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
+/// Writes a file that only its owner reads in the place of another, durably and at once.
+fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = folder_of(path)?;
+    let mut fresh = path.to_owned().into_os_string();
+    fresh.push(".new");
+    remove_if_there(Path::new(&fresh))?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&fresh, path)?;
+    File::open(folder)?.sync_all()
+}
 
-    use super::*;
+fn folder_of(path: &Path) -> io::Result<&Path> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    Ok(folder)
+}
 
-    #[test]
-    fn a_key_is_made_once_and_read_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let (key, vault) = (dir.path().join("keys/vault.key"), dir.path().join("vault.enc"));
-        let made = load_or_create(&key, &vault).unwrap();
-        assert_eq!(std::fs::metadata(&key).unwrap().mode() & 0o777, 0o600);
-        assert_eq!(load_or_create(&key, &vault).unwrap().id(), made.id());
-    }
-
-    #[test]
-    fn a_key_that_others_may_read_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let (key, vault) = (dir.path().join("vault.key"), dir.path().join("vault.enc"));
-        load_or_create(&key, &vault).unwrap();
-        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(load_or_create(&key, &vault), Err(KeyFileError::TooOpen { mode: 0o640, .. })));
-    }
-
-    #[test]
-    fn a_lost_key_is_not_replaced_while_the_vault_is_there() {
-        let dir = tempfile::tempdir().unwrap();
-        let (key, vault) = (dir.path().join("vault.key"), dir.path().join("vault.enc"));
-        std::fs::write(&vault, b"sealed").unwrap();
-        assert!(matches!(load_or_create(&key, &vault), Err(KeyFileError::Lost { .. })));
-        assert!(!key.exists());
-    }
-
-    #[test]
-    fn a_damaged_key_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let (key, vault) = (dir.path().join("vault.key"), dir.path().join("vault.enc"));
-        write_private(&key, b"zz").unwrap();
-        assert!(matches!(load_or_create(&key, &vault), Err(KeyFileError::Malformed { .. })));
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+#[path = "key_file_tests.rs"]
+mod tests;

@@ -24,6 +24,12 @@ impl SecretValue {
     }
 }
 
+impl From<Zeroizing<Vec<u8>>> for SecretValue {
+    fn from(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self(bytes)
+    }
+}
+
 struct Owned(Zeroizing<Vec<u8>>);
 
 impl AsRef<[u8]> for Owned {

@@ -159,6 +159,7 @@ fn example(policy: &MethodPolicy, template: &str) -> Option<String> {
         "sre.io.v1.VectorDb" => "teams/t/vectors/n",
         "sre.memory.v1.Cache" => "teams/t/agents/a/cache/k",
         "sre.security.v1.Vault" => "teams/t/secrets/k",
+        "sre.security.v1.ManagedVault" => "teams/t/agents/a/managedSecrets/k",
         "sre.security.v1.ApiKeys" => "teams/t/apiKeys/k",
         "sre.agent.v1.AgentData" => "teams/t/agents/a",
         "sre.gateway.v1.Runs" | "sre.gateway.v1.Approvals" => "teams/t/agents/a/runs/r",
@@ -177,7 +178,7 @@ fn example(policy: &MethodPolicy, template: &str) -> Option<String> {
         {
             "teams/t/agents/a"
         }
-        (false, "sre.gateway.v1.Runs") => "teams/t/agents/a",
+        (false, "sre.gateway.v1.Runs" | "sre.security.v1.ManagedVault") => "teams/t/agents/a",
         (false, _) => "teams/t",
     };
     Some(format!("{base}{below}"))

@@ -104,7 +104,9 @@ fn known(what: &str, found: Result<BTreeSet<String>>) -> Option<BTreeSet<String>
 async fn secrets(client: &Client) -> Result<BTreeSet<String>> {
     let (mut names, mut page_token) = (BTreeSet::new(), String::new());
     loop {
-        let request = ListSecretsRequest { parent: client.team_name(), page_size: PAGE, page_token };
+        let parent = client.team_name();
+        let request =
+            ListSecretsRequest { parent, page_size: PAGE, page_token, ..ListSecretsRequest::default() };
         let page = client.vault().list_secrets(request).await?.into_inner();
         names.extend(page.secrets.iter().map(|secret| last(&secret.name).to_owned()));
         page_token = page.next_page_token;

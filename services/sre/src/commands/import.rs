@@ -113,7 +113,8 @@ pub async fn state(client: &Client, folder: &Path, imported: &mut Imported) -> R
             };
             let value = from_environment(value)?;
             let secret = Secret { name: format!("teams/{team}/secrets/{key}"), ..Secret::default() };
-            let request = PutSecretRequest { secret: Some(secret), value: value.into() };
+            let request =
+                PutSecretRequest { secret: Some(secret), value: value.into(), ..PutSecretRequest::default() };
             client
                 .vault()
                 .put_secret(request)

@@ -24,6 +24,7 @@ mod split;
 mod teams;
 mod test;
 mod up;
+mod vault;
 
 use anyhow::Result;
 use clap::CommandFactory as _;
@@ -48,6 +49,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Teams(command) => Box::pin(teams::run(&global, command)).await,
         Command::Audit(command) => Box::pin(audit::run(&global, command)).await,
         Command::Certs(command) => Box::pin(certs::run(&global, command)).await,
+        Command::Vault(command) => Box::pin(vault::run(&global, command)).await,
         Command::Config(command) => config::run(&global, &command),
         Command::Connectors(command) => Box::pin(connectors::run(&global, command)).await,
         Command::Health => Box::pin(health::run(&global)).await,

@@ -101,7 +101,7 @@ fn canonical(name: &str) -> &str {
         "Milvus" => "milvus",
         "JSONFileVault" | "JSONVault" => "file",
         "HashicorpVault" => "hashicorp",
-        "SecretsManager" | "AWSSecretsManager" => "aws-secrets-manager",
+        "SecretsManager" | "AWSSecretsManager" | "SecretManagerManagedVault" => "aws-secrets-manager",
         "NullVault" | "NullManagedVault" | "NullAgentData" | "NullRouter" | "DummyConnector" => "none",
         "DummyAccount" | "JSONFileAccount" | "MySQLAccount" => "embedded",
         "JSONModelsProvider" => "files",

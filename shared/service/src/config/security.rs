@@ -1,5 +1,6 @@
 //! `[security]` and `[vault]`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -46,20 +47,40 @@ impl Security {
     }
 }
 
-/// Secrets.
+/// Secrets. Where they are kept say the connectors of `vault` and `managedvault`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Vault {
-    /// The key that seals secrets: a file of mode 0600, under the data folder unless absolute. In the dev
-    /// profile it is made at first start.
+    /// The key that seals secrets and the token service's signing keys: a file of mode 0600, under the data
+    /// folder unless absolute. It is made at first start; without it what it sealed is lost.
     pub key: PathBuf,
-    /// A team whose secrets every team may use, as the reference's `shared`. Refused in production.
+    /// The key that seals secrets of the managed vault, likewise.
+    pub managed_key: PathBuf,
+    /// Protects the key files besides their mode (Argon2id). For development: production has `transit` or a
+    /// key file on a volume of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passphrase: Option<String>,
+    /// Wraps the key files with a key of a HashiCorp Vault's transit engine: the settings of the connector
+    /// `hashicorp`, with `key` for the transit key's name and `mount` for the engine [default: `transit`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transit: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Which instance of `vault` keeps a team's secrets, by team; the default instance for all others.
+    pub teams: BTreeMap<String, String>,
+    /// A team whose secrets every team may use, as the reference's `shared`. Refused: grant secrets one by one
+    /// with `sre vault grant`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shared: Option<String>,
 }
 
 impl Default for Vault {
     fn default() -> Self {
-        Self { key: PathBuf::from("keys/vault.key"), shared: None }
+        Self {
+            key: PathBuf::from("keys/vault.key"),
+            managed_key: PathBuf::from("keys/managed.key"),
+            passphrase: None,
+            transit: None,
+            teams: BTreeMap::new(),
+            shared: None,
+        }
     }
 }

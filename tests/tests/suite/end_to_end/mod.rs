@@ -21,3 +21,4 @@ mod smoke;
 mod sse;
 mod typed_result;
 mod validate;
+mod vault_rotation;

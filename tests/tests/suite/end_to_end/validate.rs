@@ -117,8 +117,11 @@ async fn with_a_suite(mode: Mode) {
     let dev = suite.client("user/dev");
     let secret =
         sre_proto::security::v1::Secret { name: "teams/-/secrets/nowhere".into(), ..Default::default() };
-    let request =
-        sre_proto::security::v1::PutSecretRequest { secret: Some(secret), value: "12345678".into() };
+    let request = sre_proto::security::v1::PutSecretRequest {
+        secret: Some(secret),
+        value: "12345678".into(),
+        ..Default::default()
+    };
     dev.vault().put_secret(request).await.unwrap();
     let said = say(suite.folder(), &["agents", "check", &file, "--json"]).await;
     assert!(!said.json().to_string().contains("nowhere"), "{said:?}");

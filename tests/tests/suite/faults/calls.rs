@@ -111,7 +111,8 @@ impl<'a> Calls<'a> {
             client.agents().list_agents(list).await.map(|_| Value::Null)
         });
         load.add("secret", client(), PAUSE, |client, _| async move {
-            let request = AccessSecretRequest { name: "teams/default/secrets/canary".into() };
+            let request =
+                AccessSecretRequest { name: "teams/default/secrets/canary".into(), ..Default::default() };
             client.vault().access_secret(request).await.map(|_| Value::Null)
         });
         load

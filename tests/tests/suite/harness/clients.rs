@@ -133,7 +133,8 @@ impl Client {
     /// Puts the secret that no file may hold in clear into the vault of the caller's team.
     pub async fn put_canary(&self) {
         let secret = Secret { name: format!("teams/-/secrets/{CANARY_KEY}"), ..Secret::default() };
-        let request = PutSecretRequest { secret: Some(secret), value: Bytes::from_static(CANARY.as_bytes()) };
+        let value = Bytes::from_static(CANARY.as_bytes());
+        let request = PutSecretRequest { secret: Some(secret), value, ..PutSecretRequest::default() };
         self.vault().put_secret(request).await.unwrap();
     }
 }

@@ -14,7 +14,7 @@ use sre_proto::security::v1::{CreateTeamRequest, Member, SetMemberRequest, TeamR
 use sre_proto::types::v1::{Acl, AclEntry, Candidate, Level, Role as Kind};
 use sre_proto::{AccessLevel, Guarded, MethodPolicy, Rule, Visibility, method_of};
 use sre_security::identity::signing_keys;
-use sre_security::vault::key_file;
+use sre_security::vault::keks::Keks;
 use sre_service::Role;
 use tonic::Status;
 
@@ -193,10 +193,9 @@ impl World {
     /// The key that signs the suite's tokens now: the test owns the folder.
     fn signer(&self) -> Signer {
         let folder = self.target.data_dir();
-        let kek =
-            key_file::load_or_create(&folder.join("keys/vault.key"), &folder.join("vault.enc")).unwrap();
+        let keks = Keks::read(&folder.join("keys/vault.key")).unwrap();
         let store = rusqlite::Connection::open(self.store("security.db")).unwrap();
-        signing_keys::signing(&store, &kek).unwrap().unwrap().signer
+        signing_keys::signing(&store, &keks).unwrap().unwrap().signer
     }
 
     fn store(&self, name: &str) -> PathBuf {

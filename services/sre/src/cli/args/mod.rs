@@ -8,6 +8,7 @@ mod connectors;
 mod debug;
 mod runs;
 mod teams;
+mod vault;
 
 use std::path::PathBuf;
 
@@ -21,6 +22,7 @@ pub use connectors::{Connectors, Which};
 pub use debug::Debug;
 pub use runs::{Approvals, Runs};
 pub use teams::{Role as TeamMemberRole, Settings as TeamSettings, Teams};
+pub use vault::Vault;
 
 /// An operating system for AI agents: the whole suite and its client in one command.
 #[derive(Debug, Parser)]
@@ -138,6 +140,9 @@ pub enum Command {
     /// The audit log: what was done and refused, and whether the log is whole.
     #[command(subcommand)]
     Audit(Audit),
+    /// Secrets of a team, and the keys that seal them.
+    #[command(subcommand)]
+    Vault(Vault),
     /// Certificates.
     #[command(subcommand)]
     Certs(Certs),

@@ -9,6 +9,7 @@ mod debugger;
 mod identity;
 mod journal;
 mod llm;
+mod managed_vault;
 mod nkv;
 mod observability;
 mod quotas;
@@ -52,6 +53,7 @@ pub async fn case(world: &World, row: &MethodPolicy) -> anyhow::Result<Option<Ca
         "sre.security.v1.ApiKeys" => vault::api_keys(world, method).await,
         "sre.security.v1.Audit" => vault::audit(world, method).await,
         "sre.security.v1.Identity" => identity::case(world, method).await,
+        "sre.security.v1.ManagedVault" => managed_vault::case(world, method).await,
         "sre.security.v1.Vault" => vault::secrets(world, method).await,
         _ => Ok(None),
     }

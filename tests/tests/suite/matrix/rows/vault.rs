@@ -17,7 +17,7 @@ pub async fn secrets(world: &World, method: &str) -> anyhow::Result<Option<Case>
     let absent = "teams/default/secrets/absent";
     Ok(Some(match method {
         "AccessSecret" => {
-            let request = |name: &str| AccessSecretRequest { name: name.into() };
+            let request = |name: &str| AccessSecretRequest { name: name.into(), ..Default::default() };
             Case::of(&request(&canary)).absent(&request(absent)).by_team(TeamRight::Member).answers(
                 |secret: AccessSecretResponse| {
                     ensure!(secret.value == CANARY.as_bytes(), "another value");
@@ -29,6 +29,7 @@ pub async fn secrets(world: &World, method: &str) -> anyhow::Result<Option<Case>
             let request = |parent: &str| AccessSecretsRequest {
                 parent: parent.into(),
                 keys: vec![CANARY_KEY.into(), "absent".into()],
+                instance: String::new(),
             };
             Case::of(&request("teams/default"))
                 .absent(&request("teams/nowhere"))
@@ -42,7 +43,7 @@ pub async fn secrets(world: &World, method: &str) -> anyhow::Result<Option<Case>
             let request = |parent: &str| ListSecretsRequest {
                 parent: parent.into(),
                 page_size: 1000,
-                page_token: String::new(),
+                ..ListSecretsRequest::default()
             };
             Case::of(&request("teams/default"))
                 .absent(&request("teams/nowhere"))
@@ -57,8 +58,67 @@ pub async fn secrets(world: &World, method: &str) -> anyhow::Result<Option<Case>
             .by_team(TeamRight::Admin)
             .stores(),
         "DeleteSecret" => {
-            let request = |name: &str| DeleteSecretRequest { name: name.into() };
+            let request = |name: &str| DeleteSecretRequest { name: name.into(), ..Default::default() };
             Case::of(&request(&name)).absent(&request(absent)).by_team(TeamRight::Admin).stores()
+        }
+        "GetSecret" => {
+            let request = |name: &str| GetSecretRequest { name: name.into(), ..Default::default() };
+            Case::of(&request(&canary)).absent(&request(absent)).by_team(TeamRight::Member).answers(
+                |secret: Secret| {
+                    ensure!(secret.version > 0 && secret.source == "teams/default", "{secret:?}");
+                    Ok(())
+                },
+            )
+        }
+        "ListSecretVersions" => {
+            let request = |name: &str| ListSecretVersionsRequest { name: name.into(), ..Default::default() };
+            Case::of(&request(&canary)).absent(&request(absent)).by_team(TeamRight::Admin).answers(
+                |list: ListSecretVersionsResponse| {
+                    ensure!(!list.versions.is_empty(), "no version");
+                    Ok(())
+                },
+            )
+        }
+        "GrantSecret" => {
+            // A team of the same admin: whose agents use it is as much a right as whose it is.
+            let team = world.fresh("grantee");
+            world.dev(CreateTeamRequest { team_id: team.clone(), team: None }).await?;
+            world.member(&team, ADMIN, TeamRole::Admin).await?;
+            let grantee = format!("teams/{team}");
+            let request = |name: &str| GrantSecretRequest { name: name.into(), grantee: grantee.clone() };
+            Case::of(&request(&name)).absent(&request(absent)).by_team(TeamRight::Admin).stores()
+        }
+        "RevokeSecretGrant" => {
+            let grantee = "teams/guests".to_owned();
+            world.dev(GrantSecretRequest { name: name.clone(), grantee: grantee.clone() }).await?;
+            let request =
+                |name: &str| RevokeSecretGrantRequest { name: name.into(), grantee: grantee.clone() };
+            Case::of(&request(&name)).absent(&request(absent)).by_team(TeamRight::Admin).stores()
+        }
+        "ListSecretGrants" => {
+            world.dev(GrantSecretRequest { name: name.clone(), grantee: "teams/guests".into() }).await?;
+            let request = |parent: &str| ListSecretGrantsRequest {
+                parent: parent.into(),
+                page_size: 1000,
+                page_token: String::new(),
+            };
+            Case::of(&request("teams/default"))
+                .absent(&request("teams/nowhere"))
+                .by_team(TeamRight::Member)
+                .answers(move |list: ListSecretGrantsResponse| {
+                    ensure!(list.grants.iter().any(|grant| grant.name == name), "{list:?}");
+                    Ok(())
+                })
+        }
+        "RotateVaultKeys" => {
+            Case::of(&RotateVaultKeysRequest { forget_old_keys: true, ..Default::default() })
+                .exact(ROOT)
+                .weaker(&[ADMIN, MEMBER])
+                .stores()
+                .answers(|answer: RotateVaultKeysResponse| {
+                    ensure!(answer.keys.iter().any(|key| key.name == "vault"), "{answer:?}");
+                    Ok(())
+                })
         }
         _ => return Ok(None),
     }))
@@ -66,7 +126,7 @@ pub async fn secrets(world: &World, method: &str) -> anyhow::Result<Option<Case>
 
 fn put(name: &str, value: &'static str) -> PutSecretRequest {
     let secret = Secret { name: name.into(), ..Secret::default() };
-    PutSecretRequest { secret: Some(secret), value: value.into() }
+    PutSecretRequest { secret: Some(secret), value: value.into(), ..Default::default() }
 }
 
 pub async fn api_keys(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
