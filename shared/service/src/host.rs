@@ -120,6 +120,13 @@ impl Host {
                 self.role()
             );
         }
+        self.file_store(name, migrations).await
+    }
+
+    /// A store of this role in a file, also where the role's own state is in PostgreSQL: for a backend that is
+    /// one by its configuration. One that is open already is shared.
+    pub async fn file_store(&self, name: &str, migrations: &'static [Migration]) -> anyhow::Result<Store> {
+        let config = self.config();
         let file = format!("{name}.db");
         let is_it = |store: &&Store| store.path().file_name() == Some(std::ffi::OsStr::new(&file));
         if let Some(open) = self.inner.process.stores.lock().iter().find(is_it) {
