@@ -39,12 +39,22 @@ fn dependencies_point_one_way() {
         match name {
             "sre-proto" | "sre-store" | "sre-engine" => vec![],
             "sre-identity" => vec!["sre-proto"],
+            // Backends of vectors, with what they need in one place.
+            "sre-vectors" => vec!["sre-store"],
             "sre-components" => vec!["sre-engine", "sre-proto"],
             "sre-service" => vec!["sre-proto", "sre-identity", "sre-store"],
             // The binary and the tests know everything.
             "sre" | "sre-tests" => vec!["*"],
             _service => {
-                vec!["sre-proto", "sre-identity", "sre-service", "sre-store", "sre-engine", "sre-components"]
+                vec![
+                    "sre-proto",
+                    "sre-identity",
+                    "sre-service",
+                    "sre-store",
+                    "sre-vectors",
+                    "sre-engine",
+                    "sre-components",
+                ]
             }
         }
     };
