@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 
 /// The services of this role with a choice of backends, one line each.
 pub fn backends() -> Vec<&'static dyn Backends> {
-    vec![&crate::storage::connectors::STORAGE, &crate::nkv::REGISTRY]
+    vec![&crate::storage::connectors::STORAGE, &crate::nkv::REGISTRY, &crate::vector_db::VECTORS]
 }
 
 /// The gRPC service.

@@ -2,6 +2,7 @@
 
 use sre_service::connectors::NoInstance;
 use sre_store::StoreError;
+use sre_vectors::BackendError;
 
 use crate::basis::ConditionFailed;
 use crate::storage::connectors::ObjectError;
@@ -63,6 +64,15 @@ pub enum IoError {
     /// A backend refuses, or holds what it should not.
     #[error("{0}")]
     Broken(String),
+    /// A request id was used before, for something else.
+    #[error("the request id was used for another request: choose a new one")]
+    OtherRequest,
+    /// The configuration has no such instance, or it is not open.
+    #[error(transparent)]
+    NoInstance(#[from] NoInstance),
+    /// A backend of vectors.
+    #[error(transparent)]
+    Vectors(BackendError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),

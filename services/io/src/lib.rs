@@ -1,8 +1,8 @@
-//! The role `io`: files, links to files, and named key-value stores.
+//! The role `io`: files, links to files, named key-value stores, and vectors.
 //!
 //! Read in this order: [`storage`] (files: an index in a database, bytes in a backend), [`router`] (links that
-//! serve them over HTTP), [`nkv`] (values), [`basis`] (how a decision and the change it allows become one),
-//! [`rescue`] (errors to statuses).
+//! serve them over HTTP), [`nkv`] (values), [`vector_db`] (vectors), [`basis`] (how a decision and the change it
+//! allows become one), [`rescue`] (errors to statuses).
 
 pub mod backup;
 pub mod basis;
@@ -44,7 +44,6 @@ use quotas::QuotasService;
 use router::{Links, RouterService, Serving};
 use storage::connectors::STORAGE;
 use storage::{Files, StorageService};
-use vector_db::VectorDbService;
 
 /// How often what nobody can see any more is removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -55,12 +54,13 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
     let database = Database::open(&host).await?;
     let files = Files::new(database.files(), objects, Clock::system()).limited(host.limits().clone());
     let links = Links::new(database.links(), Clock::system(), host.config().files.key_time());
-    let quotas = QuotasService::new(host.clone(), database);
+    let vectors = vector_db::start(&host).await?;
+    let quotas = QuotasService::new(host.clone(), database, vectors.vectors().clone());
     host.spawn("io sweeper", sweep(files.clone(), links.clone()));
     let nkv = nkv::start(&host).await?;
     let base = door(&host, Serving::new(host.clone(), files.clone(), links.clone())).await?;
     let routes = Routes::new(StorageServer::new(StorageService::new(host.clone(), files.clone())))
-        .add_service(VectorDbServer::new(VectorDbService::new(host.clone())))
+        .add_service(VectorDbServer::new(vectors).max_decoding_message_size(vector_db::MESSAGE_BYTES))
         .add_service(QuotasServer::new(quotas))
         .add_service(RouterServer::new(RouterService::new(host.clone(), files, links, base)))
         .add_service(NkvServer::new(nkv))

@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 
 use crate::database::Database;
 use crate::usage::Kind;
+use crate::vector_db::Vectors;
 
 /// So many agents are listed, those that hold most.
 const MAX_AGENTS: u32 = 400;
@@ -19,18 +20,22 @@ const MAX_AGENTS: u32 = 400;
 pub struct QuotasService {
     host: Host,
     database: Database,
+    vectors: Vectors,
 }
 
 impl QuotasService {
-    /// Over the database that counts.
-    pub fn new(host: Host, database: Database) -> Self {
-        Self { host, database }
+    /// Over the database that counts, and the registry of vectors, which counts for itself.
+    pub fn new(host: Host, database: Database, vectors: Vectors) -> Self {
+        Self { host, database, vectors }
     }
 
     async fn of_team(&self, team: &str) -> Result<Vec<Quota>, Status> {
         let mut quotas = Vec::new();
         for kind in Kind::OF_TEAMS {
-            let (items, bytes) = self.database.usage(team, kind).await?;
+            let (items, bytes) = match kind {
+                Kind::Vectors => self.vectors.usage(team).await?,
+                _ => self.database.usage(team, kind).await?,
+            };
             quotas.extend(self.rows(team, format!("teams/{team}"), kind.limits(), items, bytes).await?);
         }
         let agents = self.database.usage_of_agents(team, MAX_AGENTS).await?;

@@ -3,6 +3,7 @@
 
 use sre_proto::error::{self, Reason, with_metadata};
 use sre_store::{ErrorKind, StoreError};
+use sre_vectors::BackendError;
 use tonic::{Code, Status};
 
 use crate::error::IoError;
@@ -33,6 +34,9 @@ impl From<IoError> for Status {
                 return error::status(Code::ResourceExhausted, Reason::QuotaExceeded, message);
             }
             IoError::Broken(cause) => return internal(&cause),
+            IoError::OtherRequest => (Code::AlreadyExists, Reason::AlreadyExists),
+            IoError::NoInstance(error) => return error.into(),
+            IoError::Vectors(error) => return vectors(&error),
             IoError::Store(error) => return store(&error),
             IoError::NoInstance(error) => return error.into(),
             IoError::Object(ObjectError::Unavailable { .. }) => {
@@ -64,6 +68,24 @@ fn store(failed: &StoreError) -> Status {
 fn unavailable(cause: &str, message: &str) -> Status {
     tracing::warn!(cause, "a backend is not available");
     error::status(Code::Unavailable, Reason::BackendUnavailable, message)
+}
+
+fn vectors(failed: &BackendError) -> Status {
+    match failed {
+        BackendError::Unavailable(_) => {
+            // What the backend said is for the operator.
+            tracing::warn!(cause = %failed, "the backend of vectors does not answer");
+            let message = "the backend of vectors does not answer: try again";
+            error::status(Code::Unavailable, Reason::BackendUnavailable, message)
+        }
+        BackendError::Full(_) => {
+            tracing::warn!(cause = %failed, "the backend of vectors takes no more");
+            let message = "the backend of vectors takes no more now: try again later";
+            error::status(Code::ResourceExhausted, Reason::Overloaded, message)
+        }
+        BackendError::Refused(message) => error::invalid_argument("rows", message.as_str()),
+        BackendError::Failed(cause) => internal(cause),
+    }
 }
 
 fn internal(cause: &str) -> Status {
