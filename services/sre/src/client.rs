@@ -153,6 +153,11 @@ impl Client {
         security::v1::connectors_client::ConnectorsClient::new(self.link.clone())
     }
 
+    /// Namespaces of vectors.
+    pub fn vectors(&self) -> io::v1::vector_db_client::VectorDbClient<Link> {
+        io::v1::vector_db_client::VectorDbClient::new(self.link.clone())
+    }
+
     /// Inference.
     pub fn inference(&self) -> InferenceClient<Link> {
         InferenceClient::new(self.link.clone())

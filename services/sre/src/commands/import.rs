@@ -1,5 +1,7 @@
 //! `sre import DIR`: takes over a `.smyth` folder of the reference.
 
+mod datasources;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -37,6 +39,8 @@ pub struct Imported {
     pub models: usize,
     /// Whose rights can be recognised in the access lists of files.
     pub known: Vec<sre_identity::Candidate>,
+    /// Datasources.
+    pub datasources: usize,
 }
 
 /// Runs the command.
@@ -60,6 +64,7 @@ pub async fn run(global: &Global, arguments: Import) -> Result<()> {
     }
     let values = import_values::run(&client, folder).await?;
     let files = import_files::run(&client, folder, &imported.known).await?;
+    imported.datasources = datasources::import(&client, folder, &arguments.embedding_model).await?;
     output.record(vec![
         ("teams", json!(imported.teams)),
         ("secrets", json!(imported.secrets)),
@@ -67,6 +72,7 @@ pub async fn run(global: &Global, arguments: Import) -> Result<()> {
         ("agents", json!(imported.agents)),
         ("files", json!(files.imported)),
         ("values", json!(values.imported)),
+        ("datasources", json!(imported.datasources)),
     ]);
     if values.there > 0 {
         output.note(&format!("{} values were there already and are left as they are", values.there));

@@ -296,8 +296,12 @@ pub enum Config {
 /// `sre import`.
 #[derive(Debug, Args)]
 pub struct Import {
-    /// The folder: vault.json, account.json or teams.json, models, storage, and `.smyth` files.
+    /// The folder: vault.json, account.json or teams.json, models, storage, `.smyth` files, and datasources among
+    /// its values.
     pub folder: PathBuf,
+    /// The model that embeds the texts of datasources again.
+    #[arg(long, value_name = "MODEL", default_value = "text-embedding-3-large")]
+    pub embedding_model: String,
 }
 
 /// `sre test`.
