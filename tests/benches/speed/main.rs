@@ -26,6 +26,7 @@ mod storage;
 mod suite;
 mod tokens;
 mod trivial;
+mod vectors;
 
 use std::time::Duration;
 
@@ -83,6 +84,9 @@ async fn run() {
     }
     if wanted("neighbour") {
         neighbour::measure().await;
+    }
+    if wanted("vectors") {
+        vectors::measure().await;
     }
 }
 

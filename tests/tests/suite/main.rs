@@ -27,4 +27,5 @@ mod revocation;
 mod slots;
 mod takeover;
 mod takeover_during_effect;
+mod vectors_crash;
 mod watchers;

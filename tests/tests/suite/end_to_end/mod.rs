@@ -22,3 +22,4 @@ mod sse;
 mod typed_result;
 mod validate;
 mod vault_rotation;
+mod vectors;

@@ -1,41 +1,138 @@
 //! `sre.io.v1.VectorDb`.
 
+use anyhow::ensure;
+use sre_proto::AccessLevel;
 use sre_proto::io::v1::*;
+use sre_proto::types::v1::{Acl, Level};
 
-use super::super::case::Case;
-use super::super::world::World;
+use super::super::case::{Case, MEMBER, TeamRight};
+use super::super::world::{World, acl};
 
-pub async fn case(_world: &World, method: &str) -> anyhow::Result<Option<Case>> {
-    let name = "teams/default/vectors/docs".to_owned();
-    let parent = name.clone();
-    let datasource = format!("{name}/datasources/d");
-    Ok(Some(match method {
-        "CreateVectorNamespace" => {
-            let namespace = Some(VectorNamespace { name, ..VectorNamespace::default() });
-            Case::of(&CreateVectorNamespaceRequest { namespace, acl: None })
+const MODEL: &str = "hash-embedding";
+
+pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
+    if method == "CreateVectorNamespace" {
+        let request = create(&format!("teams/default/vectors/{}", world.fresh("space")));
+        return Ok(Some(Case::of(&request).by_team(TeamRight::Member).stores()));
+    }
+    let name = format!("teams/default/vectors/{}", world.fresh("space"));
+    // Another team's place, as any that is not there.
+    let absent = "teams/default/vectors/absent";
+    let of = |name: &str| format!("{name}/datasources/d");
+    world.dev(create(&name)).await?;
+    world.dev(upsert(&name, "r")).await?;
+    world.send(&[source(&of(&name))]).await?;
+    world.dev(SetVectorNamespaceAclRequest { name: name.clone(), acl: Some(acl(&[])) }).await?;
+    let read = AccessLevel::Read;
+    let case = match method {
+        "GetVectorNamespace" => {
+            let request = |name: &str| GetVectorNamespaceRequest { name: name.into() };
+            Case::of(&request(&name)).absent(&request(absent)).by_list(read).answers(
+                |found: VectorNamespace| {
+                    ensure!(found.row_count == 2 && found.dimension == 384, "{found:?}");
+                    Ok(())
+                },
+            )
         }
-        "GetVectorNamespace" => Case::of(&GetVectorNamespaceRequest { name }),
         "ListVectorNamespaces" => {
             let parent = "teams/default".into();
-            Case::of(&ListVectorNamespacesRequest { parent, ..ListVectorNamespacesRequest::default() })
+            let request = ListVectorNamespacesRequest { parent, ..ListVectorNamespacesRequest::default() };
+            return Ok(Some(Case::of(&request).by_team(TeamRight::Member)));
         }
-        "DeleteVectorNamespace" => Case::of(&DeleteVectorNamespaceRequest { name }),
-        "GetVectorNamespaceAcl" => Case::of(&GetVectorNamespaceAclRequest { name }),
-        "SetVectorNamespaceAcl" => Case::of(&SetVectorNamespaceAclRequest { name, acl: None }),
+        "DeleteVectorNamespace" => {
+            let request = |name: &str| DeleteVectorNamespaceRequest { name: name.into() };
+            Case::of(&request(&name)).absent(&request(absent)).by_list(AccessLevel::Owner).stores()
+        }
+        "GetVectorNamespaceAcl" => {
+            let request = |name: &str| GetVectorNamespaceAclRequest { name: name.into() };
+            Case::of(&request(&name)).absent(&request(absent)).by_list(AccessLevel::Owner).answers(
+                |list: Acl| {
+                    ensure!(list.entries.len() == 4, "{list:?}");
+                    Ok(())
+                },
+            )
+        }
+        "SetVectorNamespaceAcl" => {
+            let list = Some(acl(&[(MEMBER.to_owned(), Level::Read)]));
+            let request = |name: &str| SetVectorNamespaceAclRequest { name: name.into(), acl: list.clone() };
+            Case::of(&request(&name)).absent(&request(absent)).by_list(AccessLevel::Owner).stores()
+        }
         "CreateDatasource" => {
-            let header = DatasourceHeader { name: datasource, ..DatasourceHeader::default() };
-            let part = Some(create_datasource_request::Part::Header(header));
-            Case::of(&CreateDatasourceRequest { part })
+            let request = |name: &str| source(&of(name));
+            Case::of(&request(&name)).absent(&request(absent)).by_list(AccessLevel::Write).stores()
         }
-        "GetDatasource" => Case::of(&GetDatasourceRequest { name: datasource }),
-        "ReadDatasource" => Case::of(&ReadDatasourceRequest { name: datasource }),
+        "GetDatasource" => {
+            let request = |name: &str| GetDatasourceRequest { name: of(name) };
+            Case::of(&request(&name)).absent(&request(absent)).by_list(read).answers(|found: Datasource| {
+                ensure!(found.chunk_count == 1, "{found:?}");
+                Ok(())
+            })
+        }
+        "ReadDatasource" => {
+            let request = |name: &str| ReadDatasourceRequest { name: of(name) };
+            Case::of(&request(&name)).absent(&request(absent)).by_list(read).streams(
+                |parts: Vec<ReadDatasourceResponse>| {
+                    let text: String = parts.into_iter().map(|part| part.text).collect();
+                    ensure!(text == "some text", "{text}");
+                    Ok(())
+                },
+            )
+        }
         "ListDatasources" => {
-            Case::of(&ListDatasourcesRequest { parent, ..ListDatasourcesRequest::default() })
+            let request = |parent: &str| ListDatasourcesRequest {
+                parent: parent.into(),
+                ..ListDatasourcesRequest::default()
+            };
+            Case::of(&request(&name)).absent(&request(absent)).by_list(read).answers(
+                |list: ListDatasourcesResponse| {
+                    ensure!(list.datasources.len() == 1, "{list:?}");
+                    Ok(())
+                },
+            )
         }
-        "DeleteDatasource" => Case::of(&DeleteDatasourceRequest { name: datasource }),
-        "UpsertRows" => Case::of(&UpsertRowsRequest { parent, rows: Vec::new() }),
-        "DeleteRows" => Case::of(&DeleteRowsRequest { parent, ids: Vec::new() }),
-        "Search" => Case::of(&SearchRequest { parent, ..SearchRequest::default() }),
+        "DeleteDatasource" => {
+            let request = |name: &str| DeleteDatasourceRequest { name: of(name) };
+            Case::of(&request(&name)).absent(&request(absent)).by_list(AccessLevel::Write).stores()
+        }
+        "UpsertRows" => {
+            Case::of(&upsert(&name, "s")).absent(&upsert(absent, "s")).by_list(AccessLevel::Write).stores()
+        }
+        "DeleteRows" => {
+            let request = |parent: &str| DeleteRowsRequest { parent: parent.into(), ids: vec!["r".into()] };
+            Case::of(&request(&name)).absent(&request(absent)).by_list(AccessLevel::Write).stores()
+        }
+        "Search" => {
+            let request = |parent: &str| SearchRequest {
+                parent: parent.into(),
+                query: Some(search_request::Query::Text("some text".into())),
+                ..SearchRequest::default()
+            };
+            Case::of(&request(&name)).absent(&request(absent)).by_list(read).answers(
+                |answer: SearchResponse| {
+                    ensure!(answer.hits.len() == 2 && answer.hits[0].text == "some text", "{answer:?}");
+                    Ok(())
+                },
+            )
+        }
         _ => return Ok(None),
-    }))
+    };
+    // The list took the team's own rights away.
+    Ok(Some(case.weaker(&[MEMBER])))
+}
+
+fn create(name: &str) -> CreateVectorNamespaceRequest {
+    let embedding = Some(Embedding { model: MODEL.into(), ..Embedding::default() });
+    let namespace = VectorNamespace { name: name.into(), embedding, ..VectorNamespace::default() };
+    CreateVectorNamespaceRequest { namespace: Some(namespace), acl: None }
+}
+
+fn upsert(parent: &str, id: &str) -> UpsertRowsRequest {
+    let row = Row { id: id.into(), text: "another thing".into(), ..Row::default() };
+    UpsertRowsRequest { parent: parent.into(), rows: vec![row] }
+}
+
+fn source(name: &str) -> CreateDatasourceRequest {
+    let header =
+        DatasourceHeader { name: name.into(), text: "some text".into(), ..DatasourceHeader::default() };
+    CreateDatasourceRequest { part: Some(create_datasource_request::Part::Header(header)) }
 }
