@@ -11,6 +11,7 @@ use crate::error::IoError;
 
 #[cfg(test)]
 mod contract;
+mod grpc;
 pub mod postgres;
 #[cfg(feature = "redis")]
 pub mod redis;
@@ -90,6 +91,11 @@ pub static REGISTRY: Registry<dyn NkvStore> = Registry {
         Kind { name: "redis", open: |it| Box::pin(redis::open(it)), check: redis::check },
         #[cfg(not(feature = "redis"))]
         sre_service::connector_compiled_out!("redis", "sre-io/redis"),
+        Kind {
+            name: "grpc",
+            open: |it| Box::pin(grpc::open(it)),
+            check: sre_service::connectors::grpc::check,
+        },
     ],
     built_in: "local",
 };

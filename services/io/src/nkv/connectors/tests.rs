@@ -1,5 +1,6 @@
 //! The contract over every store, one line each, and what only one of them has.
 
+use sre_service::connectors::grpc::OutOfProcess;
 use sre_store::{OpenOptions, Store};
 
 use super::contract::{self, Bench, Time};
@@ -63,9 +64,19 @@ impl Drop for Schema {
     }
 }
 
+async fn out_of_process() -> Option<Bench> {
+    let dir = tempfile::tempdir().unwrap();
+    let opening = sre_service::testing::sample_connector(dir.path())?;
+    let way = OutOfProcess::open(&opening, "sre.connector.v1.Nkv").await.unwrap();
+    let time = Time::new();
+    let store = super::grpc::GrpcValues::new(way, time.clock());
+    Some(Bench { store: std::sync::Arc::new(store), time, _keep: Box::new(dir) })
+}
+
 contract::every_case!(in_sqlite, super::sqlite);
 contract::every_case!(in_postgres, super::postgres);
 contract::every_case!(in_redis, super::redis);
+contract::every_case!(in_the_sample_out_of_process, super::out_of_process);
 
 /// A server that dies takes no acknowledged value with it; what happens meanwhile is an error in time, and it goes on
 /// by itself afterwards.

@@ -15,6 +15,7 @@ use crate::usage::Usage;
 mod codec;
 #[cfg(test)]
 mod contract;
+mod grpc;
 mod local;
 mod memory;
 #[cfg(feature = "redis")]
@@ -85,6 +86,11 @@ pub static REGISTRY: Registry<dyn CacheStore> = Registry {
         Kind { name: "s3", open: |it| Box::pin(s3::open(it)), check: s3::check },
         #[cfg(not(feature = "s3"))]
         sre_service::connector_compiled_out!("s3", "sre-memory/s3"),
+        Kind {
+            name: "grpc",
+            open: |it| Box::pin(grpc::open(it)),
+            check: sre_service::connectors::grpc::check,
+        },
     ],
     built_in: "memory",
 };

@@ -1,5 +1,7 @@
 //! The contract over every backend, one line each, and what only one of them has.
 
+use sre_service::connectors::grpc::OutOfProcess;
+
 use super::contract::{self, Bench, Time};
 use super::*;
 
@@ -48,9 +50,19 @@ async fn s3() -> Option<Bench> {
     Some(Bench { store: Arc::new(store), time, _keep: Box::new(()) })
 }
 
+async fn out_of_process() -> Option<Bench> {
+    let dir = tempfile::tempdir().unwrap();
+    let opening = sre_service::testing::sample_connector(dir.path())?;
+    let way = OutOfProcess::open(&opening, "sre.connector.v1.Cache").await.unwrap();
+    let time = Time::new();
+    let store = super::grpc::GrpcEntries::new(way, time.clock());
+    Some(Bench { store: Arc::new(store), time, _keep: Box::new(dir) })
+}
+
 contract::every_case!(in_memory, super::memory);
 contract::every_case!(in_a_folder, super::local);
 contract::every_case!(in_redis, super::redis);
+contract::every_case!(in_the_sample_out_of_process, super::out_of_process);
 #[cfg(feature = "s3")]
 contract::every_case!(in_s3, super::s3);
 
