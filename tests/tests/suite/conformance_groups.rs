@@ -106,6 +106,53 @@ const ITEMS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "7 no plaintext at rest",
+        &[
+            ("services/security/src/vault/tests.rs", "at_rest_nothing_is_in_clear"),
+            (
+                "services/security/src/managed_vault/connectors/sqlite_tests.rs",
+                "at_rest_no_value_is_in_clear",
+            ),
+            (
+                "services/security/src/vault/connectors/encrypted_file/tests.rs",
+                "values_outlive_the_process_and_are_not_in_the_file",
+            ),
+        ],
+    ),
+    (
+        "7 rotation of the vault keys",
+        &[
+            ("tests/tests/suite/end_to_end/vault_rotation.rs", "vault_keys_rotate_under_load"),
+            ("services/security/src/tests/vault.rs", "the_keys_rotate_and_everything_is_still_there"),
+            (
+                "services/security/src/vault/connectors/encrypted_file/tests.rs",
+                "a_rotation_that_was_cut_off_is_completed",
+            ),
+        ],
+    ),
+    (
+        "7 wrong associated data",
+        &[
+            ("services/security/src/vault/envelope.rs", "a_value_opens_only_in_its_place_and_with_its_key"),
+            ("services/security/src/vault/connectors/postgres_tests.rs", "a_moved_row_does_not_open"),
+            ("services/security/src/managed_vault/connectors/sqlite_tests.rs", "a_moved_value_does_not_open"),
+        ],
+    ),
+    (
+        "7 grants",
+        &[
+            ("services/security/src/tests/vault.rs", "a_grant_takes_rights_on_both_sides"),
+            (
+                "services/security/src/vault/tests.rs",
+                "a_granted_secret_is_used_where_there_is_none_of_ones_own",
+            ),
+        ],
+    ),
+    (
+        "7 references to the environment",
+        &[("services/security/src/tests/vault.rs", "references_to_the_environment_are_refused_on_write")],
+    ),
+    (
         "H6",
         &[
             ("shared/identity/src/decide_tests.rs", "h6_reading_does_not_allow_deleting"),
