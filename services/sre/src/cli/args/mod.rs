@@ -338,6 +338,15 @@ mod tests {
         Cli::command().build();
     }
     #[test]
+    fn a_settings_key_is_not_the_certificates() {
+        for words in [["get", "color", ""], ["set", "color", "blue"], ["unset", "color", ""]] {
+            let words = ["sre", "teams", "settings"].into_iter().chain(words).filter(|word| !word.is_empty());
+            let global = Cli::try_parse_from(words).unwrap().global;
+            assert_eq!(global.key, None);
+        }
+    }
+
+    #[test]
     fn an_input_of_a_fork_is_no_setting_of_the_suite() {
         let words = ["sre", "runs", "fork", "teams/-/agents/a/runs/r", "--at", "c", "--set", "k=v"];
         let Command::Runs(Runs::Fork { set, .. }) = Cli::try_parse_from(words).unwrap().command else {

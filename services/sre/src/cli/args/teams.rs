@@ -66,6 +66,8 @@ pub enum Settings {
     /// Shows one setting's value.
     Get {
         /// The setting's key.
+        // `key` is the client certificate's key, an option of every command.
+        #[arg(id = "setting", value_name = "KEY")]
         key: String,
         /// Whose: user/alice or agent/greeter [default: the team's].
         #[arg(long = "for", value_name = "PRINCIPAL")]
@@ -74,6 +76,8 @@ pub enum Settings {
     /// Sets a setting.
     Set {
         /// The setting's key.
+        // `key` is the client certificate's key, an option of every command.
+        #[arg(id = "setting", value_name = "KEY")]
         key: String,
         /// Its value; structured values are JSON texts.
         value: String,
@@ -87,6 +91,8 @@ pub enum Settings {
     /// Deletes a setting.
     Unset {
         /// The setting's key.
+        // `key` is the client certificate's key, an option of every command.
+        #[arg(id = "setting", value_name = "KEY")]
         key: String,
         /// Whose: user/alice or agent/greeter [default: the team's].
         #[arg(long = "for", value_name = "PRINCIPAL")]
