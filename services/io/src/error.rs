@@ -76,9 +76,6 @@ pub enum IoError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The configuration has no such instance, or it is not open.
-    #[error(transparent)]
-    NoInstance(#[from] NoInstance),
     /// The backend of objects.
     #[error(transparent)]
     Object(#[from] ObjectError),

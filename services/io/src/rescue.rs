@@ -38,7 +38,6 @@ impl From<IoError> for Status {
             IoError::NoInstance(error) => return error.into(),
             IoError::Vectors(error) => return vectors(&error),
             IoError::Store(error) => return store(&error),
-            IoError::NoInstance(error) => return error.into(),
             IoError::Object(ObjectError::Unavailable { .. }) => {
                 return unavailable(&message, "the storage backend cannot be reached: try again");
             }

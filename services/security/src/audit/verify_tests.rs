@@ -19,7 +19,7 @@ struct Log {
 impl Log {
     /// Two writers: `io/1` with 2,500 records and two checkpoints, `llm/1` with 3 and one, all sealed.
     async fn new() -> Self {
-        let log = Self { dir: tempfile::tempdir().unwrap(), keks: Keks::generate().unwrap() };
+        let log = Self { dir: tempfile::tempdir().unwrap(), keks: Keks::in_memory().unwrap() };
         let state = log.open().await;
         for batch in chain("io/1", 2_500).chunks(1_000) {
             state.append_audit(batch.to_vec()).await.unwrap();

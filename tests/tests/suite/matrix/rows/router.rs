@@ -1,11 +1,9 @@
 //! `sre.io.v1.Router`.
 
 use anyhow::ensure;
-use bytes::Bytes;
 use sre_proto::AccessLevel;
 use sre_proto::io::v1::write_file_request::Part;
 use sre_proto::io::v1::*;
-use sre_proto::types::v1::Level;
 
 use super::super::case::{Case, READER};
 use super::super::world::{WORKER, World, acl, agent_name};
