@@ -22,6 +22,7 @@ mod journal_fixture;
 mod journal_formats;
 mod limits;
 mod matrix;
+mod outages;
 mod parked;
 mod revocation;
 mod slots;

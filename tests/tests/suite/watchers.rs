@@ -17,9 +17,9 @@ use tokio::task::JoinSet;
 
 use crate::harness::agents::{component, document, endpoint, output};
 use crate::harness::clients::Client;
-use crate::harness::cutter::Cutter;
 use crate::harness::gateways::Gateway;
 use crate::harness::journal::run_id;
+use crate::harness::proxy::Proxy;
 use crate::harness::{Mode, Options, Suite};
 
 const AGENT: &str = "teams/default/agents/watched";
@@ -182,13 +182,13 @@ async fn watchers_miss_nothing_and_see_nothing_twice() {
     dev.put(AGENT, &watched()).await.unwrap();
 
     let addresses = [suite.address("edge"), owner.address().to_owned(), third.address().to_owned()];
-    let mut cutters = Vec::new();
+    let mut proxies = Vec::new();
     let mut ways = Vec::new();
     for address in &addresses {
-        let cutter = Cutter::start(address).await;
-        let (tls, at) = (suite.identities().tls("user/dev"), cutter.address().to_owned());
+        let proxy = Proxy::start(address).await;
+        let (tls, at) = (suite.identities().tls("user/dev"), proxy.address().to_owned());
         ways.push(Way { connect: Box::new(move || Client::new(tls.channel(&at))) });
-        cutters.push(cutter);
+        proxies.push(proxy);
     }
     let ways = Arc::new(ways);
 
@@ -213,7 +213,7 @@ async fn watchers_miss_nothing_and_see_nothing_twice() {
         for turn in 0.. {
             ticks.tick().await;
             // The next that has a connection.
-            let any = (0..cutters.len()).any(|n| cutters[(turn + n) % cutters.len()].cut());
+            let any = (0..proxies.len()).any(|n| proxies[(turn + n) % proxies.len()].cut());
             counted.fetch_add(usize::from(any), Ordering::Relaxed);
         }
     });

@@ -16,6 +16,7 @@ use sre_proto::gateway::v1::{
 use sre_proto::io::v1::nkv_client::NkvClient;
 use sre_proto::io::v1::storage_client::StorageClient;
 use sre_proto::io::v1::vector_db_client::VectorDbClient;
+use sre_proto::memory::v1::cache_client::CacheClient;
 use sre_proto::security::v1::account_client::AccountClient;
 use sre_proto::security::v1::api_keys_client::ApiKeysClient;
 use sre_proto::security::v1::vault_client::VaultClient;
@@ -75,6 +76,10 @@ impl Client {
 
     pub fn vectors(&self) -> VectorDbClient<Channel> {
         VectorDbClient::new(self.channel.clone())
+    }
+
+    pub fn cache(&self) -> CacheClient<Channel> {
+        CacheClient::new(self.channel.clone())
     }
 
     /// Stores an agent under its name in full, making it or a new version of it.

@@ -2,14 +2,15 @@
 
 pub mod agents;
 pub mod clients;
-pub mod cutter;
 pub mod gateways;
 pub mod http_server;
 pub mod identities;
 pub mod journal;
 pub mod load;
 pub mod logs;
+pub mod outside;
 pub mod process;
+pub mod proxy;
 pub mod raw;
 
 use std::collections::BTreeMap;
