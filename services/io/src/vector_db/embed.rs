@@ -24,20 +24,33 @@ const MOST_VECTOR_BYTES: usize = 2 << 20;
 
 /// Embeds for one caller.
 pub struct Embedder {
-    client: InferenceClient<Link>,
-    has_token: bool,
+    host: Host,
+    token: Option<String>,
+    client: Option<InferenceClient<Link>>,
 }
 
 impl Embedder {
     /// For a caller. One that presented no token gets what needs no key of a team.
-    pub async fn of(host: &Host, caller: &Caller) -> Result<Self, Status> {
-        let link = host.link(Role::Llm);
-        let Some(token) = caller.presented_token() else {
-            return Ok(Self { client: InferenceClient::new(link), has_token: false });
-        };
-        let key = ExchangeKey::next_hop(token.to_string(), Role::Llm, &[SCOPE]);
-        let token = host.tokens().exchange(key).await?;
-        Ok(Self { client: InferenceClient::new(link.with_token(&token)), has_token: true })
+    pub fn of(host: &Host, caller: &Caller) -> Self {
+        let token = caller.presented_token().map(|token| token.to_string());
+        Self { host: host.clone(), token, client: None }
+    }
+
+    /// The way to the llm service, asked for when there is something to embed: a token need not allow what is not
+    /// done with it.
+    async fn client(&mut self) -> Result<InferenceClient<Link>, Status> {
+        if let Some(client) = &self.client {
+            return Ok(client.clone());
+        }
+        let mut link = self.host.link(Role::Llm);
+        if let Some(token) = &self.token {
+            let key = ExchangeKey::next_hop(token.clone(), Role::Llm, &[SCOPE]);
+            let token = self.host.tokens().exchange(key).await?;
+            link = link.with_token(&token);
+        }
+        let client = InferenceClient::new(link);
+        self.client = Some(client.clone());
+        Ok(client)
     }
 
     /// The length of a model's vectors.
@@ -82,14 +95,15 @@ impl Embedder {
     }
 
     async fn call(&mut self, request: EmbedRequest) -> Result<EmbedResponse, Status> {
-        let answer = if self.has_token {
+        let mut client = self.client().await?;
+        let answer = if self.token.is_some() {
             let mut request = Request::new(request);
             request.set_timeout(CALL);
-            self.client.embed(request).await
+            client.embed(request).await
         } else {
             let mut request = Request::new(EmbedUnkeyedRequest { request: Some(request) });
             request.set_timeout(CALL);
-            self.client.embed_unkeyed(request).await
+            client.embed_unkeyed(request).await
         };
         Ok(answer?.into_inner())
     }

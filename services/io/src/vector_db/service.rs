@@ -102,9 +102,7 @@ impl VectorDbService {
         let embedding = asked.embedding.as_ref().map(message::embedding).transpose()?;
         let dimension = match (message::dimension(asked.dimension)?, &embedding) {
             (Some(dimension), _) => dimension,
-            (None, Some(embedding)) => {
-                Embedder::of(&self.host, caller).await?.dimension(&embedding.model).await?
-            }
+            (None, Some(embedding)) => Embedder::of(&self.host, caller).dimension(&embedding.model).await?,
             (None, None) => {
                 let words = "is missing: give it, or an embedding model to take it from";
                 return Err(invalid("namespace.dimension", words).into());

@@ -52,7 +52,7 @@ impl VectorDbService {
         new.condition.check(before.map(|row| row.etag).as_deref()).map_err(IoError::from)?;
         let quota = self.quota(&name.parent).await?;
         let creator = there.granted.candidate()?.to_string();
-        let mut embedder = Embedder::of(&self.host, &caller).await?;
+        let mut embedder = Embedder::of(&self.host, &caller);
         let written = self.vectors.write(&there.row, new, creator, &mut embedder).await?;
         let namespace = there.row.clone();
         let mut decision = Some(there);

@@ -72,7 +72,7 @@ impl VectorDbService {
         let words =
             "is missing, and the namespace embeds no texts: give it, or create a namespace with a model";
         let embedding = there.row.embedding.as_ref().ok_or_else(|| invalid("rows.vector", words))?;
-        let mut embedder = Embedder::of(&self.host, caller).await?;
+        let mut embedder = Embedder::of(&self.host, caller);
         while !bare.is_empty() {
             let texts: Vec<&String> = bare.iter().map(|row| &row.text).collect();
             let count = Embedder::fitting(&texts, there.row.dimension);
@@ -151,7 +151,7 @@ impl VectorDbService {
         if text.trim().is_empty() {
             return Err(invalid("query", "is an empty text: say what to look for").into());
         }
-        let mut embedder = Embedder::of(&self.host, caller).await?;
+        let mut embedder = Embedder::of(&self.host, caller);
         let vectors = embedder.embed(embedding, there.row.dimension, vec![text]).await?;
         Ok(vectors.into_iter().next().unwrap_or_default())
     }
