@@ -80,7 +80,6 @@ pub async fn run(global: &Global, arguments: Import) -> Result<()> {
     for left in &values.left {
         output.note(&format!("left: {left}"));
     }
-
     if files.there > 0 {
         output.note(&format!("{} files were there already and are left as they are", files.there));
     }
