@@ -63,6 +63,7 @@ async fn redis_under_load() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "not run yet in its present form: run it with --ignored and mend what it finds"]
 async fn postgres_under_load() {
     let Some(server) = Outside::start("outages-postgres-server", Program::Postgres).await else { return };
     let proxy = Proxy::start(&server.address()).await;
