@@ -41,6 +41,8 @@ fn dependencies_point_one_way() {
             "sre-identity" => vec!["sre-proto"],
             // Backends of vectors, with what they need in one place.
             "sre-vectors" => vec!["sre-store"],
+            // Redis, reached in one place.
+            "sre-redis" => vec![],
             "sre-components" => vec!["sre-engine", "sre-proto"],
             "sre-service" => vec!["sre-proto", "sre-identity", "sre-store"],
             // The binary and the tests know everything.
@@ -52,6 +54,7 @@ fn dependencies_point_one_way() {
                     "sre-service",
                     "sre-store",
                     "sre-vectors",
+                    "sre-redis",
                     "sre-engine",
                     "sre-components",
                 ]

@@ -83,11 +83,13 @@ async fn store(client: &Client, namespace: &str, record: &Record, model: &str) -
 impl Record {
     /// A record, or its JSON text as a JSON string.
     fn parse(text: &str) -> Result<Self> {
-        let value: Value = serde_json::from_str(text)?;
-        Ok(match value {
+        let value = match serde_json::from_str(text)? {
             Value::String(inner) => serde_json::from_str(&inner)?,
-            value => serde_json::from_value(value)?,
-        })
+            value => value,
+        };
+        // A list would be read as the fields in their order.
+        anyhow::ensure!(value.is_object(), "it is no JSON object");
+        Ok(serde_json::from_value(value)?)
     }
 
     /// The metadata as an object: text that is none stands under `metadata`.
