@@ -15,6 +15,7 @@ use crate::usage::{self, Kind};
 
 /// The database, open and migrated. Clones share it.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "one of a process, cloned per request at most")]
 pub enum Database {
     /// A file of this role.
     Embedded(Store),

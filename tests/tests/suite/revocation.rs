@@ -29,7 +29,8 @@ async fn a_removed_member_is_refused_within_30_seconds(mode: Mode) {
     let request = RemoveMemberRequest { parent: "teams/default".into(), candidate };
     dev.account().remove_member(request).await.unwrap();
     let refused = eventually("the refusal", Duration::from_secs(30), async || read().await.err()).await;
-    assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
+    // The token it held is void, or the right is gone: whichever is seen first.
+    assert!(matches!(refused.code(), Code::PermissionDenied | Code::Unauthenticated), "{refused:?}");
     // And it stays so.
     assert!(read().await.is_err());
     suite.stop().await;

@@ -17,9 +17,18 @@ const DIMENSION: usize = 8;
 /// More rows than are scanned: a graph is built over them.
 const FIRST_ROWS: usize = 11_000;
 
-/// A vector that no other number has.
+/// A vector that is like no other number's, so that an approximate search has no other to take for it.
 fn vector(number: usize) -> Vec<f32> {
-    (0..DIMENSION).map(|place| ((number * (place + 3)) as f32 * 0.37 + place as f32).sin()).collect()
+    let mut state = number as u64;
+    let mut next = || {
+        // SplitMix64.
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) as f32 / u64::MAX as f32 - 0.5
+    };
+    (0..DIMENSION).map(|_| next()).collect()
 }
 
 fn rows(numbers: impl Iterator<Item = usize>) -> UpsertRowsRequest {

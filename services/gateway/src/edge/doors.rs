@@ -124,7 +124,7 @@ async fn start_monitored(
         timeout: host.config().gateway.run_deadline().try_into().ok(),
     };
     let run = RunsClient::new(link).start_run(start).await?.into_inner().name;
-    let key = forward_key(proof, Role::Engine, RUN.to_owned());
+    let key = forward_key(proof, Role::Engine, vec![RUN.to_owned()]);
     let agent = call.agent.rsplit('/').next().unwrap_or_default().to_owned();
     host.spawn("monitor", Box::pin(attached.follow(host.clone(), key, agent, run)));
     Ok(())

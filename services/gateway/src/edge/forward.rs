@@ -61,7 +61,7 @@ impl Forward {
             let (request, agent) = read_agent(request, limit).await?;
             (request, run_key(proof, agent, scope_of(policy, level)))
         } else {
-            let key = forward_key(proof, target, scope_of(policy, level));
+            let key = forward_key(proof, target, scopes_of(policy, level));
             (request, key)
         };
         let token = self.host.tokens().exchange(key.clone()).await?;
@@ -91,15 +91,25 @@ pub fn run_key(proof: Proof, agent: String, scope: String) -> ExchangeKey {
 }
 
 /// What the edge asks for to hand a call on in its caller's name.
-pub fn forward_key(proof: Proof, target: Role, scope: String) -> ExchangeKey {
+pub fn forward_key(proof: Proof, target: Role, scopes: Vec<String>) -> ExchangeKey {
     ExchangeKey {
         proof,
         purpose: Purpose::Forward,
         agent: None,
         audience: vec![target.name().to_owned()],
-        scopes: vec![scope],
+        scopes,
         resume_grant: None,
     }
+}
+
+/// Methods that do more than their own level on the resource they name, and the scope for that.
+const ALSO_NEEDED: &[(&str, &str)] = &[("/sre.io.v1.Storage/CopyFile", "sre.io.v1.Storage:read")];
+
+/// What a forwarded call's token covers: its method's level, and what else that method does.
+fn scopes_of(policy: &MethodPolicy, level: AccessLevel) -> Vec<String> {
+    let also =
+        ALSO_NEEDED.iter().filter(|(path, _)| *path == policy.path).map(|(_, scope)| (*scope).to_owned());
+    std::iter::once(scope_of(policy, level)).chain(also).collect()
 }
 
 fn scope_of(policy: &MethodPolicy, level: AccessLevel) -> String {

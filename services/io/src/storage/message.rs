@@ -74,7 +74,8 @@ impl Write {
 
     /// The list that replaces an existing file's, where one was sent.
     pub fn acl_when_there(&self) -> Result<Option<&Acl>, Status> {
-        if let Some(acl) = &self.acl {
+        // Where nothing may be there, that is what the caller shall hear, not what its list lacks as a replacement.
+        if let Some(acl) = self.acl.as_ref().filter(|_| !self.header.if_absent) {
             acl.require_owner().map_err(wrong)?;
         }
         Ok(self.acl.as_ref())

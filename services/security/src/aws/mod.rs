@@ -210,7 +210,7 @@ fn failure(status: u16, json: &Value) -> AwsError {
         | "EncryptionFailure" => SecretStoreError::Refused(text),
         _ if status == 429 => SecretStoreError::Busy(text),
         _ if status == 401 || status == 403 => SecretStoreError::Refused(text),
-        _ if status >= 500 || status < 400 => SecretStoreError::Unavailable(text),
+        _ if !(400..500).contains(&status) => SecretStoreError::Unavailable(text),
         _ => SecretStoreError::Damaged(text),
     })
 }

@@ -35,7 +35,7 @@ pub async fn watch(
     Path(run): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let key = forward_key(bearer(&headers)?, Role::Engine, READ.to_owned());
+    let key = forward_key(bearer(&headers)?, Role::Engine, vec![READ.to_owned()]);
     let agent = agent(&host, &headers)?;
     let after = match headers.get(LAST_EVENT_ID).map(|id| id.to_str().unwrap_or_default()) {
         None | Some("") => None,

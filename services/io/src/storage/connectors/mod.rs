@@ -7,7 +7,8 @@ mod azure;
 mod client;
 #[cfg(test)]
 pub(crate) mod contract;
-#[cfg(all(test, feature = "gcs"))]
+#[cfg(test)]
+#[cfg(feature = "gcs")]
 mod fakes;
 #[cfg(feature = "gcs")]
 mod gcs;
@@ -17,7 +18,8 @@ mod local_tests;
 mod registry;
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
 mod remote;
-#[cfg(all(test, any(feature = "s3", feature = "gcs", feature = "azure")))]
+#[cfg(test)]
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
 mod remote_tests;
 #[cfg(feature = "s3")]
 mod s3;

@@ -43,7 +43,14 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
                 page_size: 1000,
                 ..ListNamespacesRequest::default()
             };
-            return Ok(Some(Case::of(&request).by_team(TeamRight::Member)));
+            let listed =
+                Case::of(&request).by_team(TeamRight::Member).answers(|list: ListNamespacesResponse| {
+                    let foreign =
+                        list.namespaces.iter().find(|one| !one.name.starts_with("teams/default/nkv/"));
+                    ensure!(foreign.is_none() && !list.namespaces.is_empty(), "{list:?}");
+                    Ok(())
+                });
+            return Ok(Some(listed));
         }
         "SetValue" => {
             Case::of(&set(&name, "2")).absent(&set(absent, "2")).by_list(AccessLevel::Write).stores()

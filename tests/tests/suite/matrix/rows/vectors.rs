@@ -37,7 +37,14 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
         "ListVectorNamespaces" => {
             let parent = "teams/default".into();
             let request = ListVectorNamespacesRequest { parent, ..ListVectorNamespacesRequest::default() };
-            return Ok(Some(Case::of(&request).by_team(TeamRight::Member)));
+            let listed = Case::of(&request).by_team(TeamRight::Member).answers(
+                |list: ListVectorNamespacesResponse| {
+                    let foreign = list.namespaces.iter().find(|one| !one.name.starts_with("teams/default/"));
+                    ensure!(foreign.is_none() && !list.namespaces.is_empty(), "{list:?}");
+                    Ok(())
+                },
+            );
+            return Ok(Some(listed));
         }
         "DeleteVectorNamespace" => {
             let request = |name: &str| DeleteVectorNamespaceRequest { name: name.into() };
