@@ -173,7 +173,7 @@ async fn vault_keys_rotate_under_load(mode: Mode) {
     for signer in signers {
         signer.await.unwrap().unwrap();
     }
-    println!("calls beside {ROTATIONS} rotations (secrets, tokens, runs): {:?}", load.counts());
+    eprintln!("calls beside {ROTATIONS} rotations (secrets, tokens, runs): {:?}", load.counts());
     let old = suite.folder().join("keys/vault.key.old");
     assert!(!old.exists(), "the old keys are forgotten");
     suite.stop().await;

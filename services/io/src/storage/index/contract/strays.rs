@@ -42,7 +42,7 @@ pub(crate) async fn replaced_bytes_become_strays(bench: &Bench) {
     };
     // A reader that has the row has a minute for the bytes.
     assert_eq!(objects(NOW + 59_999).await, Vec::<String>::new());
-    assert_eq!(objects(NOW + 60_000).await, [first.object.clone()]);
+    assert_eq!(objects(NOW + 60_000).await, std::slice::from_ref(&first.object));
     bench.index.forget(vec![first.object]).await.unwrap();
     let deletion = Deletion {
         name: super::name(F),
