@@ -115,8 +115,8 @@ impl Host {
         let config = self.config();
         if config.store.backend == Backend::Postgres {
             anyhow::bail!(
-                "store.backend is postgres, and {} keeps its state in files so far: leave store.backend out and \
-                 set journal.backend to postgres, which is for the run journal",
+                "store.backend is postgres, and {} keeps its state in files so far: set it for processes of io and \
+                 memory alone, or leave it out and set journal.backend to postgres, which is for the run journal",
                 self.role()
             );
         }
