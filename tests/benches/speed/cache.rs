@@ -1,25 +1,14 @@
 //! The cache in memory: gets and sets over the link in this process and over mTLS beside a bare echo.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use bytes::Bytes;
 use sre_proto::memory::v1::cache_client::CacheClient;
 use sre_proto::memory::v1::{GetEntryRequest, SetEntryRequest};
 use sre_service::Role;
 use sre_service::testing::TestSuite;
-use tonic::body::Body;
 
-use super::kv::{beside, row};
+use super::calls::{Calls, KEYS, Transport, VALUE, beside, numbers, row};
 use super::suite::{Mode, Running};
 use super::{echo, load, seconds};
-
-const KEYS: usize = 10_000;
-const VALUE: [u8; 128] = [b'x'; 128];
-
-/// A call under way.
-type Calling = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Measures both ways.
 pub async fn measure() {
@@ -66,37 +55,18 @@ fn name(number: usize) -> String {
     format!("teams/default/users/dev/cache/{number}")
 }
 
-fn next() -> impl Fn() -> String + Clone + Send + 'static {
-    let count = Arc::new(AtomicUsize::new(0));
-    move || name(count.fetch_add(7_919, Ordering::Relaxed) % KEYS)
-}
-
 fn request(name: String) -> SetEntryRequest {
     SetEntryRequest { name, value: Bytes::from_static(&VALUE), ..SetEntryRequest::default() }
 }
 
-async fn fill<T>(mut client: CacheClient<T>)
-where
-    T: tonic::client::GrpcService<Body> + Clone + Send + 'static,
-    T::ResponseBody: tonic::codegen::Body<Data = Bytes> + Send + 'static,
-    <T::ResponseBody as tonic::codegen::Body>::Error: Into<tonic::codegen::StdError> + Send,
-    T::Error: Into<tonic::codegen::StdError>,
-    T::Future: Send,
-{
+async fn fill<T: Transport>(mut client: CacheClient<T>) {
     for number in 0..KEYS {
         client.set_entry(request(name(number))).await.unwrap();
     }
 }
 
-fn get<T>(client: CacheClient<T>) -> impl Fn() -> Calling + Clone + Send + 'static
-where
-    T: tonic::client::GrpcService<Body> + Clone + Send + 'static,
-    T::ResponseBody: tonic::codegen::Body<Data = Bytes> + Send + 'static,
-    <T::ResponseBody as tonic::codegen::Body>::Error: Into<tonic::codegen::StdError> + Send,
-    T::Error: Into<tonic::codegen::StdError>,
-    T::Future: Send,
-{
-    let next = next();
+fn get<T: Transport>(client: CacheClient<T>) -> impl Calls {
+    let next = numbers(name);
     move || {
         let (mut client, name) = (client.clone(), next());
         Box::pin(async move {
@@ -106,15 +76,8 @@ where
     }
 }
 
-fn set<T>(client: CacheClient<T>) -> impl Fn() -> Calling + Clone + Send + 'static
-where
-    T: tonic::client::GrpcService<Body> + Clone + Send + 'static,
-    T::ResponseBody: tonic::codegen::Body<Data = Bytes> + Send + 'static,
-    <T::ResponseBody as tonic::codegen::Body>::Error: Into<tonic::codegen::StdError> + Send,
-    T::Error: Into<tonic::codegen::StdError>,
-    T::Future: Send,
-{
-    let next = next();
+fn set<T: Transport>(client: CacheClient<T>) -> impl Calls {
+    let next = numbers(name);
     move || {
         let (mut client, name) = (client.clone(), next());
         Box::pin(async move {

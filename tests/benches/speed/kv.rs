@@ -1,9 +1,6 @@
 //! Namespaces: gets, and durable sets with their audit records, over the link in this process and over mTLS beside
 //! a bare echo.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,17 +8,12 @@ use sre_proto::io::v1::nkv_client::NkvClient;
 use sre_proto::io::v1::{GetValueRequest, KeyValue, SetValueRequest};
 use sre_service::Role;
 use sre_service::testing::TestSuite;
-use tonic::body::Body;
 
+use super::calls::{Calls, KEYS, Transport, VALUE, beside, numbers, row};
 use super::suite::{Mode, Running};
-use super::{echo, load, micros, seconds};
+use super::{echo, load, seconds};
 
-const KEYS: usize = 10_000;
-const VALUE: [u8; 128] = [b'x'; 128];
 const WRITERS: usize = 64;
-
-/// A call under way.
-type Calling = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Measures both ways.
 pub async fn measure() {
@@ -82,49 +74,8 @@ async fn over_tls() {
     beside("set", WRITERS, &echo::caller(&bare), &set(client)).await;
 }
 
-/// Measures a call and the echo in turn, so that a slow moment of the machine hits both.
-pub async fn beside<E, C, F, G>(call: &str, callers: usize, echo: &E, ours: &C)
-where
-    E: Fn() -> F + Clone + Send + 'static,
-    C: Fn() -> G + Clone + Send + 'static,
-    F: Future<Output = ()> + Send,
-    G: Future<Output = ()> + Send,
-{
-    let mut pairs = Vec::new();
-    for _ in 0..3 {
-        let bare = load::run(callers, seconds(), echo.clone()).await;
-        let ours = load::run(callers, seconds(), ours.clone()).await;
-        pairs.push((bare, ours));
-    }
-    pairs.sort_by(|a, b| (a.1.rate / a.0.rate).total_cmp(&(b.1.rate / b.0.rate)));
-    let (bare, ours) = &pairs[1];
-    println!(
-        "| {call} | {callers} | {:.0} | {:.0} | {} | {} | {:.0}% |",
-        bare.rate,
-        ours.rate,
-        micros(ours.p50),
-        micros(ours.p99),
-        100.0 * ours.rate / bare.rate
-    );
-}
-
-/// A line of the table without yardstick.
-pub fn row(call: &str, callers: usize, figures: &load::Figures) {
-    println!(
-        "| {call} | {callers} | {:.0} | {} | {} |",
-        figures.rate,
-        micros(figures.p50),
-        micros(figures.p99)
-    );
-}
-
-/// The next of the keys, the same way for every caller.
-fn next() -> impl Fn() -> String + Clone + Send + 'static {
-    let count = Arc::new(AtomicUsize::new(0));
-    move || {
-        let number = count.fetch_add(7_919, Ordering::Relaxed) % KEYS;
-        format!("teams/default/nkv/bench/keys/{number}")
-    }
+fn name(number: usize) -> String {
+    format!("teams/default/nkv/bench/keys/{number}")
 }
 
 fn request(name: String) -> SetValueRequest {
@@ -135,21 +86,13 @@ fn request(name: String) -> SetValueRequest {
     }
 }
 
-async fn fill<T>(client: NkvClient<T>)
-where
-    T: tonic::client::GrpcService<Body> + Clone + Send + 'static,
-    T::ResponseBody: tonic::codegen::Body<Data = Bytes> + Send + 'static,
-    <T::ResponseBody as tonic::codegen::Body>::Error: Into<tonic::codegen::StdError> + Send,
-    T::Error: Into<tonic::codegen::StdError>,
-    T::Future: Send,
-{
+async fn fill<T: Transport>(client: NkvClient<T>) {
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..WRITERS {
         let mut client = client.clone();
         writers.spawn(async move {
             for number in (writer..KEYS).step_by(WRITERS) {
-                let name = format!("teams/default/nkv/bench/keys/{number}");
-                client.set_value(request(name)).await.unwrap();
+                client.set_value(request(name(number))).await.unwrap();
             }
         });
     }
@@ -158,15 +101,8 @@ where
     }
 }
 
-fn get<T>(client: NkvClient<T>) -> impl Fn() -> Calling + Clone + Send + 'static
-where
-    T: tonic::client::GrpcService<Body> + Clone + Send + 'static,
-    T::ResponseBody: tonic::codegen::Body<Data = Bytes> + Send + 'static,
-    <T::ResponseBody as tonic::codegen::Body>::Error: Into<tonic::codegen::StdError> + Send,
-    T::Error: Into<tonic::codegen::StdError>,
-    T::Future: Send,
-{
-    let next = next();
+fn get<T: Transport>(client: NkvClient<T>) -> impl Calls {
+    let next = numbers(name);
     move || {
         let (mut client, name) = (client.clone(), next());
         Box::pin(async move {
@@ -176,15 +112,8 @@ where
     }
 }
 
-fn set<T>(client: NkvClient<T>) -> impl Fn() -> Calling + Clone + Send + 'static
-where
-    T: tonic::client::GrpcService<Body> + Clone + Send + 'static,
-    T::ResponseBody: tonic::codegen::Body<Data = Bytes> + Send + 'static,
-    <T::ResponseBody as tonic::codegen::Body>::Error: Into<tonic::codegen::StdError> + Send,
-    T::Error: Into<tonic::codegen::StdError>,
-    T::Future: Send,
-{
-    let next = next();
+fn set<T: Transport>(client: NkvClient<T>) -> impl Calls {
+    let next = numbers(name);
     move || {
         let (mut client, name) = (client.clone(), next());
         Box::pin(async move {

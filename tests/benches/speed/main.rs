@@ -13,6 +13,7 @@
 
 mod agents;
 mod cache;
+mod calls;
 mod durable;
 mod echo;
 mod journal;

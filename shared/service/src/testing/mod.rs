@@ -24,6 +24,7 @@
 
 mod backends;
 mod connector;
+mod postgres;
 #[cfg(test)]
 pub(crate) mod scripted;
 mod security;
@@ -50,6 +51,7 @@ use crate::telemetry;
 
 pub use backends::backend;
 pub use connector::{sample_connector, sample_connector_python};
+pub use postgres::{Schema, postgres};
 pub use security::{Refuse, StandIn};
 
 /// A suite in this process, in a temporary folder, with a certificate authority of its own.

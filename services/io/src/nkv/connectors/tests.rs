@@ -27,41 +27,12 @@ async fn redis() -> Option<Bench> {
 }
 
 async fn postgres() -> Option<Bench> {
-    use sre_store::pg::{Pg, PgConfig, PgTls};
-    static SCHEMAS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    let Ok(url) = std::env::var("SRE_TEST_POSTGRES") else {
-        println!("skipped: SRE_TEST_POSTGRES holds no url");
-        assert!(std::env::var_os("CI").is_none(), "CI tests against a server: set SRE_TEST_POSTGRES");
-        return None;
-    };
-    let number = SCHEMAS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let config = PgConfig {
-        url: Some(url.into()),
-        schema: Some(format!("nkv_{}_{number}", std::process::id())),
-        tls: PgTls::Disable,
-        pool_size: 4,
-        session: super::postgres::SESSION,
-        ..PgConfig::default()
-    };
-    let pg = Pg::connect(&config, super::postgres::MIGRATIONS).await.unwrap();
+    let config = sre_service::testing::postgres("nkv", super::postgres::SESSION)?;
+    let pg = sre_store::pg::Pg::connect(&config, super::postgres::MIGRATIONS).await.unwrap();
     let time = Time::new();
     let store = super::postgres::PostgresValues::new(pg.clone(), time.clock());
-    Some(Bench { store: std::sync::Arc::new(store), time, _keep: Box::new(Schema(pg)) })
-}
-
-/// Dropped with its test.
-struct Schema(sre_store::pg::Pg);
-
-impl Drop for Schema {
-    fn drop(&mut self) {
-        let (pg, name) = (self.0.clone(), self.0.schema_name().unwrap_or_default().to_owned());
-        tokio::task::block_in_place(|| {
-            tokio::runtime::Handle::current().block_on(async {
-                let client = pg.get().await.unwrap();
-                client.batch_execute(&format!("drop schema {name} cascade")).await.unwrap();
-            });
-        });
-    }
+    let schema = sre_service::testing::Schema(pg);
+    Some(Bench { store: std::sync::Arc::new(store), time, _keep: Box::new(schema) })
 }
 
 async fn out_of_process() -> Option<Bench> {

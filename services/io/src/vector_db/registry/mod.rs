@@ -28,6 +28,23 @@ use crate::usage::Quota;
 
 type Result<T> = std::result::Result<T, IoError>;
 
+/// The columns of a namespace, in the order that both databases read them.
+const NAMESPACE: &str = "id, name, scope, team, dimension, metric, embedding, instance, description, acl, \
+                         created_ms, row_count, size_bytes";
+/// Likewise of a datasource.
+const DATASOURCE: &str = "id, label, metadata, chunk_size, chunk_overlap, chunks, text_bytes, bytes, etag, \
+                          generation, creator, created_ms, updated_ms";
+
+/// A collection's id as tables hold it.
+fn hex(id: CollectionId) -> String {
+    format!("{:032x}", id.0)
+}
+
+/// And back.
+fn id_of(hex: &str) -> CollectionId {
+    CollectionId(u128::from_str_radix(hex, 16).unwrap_or_default())
+}
+
 /// How texts become vectors. Model and dimension never change: vectors of two models cannot be compared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Embedding {

@@ -1,42 +1,10 @@
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use sre_store::pg::{PgConfig, PgTls};
+use sre_service::testing::{Schema, postgres};
 
 use super::*;
 use crate::vault::connectors::contract::{self, Bench};
 
-/// A database with a schema of its own, or none without a server.
-fn config() -> Option<PgConfig> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let Ok(url) = std::env::var("SRE_TEST_POSTGRES") else {
-        println!("skipped: SRE_TEST_POSTGRES holds no url");
-        assert!(std::env::var_os("CI").is_none(), "CI tests against a server: set SRE_TEST_POSTGRES");
-        return None;
-    };
-    let n = COUNT.fetch_add(1, Ordering::Relaxed);
-    Some(PgConfig {
-        url: Some(url.into()),
-        schema: Some(format!("v_{}_{n}", std::process::id())),
-        tls: PgTls::Disable,
-        pool_size: 2,
-        ..PgConfig::default()
-    })
-}
-
-/// Drops the schema at the end.
-struct Schema(Pg);
-
-impl Drop for Schema {
-    fn drop(&mut self) {
-        let pg = self.0.clone();
-        let name = pg.schema_name().unwrap_or_default().to_owned();
-        tokio::task::block_in_place(|| {
-            tokio::runtime::Handle::current().block_on(async {
-                let client = pg.get().await.unwrap();
-                client.batch_execute(&format!("drop schema {name} cascade")).await.unwrap();
-            });
-        });
-    }
+fn config() -> Option<sre_store::pg::PgConfig> {
+    postgres("vault", &[])
 }
 
 async fn fresh() -> Option<Bench> {

@@ -189,10 +189,12 @@ impl Incoming for IncomingPieces {
 mod tests {
     use std::sync::Arc;
 
+    use sre_service::testing::Schema;
+
     use super::*;
     use crate::runtime_context::blobs::contract;
     use crate::runtime_context::connectors::postgres::PG_MIGRATIONS;
-    use crate::runtime_context::connectors::postgres::tests::{Schema, config};
+    use crate::runtime_context::connectors::postgres::tests::config;
 
     async fn fresh() -> Option<(Arc<dyn BlobStore>, Schema)> {
         let pg = Pg::connect(&config()?, PG_MIGRATIONS).await.unwrap();

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use sre_service::testing::Schema;
 use sre_store::pg::Pg;
 use tokio::task::JoinSet;
 
-use super::{Schema, config};
+use super::config;
 use crate::runtime_context::JournalSettings;
 use crate::runtime_context::connectors::Journal;
 use crate::runtime_context::connectors::contract::{new_id, opening};

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sre_service::testing::Schema;
 use sre_store::pg::Pg;
 use tokio::sync::mpsc;
 
-use super::{Schema, config};
+use super::config;
 use crate::runtime_context::JournalSettings;
 use crate::runtime_context::changes::Change;
 use crate::runtime_context::connectors::contract::{opening, signal};

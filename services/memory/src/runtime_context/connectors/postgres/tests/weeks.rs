@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use sre_service::testing::Schema;
 use sre_store::pg::Pg;
 
-use super::{Schema, config};
+use super::config;
 use crate::runtime_context::JournalSettings;
 use crate::runtime_context::connectors::Journal;
 use crate::runtime_context::connectors::contract::opening;

@@ -1,119 +1,29 @@
 //! The registry in the embedded store.
 
+mod schema;
+mod statements;
+
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use sre_store::rusqlite::{Connection, OptionalExtension, Row, params};
-use sre_store::{Migration, Store, StoreError};
+use sre_store::Store;
+use sre_store::rusqlite::{OptionalExtension, params};
 use sre_vectors::{Collection, CollectionId, Generation, Metric, Visibility};
 
-use super::{Commit, DatasourceRow, Due, NamespaceRow, Registry, RequestRow, Result};
+pub use schema::MIGRATIONS;
+use statements::{
+    add_stray, book, commit, datasource, decided, namespace, read_datasource, read_namespace, remove, usage,
+};
+
+use super::{
+    Commit, DATASOURCE, DatasourceRow, Due, NAMESPACE, NamespaceRow, Registry, RequestRow, Result, hex, id_of,
+};
 use crate::basis::Basis;
 use crate::clock::Millis;
 use crate::error::IoError;
 use crate::usage::Quota;
 use crate::vector_db::name::NamespaceName;
 use crate::vector_db::record::Recorder;
-
-/// Schema versions.
-pub static MIGRATIONS: &[Migration] = &[
-    Migration { version: 1, name: "audit outbox", expand: sre_service::audit::MIGRATION_SQL, contract: None },
-    Migration { version: 2, name: "namespaces and datasources", expand: TABLES, contract: None },
-];
-
-const TABLES: &str = "
--- `next_generation` is the number of the next writing.
-create table vector_namespace (
-    id text primary key,
-    name text not null unique,
-    scope text not null,
-    team text not null,
-    dimension integer not null,
-    metric text not null,
-    embedding text,
-    instance text not null,
-    description text not null,
-    acl text not null,
-    created_ms integer not null,
-    row_count integer not null,
-    size_bytes integer not null,
-    next_generation integer not null
-) strict, without rowid;
-create index vector_namespace_by_scope on vector_namespace (scope, name);
-
-create table datasource (
-    namespace text not null,
-    id text not null,
-    label text not null,
-    metadata text not null,
-    chunk_size integer not null,
-    chunk_overlap integer not null,
-    chunks integer not null,
-    text_bytes integer not null,
-    bytes integer not null,
-    etag text not null,
-    generation integer not null,
-    creator text not null,
-    created_ms integer not null,
-    updated_ms integer not null,
-    primary key (namespace, id)
-) strict, without rowid;
-
--- Texts apart, so that lists do not read over them.
-create table datasource_text (
-    namespace text not null,
-    id text not null,
-    text text not null,
-    primary key (namespace, id)
-) strict;
-
--- Writings that do not count: not yet, or not any more.
-create table stray_generation (
-    namespace text not null,
-    generation integer not null,
-    due_ms integer not null,
-    -- The sweeper has it: it can never count.
-    condemned integer not null default 0,
-    primary key (namespace, generation)
-) strict, without rowid;
-create index stray_generation_by_due on stray_generation (due_ms);
-
--- Rows of no datasource, for the books.
-create table direct_row (
-    namespace text not null,
-    id text not null,
-    bytes integer not null,
-    primary key (namespace, id)
-) strict, without rowid;
-
-create table vector_request (
-    namespace text not null,
-    id text not null,
-    digest text not null,
-    datasource text not null,
-    at_ms integer not null,
-    primary key (namespace, id)
-) strict, without rowid;
-create index vector_request_by_time on vector_request (at_ms);
-
-create table dropped_collection (
-    id text primary key,
-    dimension integer not null,
-    metric text not null,
-    instance text not null
-) strict, without rowid;
-
-create table vector_usage (
-    team text primary key,
-    row_count integer not null,
-    size_bytes integer not null
-) strict, without rowid;
-";
-
-const NAMESPACE: &str = "id, name, scope, team, dimension, metric, embedding, instance, description, acl, \
-                         created_ms, row_count, size_bytes";
-const DATASOURCE: &str = "id, label, metadata, chunk_size, chunk_overlap, chunks, text_bytes, bytes, etag, \
-                          generation, creator, created_ms, updated_ms";
 
 /// The registry in a file.
 #[derive(Debug, Clone)]
@@ -126,191 +36,6 @@ impl SqliteRegistry {
     pub fn new(store: Store) -> Self {
         Self { store }
     }
-}
-
-pub(super) fn hex(id: CollectionId) -> String {
-    format!("{:032x}", id.0)
-}
-
-pub(super) fn id_of(hex: &str) -> CollectionId {
-    CollectionId(u128::from_str_radix(hex, 16).unwrap_or_default())
-}
-
-fn read_namespace(row: &Row<'_>) -> sre_store::rusqlite::Result<NamespaceRow> {
-    let embedding: Option<String> = row.get(6)?;
-    Ok(NamespaceRow {
-        id: id_of(&row.get::<_, String>(0)?),
-        name: row.get(1)?,
-        scope: row.get(2)?,
-        team: row.get(3)?,
-        dimension: usize::try_from(row.get::<_, i64>(4)?).unwrap_or_default(),
-        metric: Metric::of_name(&row.get::<_, String>(5)?).unwrap_or(Metric::Cosine),
-        embedding: embedding.and_then(|text| serde_json::from_str(&text).ok()),
-        instance: row.get(7)?,
-        description: row.get(8)?,
-        acl: row.get(9)?,
-        created_ms: row.get(10)?,
-        rows: row.get(11)?,
-        bytes: row.get(12)?,
-    })
-}
-
-fn read_datasource(row: &Row<'_>) -> sre_store::rusqlite::Result<DatasourceRow> {
-    Ok(DatasourceRow {
-        id: row.get(0)?,
-        label: row.get(1)?,
-        metadata: row.get(2)?,
-        chunk_size: row.get(3)?,
-        chunk_overlap: row.get(4)?,
-        chunks: row.get(5)?,
-        text_bytes: row.get(6)?,
-        bytes: row.get(7)?,
-        etag: row.get(8)?,
-        generation: row.get(9)?,
-        creator: row.get(10)?,
-        created_ms: row.get(11)?,
-        updated_ms: row.get(12)?,
-    })
-}
-
-fn namespace(conn: &Connection, name: &str) -> std::result::Result<Option<NamespaceRow>, StoreError> {
-    let sql = format!("select {NAMESPACE} from vector_namespace where name = ?1");
-    Ok(conn.prepare_cached(&sql)?.query_row([name], read_namespace).optional()?)
-}
-
-/// The namespace, if the decision still stands on its list.
-fn decided(tx: &Connection, name: &NamespaceName, basis: &Basis) -> Result<NamespaceRow> {
-    let row = namespace(tx, &name.to_string())?;
-    if !basis.holds(row.as_ref().map(|row| row.acl.as_str())) {
-        return Err(IoError::AclChanged);
-    }
-    row.ok_or_else(|| IoError::NotFound(name.to_string()))
-}
-
-fn datasource(
-    conn: &Connection,
-    namespace: &str,
-    id: &str,
-) -> std::result::Result<Option<DatasourceRow>, StoreError> {
-    let sql = format!("select {DATASOURCE} from datasource where namespace = ?1 and id = ?2");
-    Ok(conn.prepare_cached(&sql)?.query_row([namespace, id], read_datasource).optional()?)
-}
-
-/// Books a change on namespace and team, unless it grows beyond the quota.
-fn book(tx: &Connection, row: &NamespaceRow, rows: i64, bytes: i64, quota: Option<Quota>) -> Result<()> {
-    let (held_rows, held_bytes) = usage(tx, &row.team)?;
-    let over = |quota: Quota| {
-        (rows > 0 && held_rows + rows > quota.items) || (bytes > 0 && held_bytes + bytes > quota.bytes)
-    };
-    if quota.is_some_and(over) {
-        return Err(IoError::Quota { team: row.team.clone(), what: "vectors" });
-    }
-    tx.prepare_cached(
-        "insert into vector_usage (team, row_count, size_bytes) values (?1, ?2, ?3)
-         on conflict (team) do update set row_count = row_count + ?2, size_bytes = size_bytes + ?3",
-    )?
-    .execute(params![row.team, rows, bytes])?;
-    tx.prepare_cached(
-        "update vector_namespace set row_count = row_count + ?2, size_bytes = size_bytes + ?3 where id = ?1",
-    )?
-    .execute(params![hex(row.id), rows, bytes])?;
-    Ok(())
-}
-
-fn usage(conn: &Connection, team: &str) -> std::result::Result<(i64, i64), StoreError> {
-    let row = conn
-        .prepare_cached("select row_count, size_bytes from vector_usage where team = ?1")?
-        .query_row([team], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    Ok(row.unwrap_or((0, 0)))
-}
-
-fn add_stray(
-    tx: &Connection,
-    namespace: &str,
-    generation: Generation,
-    due_ms: Millis,
-) -> std::result::Result<(), StoreError> {
-    tx.prepare_cached("insert into stray_generation (namespace, generation, due_ms) values (?1, ?2, ?3)")?
-        .execute(params![namespace, generation, due_ms])?;
-    Ok(())
-}
-
-fn commit(tx: &Connection, commit: Commit) -> Result<DatasourceRow> {
-    let namespace = decided(tx, &commit.namespace, &commit.basis)?;
-    if namespace.id != commit.id {
-        return Err(IoError::AclChanged);
-    }
-    let id = hex(namespace.id);
-    let mut row = commit.row;
-    let adopted = tx
-        .prepare_cached(
-            "delete from stray_generation where namespace = ?1 and generation = ?2 and condemned = 0",
-        )?
-        .execute(params![id, row.generation])?;
-    if adopted == 0 {
-        return Err(IoError::Interrupted("it took too long: send it again".to_owned()));
-    }
-    let before = datasource(tx, &id, &row.id)?;
-    commit.condition.check(before.as_ref().map(|row| row.etag.as_str()))?;
-    let (mut rows, mut bytes) = (i64::from(row.chunks), row.bytes);
-    if let Some(before) = before {
-        add_stray(tx, &id, before.generation, commit.due_ms)?;
-        row.created_ms = before.created_ms;
-        rows -= i64::from(before.chunks);
-        bytes -= before.bytes;
-    }
-    book(tx, &namespace, rows, bytes, Some(commit.quota))?;
-    tx.prepare_cached(&format!(
-        "insert or replace into datasource (namespace, {DATASOURCE})
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
-    ))?
-    .execute(params![
-        id,
-        row.id,
-        row.label,
-        row.metadata,
-        row.chunk_size,
-        row.chunk_overlap,
-        row.chunks,
-        row.text_bytes,
-        row.bytes,
-        row.etag,
-        row.generation,
-        row.creator,
-        row.created_ms,
-        row.updated_ms
-    ])?;
-    tx.prepare_cached("insert or replace into datasource_text (namespace, id, text) values (?1, ?2, ?3)")?
-        .execute(params![id, row.id, commit.text])?;
-    if let Some(request) = commit.request {
-        tx.prepare_cached(
-            "insert or replace into vector_request (namespace, id, digest, datasource, at_ms)
-             values (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![id, request.id, request.digest, row.id, row.updated_ms])?;
-    }
-    Ok(row)
-}
-
-fn remove(tx: &Connection, name: &NamespaceName, basis: &Basis) -> Result<()> {
-    let row = decided(tx, name, basis)?;
-    let id = hex(row.id);
-    book(tx, &row, -row.rows, -row.bytes, None)?;
-    tx.prepare_cached(
-        "insert into dropped_collection (id, dimension, metric, instance) values (?1, ?2, ?3, ?4)",
-    )?
-    .execute(params![
-        id,
-        i64::try_from(row.dimension).unwrap_or_default(),
-        row.metric.name(),
-        row.instance
-    ])?;
-    tx.prepare_cached("delete from vector_namespace where id = ?1")?.execute([&id])?;
-    for table in ["datasource", "datasource_text", "stray_generation", "direct_row", "vector_request"] {
-        tx.prepare_cached(&format!("delete from {table} where namespace = ?1"))?.execute([&id])?;
-    }
-    Ok(())
 }
 
 #[async_trait]
