@@ -177,13 +177,13 @@ const ITEMS: &[(&str, &[(&str, &str)])] = &[
     (
         "5 injective keys",
         &[
-            ("services/io/src/nkv/connectors/contract.rs", "d30_names_and_values_are_kept_as_they_are"),
-            ("services/memory/src/cache/connectors/contract.rs", "h10_h11_h28_keys_are_injective"),
+            ("services/io/src/nkv/connectors/contract/mod.rs", "d30_names_and_values_are_kept_as_they_are"),
+            ("services/memory/src/cache/connectors/contract/mod.rs", "h10_h11_h28_keys_are_injective"),
         ],
     ),
     (
         "5 namespaces that are prefixes, globs",
-        &[("services/io/src/nkv/connectors/contract.rs", "h28_namespaces_and_prefixes_are_exact")],
+        &[("services/io/src/nkv/connectors/contract/mod.rs", "h28_namespaces_and_prefixes_are_exact")],
     ),
     (
         "5 empty arguments",
@@ -199,22 +199,22 @@ const ITEMS: &[(&str, &[(&str, &str)])] = &[
                 "services/memory/src/cache/message.rs",
                 "d24_times_to_live_are_milliseconds_and_minus_one_is_no_end",
             ),
-            ("services/memory/src/cache/connectors/contract.rs", "an_entry_ends_on_the_dot"),
-            ("services/memory/src/cache/connectors/contract.rs", "d24_an_entry_without_end_says_so"),
+            ("services/memory/src/cache/connectors/contract/mod.rs", "an_entry_ends_on_the_dot"),
+            ("services/memory/src/cache/connectors/contract/mod.rs", "d24_an_entry_without_end_says_so"),
         ],
     ),
     (
         "5 a set and a list at once",
         &[
-            ("services/io/src/nkv/connectors/contract.rs", "h33_a_list_and_values_race"),
-            ("services/memory/src/cache/connectors/contract.rs", "h33_a_list_and_a_value_race"),
+            ("services/io/src/nkv/connectors/contract/mod.rs", "h33_a_list_and_values_race"),
+            ("services/memory/src/cache/connectors/contract/mod.rs", "h33_a_list_and_a_value_race"),
         ],
     ),
     (
         "5 properties",
         &[
-            ("services/io/src/nkv/connectors/contract.rs", "random_histories_match_a_map"),
-            ("services/memory/src/cache/connectors/contract.rs", "histories_match_the_rules"),
+            ("services/io/src/nkv/connectors/contract/histories.rs", "random_histories_match_a_map"),
+            ("services/memory/src/cache/connectors/contract/histories.rs", "histories_match_the_rules"),
         ],
     ),
     (
@@ -234,24 +234,27 @@ const ITEMS: &[(&str, &[(&str, &str)])] = &[
             ),
         ],
     ),
-    ("H28", &[("services/io/src/nkv/connectors/contract.rs", "h28_namespaces_and_prefixes_are_exact")]),
+    ("H28", &[("services/io/src/nkv/connectors/contract/mod.rs", "h28_namespaces_and_prefixes_are_exact")]),
     (
         "H33",
         &[
             (
-                "services/io/src/nkv/connectors/contract.rs",
+                "services/io/src/nkv/connectors/contract/mod.rs",
                 "h33_a_list_changed_between_check_and_act_is_noticed",
             ),
-            ("services/memory/src/cache/connectors/contract.rs", "h33_a_changed_list_is_decided_by_again"),
+            (
+                "services/memory/src/cache/connectors/contract/mod.rs",
+                "h33_a_changed_list_is_decided_by_again",
+            ),
             ("services/io/src/nkv/service_tests.rs", "h33_a_remembered_list_is_never_the_last_word"),
         ],
     ),
-    ("D24", &[("services/memory/src/cache/connectors/contract.rs", "d24_an_entry_without_end_says_so")]),
+    ("D24", &[("services/memory/src/cache/connectors/contract/mod.rs", "d24_an_entry_without_end_says_so")]),
     (
         "D26",
         &[
-            ("services/memory/src/cache/connectors/contract.rs", "d26_notes_change_and_all_else_stays"),
-            ("services/memory/src/cache/connectors/contract.rs", "d26_what_ended_blocks_nobody"),
+            ("services/memory/src/cache/connectors/contract/mod.rs", "d26_notes_change_and_all_else_stays"),
+            ("services/memory/src/cache/connectors/contract/mod.rs", "d26_what_ended_blocks_nobody"),
         ],
     ),
     (
@@ -270,7 +273,7 @@ const ITEMS: &[(&str, &[(&str, &str)])] = &[
                 "services/memory/src/cache/connectors/tests.rs",
                 "d28_the_cache_in_memory_is_bounded_and_new_entries_win",
             ),
-            ("services/memory/src/cache/connectors/contract.rs", "d26_what_ended_blocks_nobody"),
+            ("services/memory/src/cache/connectors/contract/mod.rs", "d26_what_ended_blocks_nobody"),
         ],
     ),
     (
@@ -283,8 +286,8 @@ const ITEMS: &[(&str, &[(&str, &str)])] = &[
     (
         "D30",
         &[
-            ("services/io/src/nkv/connectors/contract.rs", "d30_falsy_values_stay_and_expiry_is_exact"),
-            ("services/io/src/nkv/connectors/contract.rs", "d30_names_and_values_are_kept_as_they_are"),
+            ("services/io/src/nkv/connectors/contract/mod.rs", "d30_falsy_values_stay_and_expiry_is_exact"),
+            ("services/io/src/nkv/connectors/contract/mod.rs", "d30_names_and_values_are_kept_as_they_are"),
         ],
     ),
 ];

@@ -21,8 +21,9 @@ use tonic::body::Body;
 use crate::config::Deadlines;
 use crate::task;
 
-/// The part of a certificate's remaining time that a connection is used for; calls in flight need the rest.
-const VALIDITY_USED: f64 = 0.8;
+/// The part of its time that a connection is used for: of the age at which the other side ends it, and of its
+/// certificate's remaining validity. Calls in flight need the rest, and a call that met the end would fail.
+const USED: f64 = 0.8;
 const FIRST_BACK_OFF: Duration = Duration::from_millis(10);
 const LAST_BACK_OFF: Duration = Duration::from_millis(250);
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
@@ -137,10 +138,10 @@ impl Slot {
                 state.failures = 0;
                 state.retry_at = None;
                 let age = deadlines.connection_age();
-                let age = age + age.mul_f64(rand::rng().random_range(0.0..0.1));
+                let age = age - age.mul_f64(rand::rng().random_range(0.0..0.1));
                 // The other side refuses calls once the certificate that opened the connection has ended.
                 let valid = certificate_ends.duration_since(SystemTime::now()).unwrap_or_default();
-                let replace_at = Instant::now() + age.min(valid.mul_f64(VALIDITY_USED));
+                let replace_at = Instant::now() + age.min(valid).mul_f64(USED);
                 let generation = state.generation;
                 state.open = Some(Open { sender: sender.clone(), generation, replace_at });
                 Ok(Lease { sender, generation, slot: Arc::clone(self) })

@@ -94,7 +94,6 @@ async fn taken_over(folder: &Path, words: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a call that meets the end of an old connection still fails now and then: links do not send it again"]
 async fn certificates_authorities_and_signing_keys_rotate_without_a_failed_call() {
     let options = Options::default()
         .set("certs.reload_interval_ms", 100)
