@@ -41,7 +41,6 @@ struct Behind<'a> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "not run yet against the connectors as they are now: run it with --ignored and mend what it finds"]
 async fn redis_under_load() {
     let Some(server) = Outside::start("outages-redis-server", Program::Redis).await else { return };
     let proxy = Proxy::start(&server.address()).await;
@@ -63,7 +62,6 @@ async fn redis_under_load() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "not run yet in its present form: run it with --ignored and mend what it finds"]
 async fn postgres_under_load() {
     let Some(server) = Outside::start("outages-postgres-server", Program::Postgres).await else { return };
     let proxy = Proxy::start(&server.address()).await;
@@ -81,7 +79,6 @@ async fn postgres_under_load() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "not run yet against the connectors as they are now: run it with --ignored and mend what it finds"]
 async fn s3_under_load() {
     let Some(server) = Outside::start("outages-s3-server", Program::Moto).await else { return };
     let made = reqwest::Client::new().put(format!("{}/outages", server.url())).send().await.unwrap();
