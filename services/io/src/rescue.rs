@@ -28,11 +28,7 @@ impl From<IoError> for Status {
                 return unavailable(&cause, message);
             }
             IoError::Overloaded => (Code::ResourceExhausted, Reason::Overloaded),
-            IoError::Full(cause) => {
-                tracing::warn!(cause, "a backend is full");
-                let message = "the store is full: delete some, or ask the operator for more room";
-                return error::status(Code::ResourceExhausted, Reason::QuotaExceeded, message);
-            }
+            IoError::Full(cause) => return full(&cause),
             IoError::Broken(cause) => return internal(&cause),
             IoError::OtherRequest => (Code::AlreadyExists, Reason::AlreadyExists),
             IoError::NoInstance(error) => return error.into(),
@@ -41,6 +37,7 @@ impl From<IoError> for Status {
             IoError::Object(ObjectError::Unavailable { .. }) => {
                 return unavailable(&message, "the storage backend cannot be reached: try again");
             }
+            IoError::Object(ObjectError::Full { .. }) => return full(&message),
             IoError::Object(error) => return internal(&error.to_string()),
         };
         error::status(code, reason, message)
@@ -67,6 +64,12 @@ fn store(failed: &StoreError) -> Status {
 fn unavailable(cause: &str, message: &str) -> Status {
     tracing::warn!(cause, "a backend is not available");
     error::status(Code::Unavailable, Reason::BackendUnavailable, message)
+}
+
+fn full(cause: &str) -> Status {
+    tracing::warn!(cause, "a backend is full");
+    let message = "the store is full: delete some, or ask the operator for more room";
+    error::status(Code::ResourceExhausted, Reason::QuotaExceeded, message)
 }
 
 fn vectors(failed: &BackendError) -> Status {

@@ -51,6 +51,21 @@ mod tests {
         assert_eq!(uuid.as_bytes()[..6], parse(&parent).unwrap().1.as_bytes()[..6]);
     }
 
+    /// services.md H36: whoever knows an id, and when the next was made, does not know the next.
+    #[test]
+    fn h36_ids_of_one_moment_cannot_be_foretold() {
+        const COUNT: usize = 4096;
+        let ids: Vec<u128> = (0..COUNT).map(|_| new_uuid().as_u128()).collect();
+        let distinct =
+            |numbers: Vec<u32>| numbers.into_iter().collect::<std::collections::BTreeSet<_>>().len();
+        // What is behind the time and the counter that keeps ids in order.
+        let ends: Vec<u32> = ids.iter().map(|id| *id as u32).collect();
+        let steps = ends.windows(2).map(|two| two[1].wrapping_sub(two[0])).collect();
+        assert!(ids.is_sorted_by(|a, b| a < b), "ordered by time, and each once");
+        // Of random numbers of 32 bits, two of this many are the same once in 500.
+        assert!(distinct(ends) >= COUNT - 8 && distinct(steps) >= COUNT - 9);
+    }
+
     #[test]
     fn malformed_ids_are_refused() {
         for id in ["", "00", "zz-0190", "0-00000000-0000-7000-8000-000000000000", "00-x"] {

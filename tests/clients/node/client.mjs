@@ -1,7 +1,11 @@
-// Runs a skill, follows a run, and is refused without a certificate: with stubs made from proto/ at run time.
+// Runs a skill, follows a run, keeps files, vectors and secrets, and is refused without a certificate: with stubs made
+// from proto/ at run time.
 
 import assert from 'node:assert/strict';
 import { call, connect, deadline, isRefused, ok, services } from './connection.mjs';
+import * as files from './files.mjs';
+import * as managedSecrets from './managed_secrets.mjs';
+import * as vectors from './vectors.mjs';
 
 const { Runs } = services('sre/gateway/v1/runs.proto');
 
@@ -31,6 +35,7 @@ async function watchesARun(stub) {
 const stub = connect(Runs);
 await runsASkill(stub);
 await watchesARun(stub);
+for (const part of [files, vectors, managedSecrets]) await part.checks();
 const stranger = call(connect(Runs, false), 'RunSkill', { agent: 'teams/-/agents/greeter' });
 await isRefused('no certificate is refused in the handshake', 'UNAVAILABLE', stranger);
 process.exit(0);

@@ -1,9 +1,13 @@
-"""Runs a skill, follows a run, and is refused without a certificate: with stubs generated from proto/."""
+"""Runs a skill, follows a run, keeps files, vectors and secrets, and is refused without a certificate: with stubs
+generated from proto/."""
 
 import json
 import sys
 
+import files
 import grpc
+import managed_secrets
+import vectors
 from connection import DEADLINE_S, channel, check, is_refused
 from sre.gateway.v1 import runs_pb2, runs_pb2_grpc
 
@@ -68,6 +72,8 @@ def main():
     runs_a_skill(stub)
     watches_a_run(stub)
     errors_have_reasons(stub)
+    for part in (files, vectors, managed_secrets):
+        part.checks(channel())
     is_refused_without_a_certificate()
 
 

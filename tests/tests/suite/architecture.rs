@@ -95,7 +95,8 @@ fn only_two_crates_name_the_grpc_transport() {
     }
 }
 
-fn sources(folder: &Path) -> Vec<PathBuf> {
+/// The Rust sources below a folder.
+pub fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -138,4 +139,29 @@ fn deployment_files_speak_of_roles_ports_and_probes_that_exist() {
         }
     }
     assert_eq!(served.len(), Role::ALL.len());
+}
+
+/// The door for links to files: reached through a Service of its own, and never that of the API (services.md H22).
+#[test]
+fn deployment_files_open_the_files_door() {
+    let base = root().join("deploy/kustomize/base");
+    let config = Config::load(LoadOptions::defaults().file(base.join("sre.toml"))).unwrap();
+    let io = std::fs::read_to_string(base.join("io.yaml")).unwrap();
+    let port = config.files.listen.port();
+    assert!(config.files.enabled && !config.files.listen.ip().is_loopback());
+    assert!(io.contains(&format!("{{ name: files, containerPort: {port} }}")), "the door listens on {port}");
+    let service =
+        io.split("---").find(|part| part.contains("name: sre-files\n")).expect("no Service sre-files");
+    assert!(service.contains("kind: Service") && service.contains("targetPort: files"), "{service}");
+    let others = Role::ALL.into_iter().filter_map(|role| config.listen.of(role)).map(|other| other.port());
+    assert!(!others.chain([config.admin.listen.port()]).any(|other| other == port), "{port} is another's");
+    let tls = config.files.tls.as_ref().expect("browsers are served over TLS");
+    for path in [&tls.cert, &tls.key] {
+        let folder = path.parent().unwrap().display().to_string();
+        assert!(
+            io.contains(&format!("mountPath: {folder}, readOnly: true")),
+            "nothing is mounted at {folder}"
+        );
+    }
+    assert!(config.files.base_url.as_ref().unwrap().starts_with("https://"));
 }

@@ -16,6 +16,7 @@ mod authz_fuzz;
 mod backup;
 mod canary;
 mod conformance_groups;
+mod conformance_numbers;
 mod end_to_end;
 mod faults;
 mod journal_fixture;

@@ -97,6 +97,28 @@ mod tests {
         assert_eq!(detect("a", &long), "text/plain");
     }
 
+    /// services.md D45: words that could be base64, braces and the like say nothing; H24: what an address names is
+    /// never looked at.
+    #[test]
+    fn d45_h24_text_is_text_whatever_it_looks_like() {
+        for text in [
+            "test",
+            "male",
+            "{bad}",
+            "body{color:red}",
+            "key: value",
+            "a,b\n1,2",
+            "# Title",
+            "select 1 from t",
+            "function f() {}",
+            "https://127.0.0.1/image.png",
+            "data:image/png;base64,iVBORw0KGgo=",
+        ] {
+            assert_eq!(detect("a", text.as_bytes()), TEXT, "{text}");
+        }
+        assert_eq!(detect("a.css", b"body{color:red}"), "text/css", "the name says so");
+    }
+
     #[test]
     fn h22_detection_never_gives_an_active_type() {
         for (name, content) in [

@@ -9,6 +9,8 @@
 mod address;
 pub mod connectors;
 mod copy;
+#[cfg(test)]
+mod flow_tests;
 pub mod import;
 mod index;
 mod message;

@@ -44,6 +44,35 @@ async fn h35_settings_are_guarded() {
     assert_eq!(get(&fixture, "agent/greeter", "agents/greeter/settings/k").await.unwrap().value, "v");
 }
 
+/// services.md D16 and D17: each has its own settings, all have one shape, and what is absent is absent alike.
+#[tokio::test]
+async fn d16_d17_settings_are_their_owners_and_of_one_shape() {
+    let fixture = Fixture::new().await;
+    fixture.team("red", "ruth").await;
+    let scopes = [
+        ("user/dev", "teams/default"),
+        ("user/ruth", "teams/red"),
+        ("user/dev", "users/dev"),
+        ("user/dev", "agents/greeter"),
+    ];
+    let list = async |caller: &str, parent: &str| {
+        let request = pb::ListSettingsRequest { parent: parent.into() };
+        fixture.account(caller).list_settings(request).await.unwrap().into_inner().settings
+    };
+    for (caller, scope) in scopes {
+        assert_eq!(list(caller, scope).await, [], "{scope}");
+        set(&fixture, caller, &format!("{scope}/settings/k"), &format!("of {scope}")).await.unwrap();
+    }
+    for (caller, scope) in scopes {
+        let (name, value) = (format!("{scope}/settings/k"), format!("of {scope}"));
+        let found = get(&fixture, caller, &name).await.unwrap();
+        assert_eq!((&found.name, &found.value), (&name, &value));
+        assert_eq!(list(caller, scope).await, [found], "{scope}");
+        let absent = get(&fixture, caller, &format!("{scope}/settings/absent")).await;
+        assert_eq!(refusal(absent), (Code::NotFound, Reason::NotFound), "{scope}");
+    }
+}
+
 #[tokio::test]
 async fn members_come_and_go_and_the_last_admin_stays() {
     let fixture = Fixture::new().await;

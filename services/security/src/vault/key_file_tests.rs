@@ -32,7 +32,7 @@ async fn a_key_that_others_may_read_is_refused() {
 }
 
 #[tokio::test]
-async fn a_lost_key_is_not_replaced_while_the_vault_is_there() {
+async fn d9_a_lost_key_is_told_and_not_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let (key, vault) = places(&dir);
     std::fs::write(&vault, b"sealed").unwrap();

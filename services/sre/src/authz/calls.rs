@@ -5,6 +5,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use sre_service::Role;
 
+use super::questions::of_agent;
 use super::rights::{List, OWNER, READ, WRITE};
 use super::things::{Kind, Place};
 
@@ -21,7 +22,7 @@ pub(super) enum Op {
     Write,
     /// Adds to a number in the cache, or gives an entry another end.
     Count,
-    /// Deletes a value of a namespace.
+    /// Deletes a value of a namespace, or a row of a store of vectors.
     Clear,
     /// Deletes the thing.
     Delete,
@@ -44,15 +45,21 @@ pub(super) enum Fixed {
     SetLimits,
     ListSecrets,
     PutSecret,
+    UseSecret,
     DeleteSecret,
+    GrantSecret,
+    RevokeGrant,
+    ListGrants,
     ListApiKeys,
     ListAudit,
     ListAgents,
+    ListSpaces,
+    ListApprovals,
     ListFileQuotas,
     ListCacheQuotas,
 }
 
-const FIXED: [Fixed; 14] = [
+const FIXED: &[Fixed] = &[
     Fixed::GetTeam,
     Fixed::ListMembers,
     Fixed::ListSettings,
@@ -61,10 +68,16 @@ const FIXED: [Fixed; 14] = [
     Fixed::SetLimits,
     Fixed::ListSecrets,
     Fixed::PutSecret,
+    Fixed::UseSecret,
     Fixed::DeleteSecret,
+    Fixed::GrantSecret,
+    Fixed::RevokeGrant,
+    Fixed::ListGrants,
     Fixed::ListApiKeys,
     Fixed::ListAudit,
     Fixed::ListAgents,
+    Fixed::ListSpaces,
+    Fixed::ListApprovals,
     Fixed::ListFileQuotas,
     Fixed::ListCacheQuotas,
 ];
@@ -75,6 +88,8 @@ pub(super) struct Call {
     pub(super) op: Op,
     pub(super) place: Option<Place>,
     pub(super) team: String,
+    /// For grants: the team that a secret is given to.
+    pub(super) other: String,
     /// For [`Op::SetList`].
     pub(super) list: List,
     /// Whether the caller's own team is written `-`.
@@ -88,12 +103,23 @@ impl Op {
             Kind::File | Kind::Namespace => {
                 &[Self::Read, Self::Look, Self::List, Self::Write, Self::Delete, Self::GetList, Self::SetList]
             }
+            Kind::Space => &[
+                Self::Read,
+                Self::Look,
+                Self::List,
+                Self::Write,
+                Self::Clear,
+                Self::Delete,
+                Self::GetList,
+                Self::SetList,
+            ],
             Kind::Entry => {
                 &[Self::Read, Self::Write, Self::Count, Self::Delete, Self::GetList, Self::SetList]
             }
             Kind::Agent => &[Self::Read, Self::List, Self::GetList, Self::SetList],
             Kind::Skills => &[Self::Look, Self::GetList, Self::Run],
             Kind::Run => &[Self::Look, Self::List],
+            Kind::Approval => &[Self::Look, Self::List, Self::Write],
         };
         let op = all.choose(rng).copied().unwrap_or(Self::Read);
         // A namespace has no description of its own: a value of it is deleted instead.
@@ -118,7 +144,9 @@ impl Fixed {
     fn level(self) -> u8 {
         match self {
             Self::PutSecret | Self::DeleteSecret => WRITE,
-            Self::SetSetting | Self::SetLimits | Self::ListAudit => OWNER,
+            Self::SetSetting | Self::SetLimits | Self::ListAudit | Self::GrantSecret | Self::RevokeGrant => {
+                OWNER
+            }
             _ => READ,
         }
     }
@@ -131,14 +159,17 @@ impl Call {
             op: Op::of(place.kind, rng),
             place: Some(place.clone()),
             team: place.team.clone(),
+            other: String::new(),
             list,
             own: rng.random_bool(0.1),
         }
     }
 
-    pub(super) fn at(team: &str, rng: &mut StdRng) -> Self {
+    pub(super) fn at(team: &str, teams: &[String], rng: &mut StdRng) -> Self {
         let own = rng.random_bool(0.1);
-        Self { op: Op::fixed(rng), place: None, team: team.to_owned(), list: List::new(), own }
+        let others: Vec<&String> = teams.iter().filter(|other| *other != team).collect();
+        let other = others.choose(rng).map(|other| (*other).clone()).unwrap_or_default();
+        Self { op: Op::fixed(rng), place: None, team: team.to_owned(), other, list: List::new(), own }
     }
 
     /// The level as it needs it: what a file and an entry need to go differs from the rest.
@@ -161,15 +192,24 @@ impl Call {
                 Fixed::ListSettings => below("settings"),
                 Fixed::GetSetting | Fixed::SetSetting => below("settings/color"),
                 Fixed::SetLimits => "deployment".to_owned(),
-                Fixed::ListSecrets => below("secrets"),
-                Fixed::PutSecret | Fixed::DeleteSecret => below("secrets/key"),
+                Fixed::ListSecrets | Fixed::ListGrants => below("secrets"),
+                Fixed::PutSecret
+                | Fixed::UseSecret
+                | Fixed::DeleteSecret
+                | Fixed::GrantSecret
+                | Fixed::RevokeGrant => below("secrets/key"),
                 Fixed::ListApiKeys => below("apiKeys"),
                 Fixed::ListAudit => below("audit"),
                 Fixed::ListAgents => below("agents"),
+                Fixed::ListSpaces => below("vectors"),
+                Fixed::ListApprovals => below("approvals"),
                 Fixed::ListFileQuotas | Fixed::ListCacheQuotas => below("quotas"),
             },
             // A folder has no list; what is in it has.
             Op::List if self.kind() == Some(Kind::File) => self.folder(),
+            Op::List if self.kind() == Some(Kind::Approval) => {
+                format!("{}/approvals", of_agent(&self.name()))
+            }
             _ => self.name(),
         }
     }
@@ -196,17 +236,25 @@ impl Call {
     pub(super) fn service(&self) -> (&'static str, Role) {
         match (self.op, self.kind()) {
             (Op::Fixed(fixed), _) => match fixed {
-                Fixed::ListSecrets | Fixed::PutSecret | Fixed::DeleteSecret => {
-                    ("sre.security.v1.Vault", Role::Security)
-                }
+                Fixed::ListSecrets
+                | Fixed::PutSecret
+                | Fixed::UseSecret
+                | Fixed::DeleteSecret
+                | Fixed::GrantSecret
+                | Fixed::RevokeGrant
+                | Fixed::ListGrants => ("sre.security.v1.Vault", Role::Security),
                 Fixed::ListApiKeys => ("sre.security.v1.ApiKeys", Role::Security),
                 Fixed::ListAudit => ("sre.security.v1.Audit", Role::Security),
                 Fixed::ListAgents => ("sre.agent.v1.AgentData", Role::Agent),
+                Fixed::ListSpaces => ("sre.io.v1.VectorDb", Role::Io),
+                Fixed::ListApprovals => ("sre.gateway.v1.Approvals", Role::Engine),
                 Fixed::ListFileQuotas => ("sre.io.v1.Quotas", Role::Io),
                 Fixed::ListCacheQuotas => ("sre.memory.v1.Quotas", Role::Memory),
                 _ => ("sre.security.v1.Account", Role::Security),
             },
             (Op::Run, _) | (_, Some(Kind::Run)) => ("sre.gateway.v1.Runs", Role::Engine),
+            (_, Some(Kind::Approval)) => ("sre.gateway.v1.Approvals", Role::Engine),
+            (_, Some(Kind::Space)) => ("sre.io.v1.VectorDb", Role::Io),
             (_, Some(Kind::File)) => ("sre.io.v1.Storage", Role::Io),
             (_, Some(Kind::Namespace)) => ("sre.io.v1.Nkv", Role::Io),
             (_, Some(Kind::Entry)) => ("sre.memory.v1.Cache", Role::Memory),

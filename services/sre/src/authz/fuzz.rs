@@ -166,7 +166,7 @@ async fn pair(world: &mut World, rng: &mut StdRng, seed: u64, report: &mut Repor
         _ => report.denied += 1,
     }
     let leaked = match &outcome {
-        Outcome::Done(text) => world.leaks(&person, text).next().map(|place| place.name.clone()),
+        Outcome::Done(text) => world.leaks(&person, text).into_iter().next(),
         _ => None,
     };
     if let Some(name) = &leaked {
@@ -196,8 +196,8 @@ fn random(world: &World, rng: &mut StdRng) -> (Person, Call, Way) {
             let list = things::list(rng, &world.people, place);
             Call::on(place, list, rng)
         }
-        (_, Some(team)) => Call::at(team, rng),
-        (_, None) => Call::at("default", rng),
+        (_, Some(team)) => Call::at(team, &world.people.teams, rng),
+        (_, None) => Call::at("default", &world.people.teams, rng),
     };
     let person = world.people.caller(rng, &call.team);
     // `-` is the caller's own team: where it has another one, it would ask for something else.

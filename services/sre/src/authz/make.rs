@@ -11,6 +11,7 @@ use sre_proto::gateway::v1::{
 };
 use sre_proto::io::v1::nkv_client::NkvClient;
 use sre_proto::io::v1::storage_client::StorageClient;
+use sre_proto::io::v1::vector_db_client::VectorDbClient;
 use sre_proto::io::v1::{self as io, write_file_request};
 use sre_proto::memory::v1 as memory;
 use sre_proto::memory::v1::cache_client::CacheClient;
@@ -18,13 +19,13 @@ use sre_proto::security::v1 as security;
 use sre_proto::security::v1::account_client::AccountClient;
 use sre_proto::security::v1::api_keys_client::ApiKeysClient;
 use sre_proto::security::v1::audit_client::AuditClient;
-use sre_proto::security::v1::vault_client::VaultClient;
 use sre_service::Link;
 use tonic::Status;
 
 use super::calls::{Call, Fixed, Op};
 use super::rights::List;
 use super::things::{Kind, Place, mark, message};
+use super::{questions, secrets, spaces};
 
 impl Call {
     /// Makes the call; gives everything that it answered as text.
@@ -41,6 +42,11 @@ impl Call {
             Kind::File => self.on_file(link, place, name, own(self.folder())).await,
             Kind::Namespace => self.on_namespace(link, place, name).await,
             Kind::Entry => self.on_entry(link, place, name).await,
+            Kind::Space if self.op == Op::SetList => {
+                set_list_of(&link, place, name, &self.list).await.map(|()| String::new())
+            }
+            Kind::Space => spaces::make(self.op, link, place, name).await,
+            Kind::Approval => questions::make(self.op, link, name).await,
             Kind::Agent | Kind::Skills => self.on_agent(link, place, name).await,
             Kind::Run => self.on_run(link, name).await,
         }
@@ -207,7 +213,6 @@ impl Call {
     async fn make_fixed(&self, link: Link, team: String) -> Result<String, Status> {
         let Op::Fixed(fixed) = self.op else { return Ok(String::new()) };
         let mut account = AccountClient::new(link.clone());
-        let mut vault = VaultClient::new(link.clone());
         let setting = |key: &str, value: &str| security::SetSettingRequest {
             setting: Some(security::Setting {
                 name: format!("{team}/settings/{key}"),
@@ -230,24 +235,15 @@ impl Call {
             }
             Fixed::SetSetting => shown(account.set_setting(setting("color", "blue")).await?),
             Fixed::SetLimits => shown(account.set_setting(setting("sre-limits", r#"{"files":1000}"#)).await?),
-            Fixed::ListSecrets => shown(
-                vault.list_secrets(security::ListSecretsRequest { parent, ..Default::default() }).await?,
-            ),
-            Fixed::PutSecret => {
-                let secret = security::Secret { name: format!("{team}/secrets/key"), ..Default::default() };
-                let request = security::PutSecretRequest {
-                    secret: Some(secret),
-                    value: "value".into(),
-                    ..Default::default()
-                };
-                shown(vault.put_secret(request).await?)
-            }
-            Fixed::DeleteSecret => {
-                let name = format!("{team}/secrets/key");
-                shown(
-                    vault.delete_secret(security::DeleteSecretRequest { name, ..Default::default() }).await?,
-                )
-            }
+            Fixed::ListSecrets
+            | Fixed::PutSecret
+            | Fixed::UseSecret
+            | Fixed::DeleteSecret
+            | Fixed::GrantSecret
+            | Fixed::RevokeGrant
+            | Fixed::ListGrants => secrets::make(fixed, link, team, &self.team, &self.other).await?,
+            Fixed::ListSpaces => spaces::listed(link, team).await?,
+            Fixed::ListApprovals => questions::listed(link, team).await?,
             Fixed::ListApiKeys => {
                 let request = security::ListApiKeysRequest { parent, ..Default::default() };
                 shown(ApiKeysClient::new(link).list_api_keys(request).await?)
@@ -273,7 +269,7 @@ impl Call {
     }
 }
 
-fn shown<T: std::fmt::Debug>(answer: tonic::Response<T>) -> String {
+pub(super) fn shown<T: std::fmt::Debug>(answer: tonic::Response<T>) -> String {
     format!("{:?}", answer.into_inner())
 }
 
@@ -317,7 +313,8 @@ pub(super) async fn create(link: &Link, place: &Place) -> Result<(), Status> {
         Kind::Entry => {
             CacheClient::new(link.clone()).set_entry(set_entry(name, place)).await?;
         }
-        Kind::Agent | Kind::Skills | Kind::Run => {}
+        Kind::Space => spaces::write(&mut VectorDbClient::new(link.clone()), place, name).await?,
+        Kind::Agent | Kind::Skills | Kind::Run | Kind::Approval => {}
     }
     Ok(())
 }
@@ -347,7 +344,12 @@ async fn set_list_of(link: &Link, place: &Place, name: String, list: &List) -> R
             let aspect = AclAspect::Definition.into();
             AgentDataClient::new(link).set_agent_acl(SetAgentAclRequest { name, aspect, acl }).await?;
         }
-        Kind::Skills | Kind::Run => {}
+        Kind::Space => {
+            VectorDbClient::new(link)
+                .set_vector_namespace_acl(io::SetVectorNamespaceAclRequest { name, acl })
+                .await?;
+        }
+        Kind::Skills | Kind::Run | Kind::Approval => {}
     }
     Ok(())
 }

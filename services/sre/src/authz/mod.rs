@@ -10,7 +10,10 @@ mod fuzz;
 mod make;
 mod matrix;
 mod people;
+mod questions;
 mod rights;
+mod secrets;
+mod spaces;
 mod things;
 mod world;
 

@@ -38,7 +38,7 @@ impl Person {
     }
 
     /// None: no member. Some: whether it steers the team.
-    fn role_in(&self, team: &str) -> Option<bool> {
+    pub(super) fn role_in(&self, team: &str) -> Option<bool> {
         let listed = self.teams.iter().filter(|(known, _)| known == team).map(|(_, admin)| *admin).max();
         listed.or((self.name == format!("team/{team}")).then_some(false))
     }
@@ -92,7 +92,7 @@ fn in_team(person: &Person, admin: bool, rest: &[&str]) -> u8 {
     let steered = |others: u8| if admin { OWNER } else { others };
     match rest {
         [] | ["secrets" | "members" | "settings" | "revocations" | "apiKeys", ..] => steered(READ),
-        ["nkv" | "files" | "cache", ..] | ["agents"] => steered(READ | WRITE),
+        ["nkv" | "files" | "vectors" | "cache", ..] | ["agents"] => steered(READ | WRITE),
         ["audit", ..] => steered(0),
         ["approvals"] if admin => READ,
         ["quotas"] => READ,

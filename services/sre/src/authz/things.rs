@@ -1,4 +1,4 @@
-//! Random things: files, namespaces, entries, agents and runs with random lists.
+//! Random things: files, namespaces, stores of vectors, entries, agents, runs and what they ask, with random lists.
 
 use std::collections::BTreeMap;
 
@@ -15,12 +15,16 @@ use super::rights::{List, NONE, OWNER, READ, WRITE};
 pub(super) enum Kind {
     File,
     Namespace,
+    /// A namespace of vectors.
+    Space,
     Entry,
     /// An agent's definition.
     Agent,
     /// The right to use its skills, which has a list of its own.
     Skills,
     Run,
+    /// What a run asks people. It has no list: see `questions`.
+    Approval,
 }
 
 /// A place for a thing. Whether there is one is in [`Things::lists`].
@@ -50,6 +54,7 @@ impl Things {
                 add(Kind::File, format!("{name}/files/one.txt"));
                 add(Kind::File, format!("{name}/files/folder/two.txt"));
                 add(Kind::Entry, format!("{name}/cache/one"));
+                add(Kind::Space, format!("{name}/vectors/one"));
                 add(Kind::Skills, format!("{name}/skills"));
                 add(Kind::Agent, name);
             }
@@ -57,6 +62,8 @@ impl Things {
             add(Kind::File, format!("teams/{team}/files/shared.txt"));
             add(Kind::Entry, format!("teams/{team}/users/member{n}/cache/mine"));
             add(Kind::Entry, format!("teams/{team}/cache/shared"));
+            add(Kind::Space, format!("teams/{team}/users/member{n}/vectors/mine"));
+            add(Kind::Space, format!("teams/{team}/vectors/shared"));
             for space in ["a", "ab"] {
                 add(Kind::Namespace, format!("teams/{team}/nkv/{space}"));
             }

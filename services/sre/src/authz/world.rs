@@ -1,6 +1,7 @@
 //! A suite in this process, with people and things in it, and the ways to call it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rand::rngs::StdRng;
@@ -19,11 +20,17 @@ use sre_proto::security::v1::{
 use sre_service::testing::TestSuite;
 use sre_service::{Link, Role};
 
-use super::calls::{Call, Op};
+use super::calls::{Call, Fixed, Op};
 use super::make;
 use super::people::{DEV, People, agents_of};
-use super::rights::{self, List, OWNER, Person};
+use super::questions::{self, Question};
+use super::rights::{self, List, OWNER, Person, READ};
+use super::secrets::{self, Grants};
 use super::things::{self, Kind, Place, Things};
+
+/// How long a run may take to ask, and how often it is looked at.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_millis(25);
 
 /// A suite with people and things, and what the model knows of them.
 pub(super) struct World {
@@ -32,6 +39,9 @@ pub(super) struct World {
     pub(super) people: People,
     pub(super) things: Things,
     pub(super) homes: BTreeMap<String, String>,
+    /// What runs ask, by name.
+    questions: BTreeMap<String, Question>,
+    grants: Grants,
 }
 
 impl World {
@@ -52,15 +62,25 @@ impl World {
         });
         let suite = builder.build().await.context("the suite")?;
         let homes = people.homes();
-        let mut world = Self { suite, links: HashMap::new(), people, things: Things::default(), homes };
+        let mut world = Self {
+            suite,
+            links: HashMap::new(),
+            people,
+            things: Things::default(),
+            homes,
+            questions: BTreeMap::new(),
+            grants: Grants::new(),
+        };
         world.people().await.context("its people")?;
-        world.agents(&mut rng).await.context("its agents")?;
+        let approvers = world.agents(&mut rng).await.context("its agents")?;
         let places = Things::places(&world.people);
         for place in &places {
             world.make(place, &mut rng).await.with_context(|| format!("{place:?}"))?;
         }
         world.things.places.extend(places);
         world.runs().await.context("its runs")?;
+        world.questions(approvers).await.context("what its runs ask")?;
+        world.secrets(&mut rng).await.context("its secrets")?;
         Ok((world, rng))
     }
 
@@ -99,13 +119,18 @@ impl World {
         Ok(())
     }
 
-    /// Agents of every team. Who may use their skills is set once: the engine's tokens for it are kept for a while.
-    async fn agents(&mut self, rng: &mut StdRng) -> Result<()> {
+    /// Agents of every team, each with whom its runs ask. Who may use their skills is set once: the engine's tokens for
+    /// it are kept for a while.
+    async fn agents(&mut self, rng: &mut StdRng) -> Result<BTreeMap<String, Question>> {
+        let mut approvers = BTreeMap::new();
         let mut agents = AgentDataClient::new(self.dev());
         for (n, team) in self.people.teams.iter().enumerate() {
             for id in agents_of(n) {
                 let name = format!("teams/{team}/agents/{id}");
-                let agent = Agent { document_json: document(&id).into(), ..Agent::default() };
+                let approver = questions::approver(rng, &self.people);
+                let document = document(&id, &approver);
+                approvers.insert(name.clone(), Question { team: team.clone(), approver });
+                let agent = Agent { document_json: document.into(), ..Agent::default() };
                 let request = CreateAgentRequest {
                     parent: format!("teams/{team}"),
                     agent_id: id,
@@ -120,6 +145,51 @@ impl World {
                     .set_agent_acl(SetAgentAclRequest { name, aspect, acl: Some(things::message(&list)) })
                     .await?;
                 self.things.lists.insert(place, list);
+            }
+        }
+        Ok(approvers)
+    }
+
+    /// A run of each agent that asks, and waits for an answer.
+    async fn questions(&mut self, approvers: BTreeMap<String, Question>) -> Result<()> {
+        let mut runs = RunsClient::new(self.dev());
+        for (agent, question) in approvers {
+            let call = SkillCall { skill: "ask".to_owned(), input_json: r#"{"text":"x"}"#.into() };
+            let request = StartRunRequest {
+                agent: agent.clone(),
+                call: Some(start_run_request::Call::Skill(call)),
+                ..StartRunRequest::default()
+            };
+            runs.start_run(request).await?;
+            let asked = async {
+                loop {
+                    if let Some(asked) = questions::all(self.dev(), agent.clone()).await?.pop() {
+                        return Ok::<_, tonic::Status>(asked.name);
+                    }
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+            };
+            let name = tokio::time::timeout(PATIENCE, asked).await.context("nothing is asked")??;
+            let place = Place { kind: Kind::Approval, name: name.clone(), team: question.team.clone() };
+            self.things.places.push(place);
+            self.questions.insert(name, question);
+        }
+        Ok(())
+    }
+
+    /// Secrets of most teams, and to whom they are granted: teams that have none use those.
+    async fn secrets(&mut self, rng: &mut StdRng) -> Result<()> {
+        for owner in self.people.teams.clone() {
+            if rng.random_bool(0.4) {
+                continue;
+            }
+            let name = format!("teams/{owner}");
+            secrets::make(Fixed::PutSecret, self.dev(), name.clone(), &owner, "").await?;
+            for other in self.people.teams.clone() {
+                if other != owner && rng.random_bool(0.3) {
+                    secrets::make(Fixed::GrantSecret, self.dev(), name.clone(), &owner, &other).await?;
+                    self.grants.insert((owner.clone(), other));
+                }
             }
         }
         Ok(())
@@ -151,7 +221,7 @@ impl World {
         let list = things::list(rng, &self.people, place);
         let absent = rng.random_bool(0.15);
         match place.kind {
-            Kind::Skills | Kind::Run => return Ok(()),
+            Kind::Skills | Kind::Run | Kind::Approval => return Ok(()),
             Kind::Agent => {}
             _ if absent => return Ok(()),
             _ => {
@@ -196,7 +266,19 @@ impl World {
         if person.is_service() {
             return false;
         }
-        self.has(person, call.level(), call)
+        if let Op::Fixed(Fixed::ListApprovals) = call.op {
+            return questions::may_list(person, &call.team, &call.resource(), &self.homes);
+        }
+        if let Some(question) = call.place.as_ref().and_then(|place| self.questions.get(&place.name)) {
+            return match call.op {
+                Op::List => questions::may_list(person, &call.team, &call.resource(), &self.homes),
+                _ => question.allows(person, call.level(), &call.resource(), &self.homes),
+            };
+        }
+        // Whose secret it is, and under whose agents it goes.
+        let may_give = call.op != Op::Fixed(Fixed::GrantSecret)
+            || secrets::may_give_to(person, &call.other, &self.homes);
+        may_give && self.has(person, call.level(), call)
     }
 
     fn has(&self, person: &Person, level: u8, call: &Call) -> bool {
@@ -207,19 +289,37 @@ impl World {
     }
 
     /// Things whose content a text holds and that a person may not read.
-    pub(super) fn leaks<'a>(&'a self, person: &'a Person, text: &'a str) -> impl Iterator<Item = &'a Place> {
-        self.things
-            .lists
-            .iter()
-            .filter(move |(place, list)| {
-                text.contains(&things::mark(place)) && !rights::by_list(person, rights::READ, list)
-            })
-            .map(|(place, _)| place)
+    pub(super) fn leaks(&self, person: &Person, text: &str) -> Vec<String> {
+        let listed = self.things.lists.iter().filter(|(place, list)| {
+            text.contains(&things::mark(place)) && !rights::by_list(person, READ, list)
+        });
+        let asked = self.questions.iter().filter(|(name, question)| {
+            let mark = format!("<<{:?} {name}>>", Kind::Approval);
+            text.contains(&mark) && !question.allows(person, READ, name, &self.homes)
+        });
+        let secret = self.people.teams.iter().filter(|team| {
+            text.contains(&secrets::mark(team)) && !secrets::may_use(person, team, &self.grants, &self.homes)
+        });
+        listed
+            .map(|(place, _)| place.name.clone())
+            .chain(asked.map(|(name, _)| name.clone()))
+            .chain(secret.map(|team| secrets::name(team)))
+            .collect()
     }
 
     /// What the model learns from a call that was made. What somebody made or took away is put right again.
     pub(super) async fn learn(&mut self, person: &Person, call: &Call, rng: &mut StdRng) -> Result<()> {
-        let Some(place) = call.place.clone() else { return Ok(()) };
+        let Some(place) = call.place.clone() else {
+            let pair = (call.team.clone(), call.other.clone());
+            match call.op {
+                Op::Fixed(Fixed::GrantSecret) => drop(self.grants.insert(pair)),
+                Op::Fixed(Fixed::RevokeGrant) => drop(self.grants.remove(&pair)),
+                // Whoever sets it again shares it again.
+                Op::Fixed(Fixed::DeleteSecret) => self.grants.retain(|(owner, _)| *owner != call.team),
+                _ => {}
+            }
+            return Ok(());
+        };
         match call.op {
             Op::SetList => {
                 self.things.lists.insert(place, call.list.clone());
@@ -230,7 +330,7 @@ impl World {
                     self.make(&place, rng).await?;
                 }
             }
-            Op::Write if !self.things.lists.contains_key(&place) => {
+            Op::Write if place.kind != Kind::Approval && !self.things.lists.contains_key(&place) => {
                 // Whoever makes a thing owns it.
                 let list = things::list(rng, &self.people, &place);
                 make::set_list(&self.link(&person.name, Role::Edge), &place, &list)
@@ -252,8 +352,8 @@ fn creator(place: &Place) -> String {
     }
 }
 
-/// An agent whose skill answers its input.
-fn document(id: &str) -> String {
+/// An agent with a skill that answers its input, and one that asks somebody.
+fn document(id: &str, approver: &str) -> String {
     json!({
         "version": "1.0.0", "id": id, "name": id, "description": format!("<<Agent {id}>>"),
         "components": [
@@ -272,9 +372,35 @@ fn document(id: &str) -> String {
                 "inputs": [{ "name": "text", "type": "Any", "optional": false }],
                 "outputs": [{ "name": "Output", "default": true }],
             },
+            {
+                "id": "ask", "name": "APIEndpoint", "displayName": "ask", "title": "ask",
+                "data": { "endpoint": "ask", "method": "POST", "description": "ask", "ai_exposed": true },
+                "inputs": [{ "name": "text", "type": "Any", "optional": false }],
+                "outputs": [
+                    { "name": "body", "default": true },
+                    { "name": "text", "expression": "body.text" },
+                ],
+            },
+            {
+                "id": "question", "name": "Approval", "displayName": "question", "title": "question",
+                "data": { "title": "May it?", "approvers": [approver] },
+                "inputs": [{ "name": "text", "type": "Any", "optional": false }],
+                "outputs": [
+                    { "name": "Approved" }, { "name": "Rejected" }, { "name": "Comment" },
+                    { "name": "DecidedBy" },
+                ],
+            },
+            {
+                "id": "said", "name": "APIOutput", "displayName": "said", "title": "said",
+                "data": { "format": "minimal" },
+                "inputs": [{ "name": "approved", "type": "Any", "optional": false }],
+                "outputs": [{ "name": "Output", "default": true }],
+            },
         ],
         "connections": [
             { "sourceId": "echo", "sourceIndex": "text", "targetId": "out", "targetIndex": "text" },
+            { "sourceId": "ask", "sourceIndex": "text", "targetId": "question", "targetIndex": "text" },
+            { "sourceId": "question", "sourceIndex": "Approved", "targetId": "said", "targetIndex": "approved" },
         ],
     })
     .to_string()

@@ -9,7 +9,10 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may stop the test")]
 
+mod answer;
 pub mod document;
+mod graph;
+mod loops;
 mod scope;
 
 use std::cell::Cell;
@@ -75,72 +78,6 @@ impl Model<'_> {
 
     fn is_void(&self, round: u32) -> bool {
         self.circular.is_some_and(|(last, _)| round > last)
-    }
-
-    // ---- the shape of the graph, looked up anew each time
-
-    fn from(&self, node: usize) -> Vec<Link> {
-        self.links.iter().filter(|link| link.source == node).cloned().collect()
-    }
-
-    /// What a loop runs per element: what its elements reach and its result does not.
-    fn body(&self, node: usize, universe: &BTreeSet<usize>) -> BTreeSet<usize> {
-        let side = |result: bool| {
-            let first = self.from(node).into_iter().filter(|link| self.doc.with_result(link) == result);
-            let first: Vec<usize> = first.map(|link| link.target).collect();
-            self.doc.reach(&self.links, first, |at| at != node, |at| universe.contains(&at))
-        };
-        let after = side(true);
-        side(false).into_iter().filter(|at| *at != node && !after.contains(at)).collect()
-    }
-
-    /// Who gets something from whom in a scope, a loop standing for its whole body.
-    fn next(&self, node: usize, universe: &BTreeSet<usize>) -> BTreeSet<usize> {
-        let targets = |of: usize| self.from(of).into_iter().map(|link| link.target).collect::<Vec<_>>();
-        let all: Vec<usize> = if self.node(node).kind == Kind::Loop {
-            let body = self.body(node, universe);
-            let inside = std::iter::once(node).chain(body.iter().copied());
-            inside.flat_map(targets).filter(|target| !body.contains(target)).collect()
-        } else {
-            targets(node)
-        };
-        all.into_iter().filter(|target| universe.contains(target)).collect()
-    }
-
-    fn leads(&self, from: usize, to: usize, universe: &BTreeSet<usize>) -> bool {
-        let mut seen = BTreeSet::from([from]);
-        let mut queue = vec![from];
-        while let Some(at) = queue.pop() {
-            for next in self.next(at, universe) {
-                if next == to {
-                    return true;
-                }
-                if seen.insert(next) {
-                    queue.push(next);
-                }
-            }
-        }
-        false
-    }
-
-    fn required(&self, node: usize) -> Vec<usize> {
-        if node == self.entry.node {
-            return Vec::new();
-        }
-        let fed = |input: usize| {
-            self.links.iter().any(|link| {
-                link.target == node && link.input == input && self.reachable.contains(&link.source)
-            })
-        };
-        (0..self.node(node).inputs.len())
-            .filter(|at| fed(*at) && !self.node(node).inputs[*at].optional)
-            .collect()
-    }
-
-    fn missing(&self, node: usize, held: &Map<String, Json>) -> Vec<String> {
-        let ports = self.required(node).into_iter().map(|at| &self.node(node).inputs[at]);
-        let lacks = ports.filter(|port| port.default.is_none() && !held.contains_key(&port.name));
-        lacks.map(|port| port.name.clone()).collect()
     }
 
     // ---- scopes
@@ -305,66 +242,6 @@ impl Model<'_> {
         document::double(self.node(node), input)
     }
 
-    fn run_loop(&mut self, scope: usize, node: usize, round: u32, input: &Map<String, Json>) {
-        let elements = match input.get("Input") {
-            None => Vec::new(),
-            Some(Json::Array(items)) => items.clone(),
-            Some(Json::String(text)) => text.split(',').map(Json::from).collect(),
-            Some(other) => vec![other.clone()],
-        };
-        let links: Vec<Link> =
-            self.from(node).into_iter().filter(|link| !self.doc.with_result(link)).collect();
-        if links.is_empty() {
-            self.finish(scope, node, round, json!({ "Result": elements }));
-            return;
-        }
-        let body = self.body(node, &self.scopes[scope].universe);
-        let from: BTreeSet<usize> = links.iter().map(|l| l.target).filter(|at| body.contains(at)).collect();
-        let (mut now, mut results) = (round, Vec::new());
-        for (index, element) in elements.into_iter().enumerate() {
-            if self.is_void(now) {
-                break;
-            }
-            let path = format!("{}{}:{index}/", self.scopes[scope].path, self.node(node).id);
-            let child = self.open(body.clone(), from.clone(), Some(scope), path);
-            self.scopes[child].last_round = now;
-            self.fire(child, node, &json!({ "Loop": element }), now, &links);
-            self.run_scope(child);
-            self.note_starved(child);
-            now = self.scopes[child].last_round + 1;
-            let mut ended = std::mem::take(&mut self.scopes[child].ended);
-            ended.retain(|end| !end.handled.as_ref().is_some_and(|handled| handled.get()));
-            ended.sort_by_key(|end| (end.node, end.round));
-            ended.dedup_by_key(|end| end.node);
-            for end in ended {
-                self.contribute(node, &end, &mut results);
-            }
-        }
-        self.scopes[scope].not_before.insert(node, now + 1);
-        self.finish(scope, node, now, json!({ "Result": results }));
-    }
-
-    fn contribute(&self, of: usize, end: &Ended, results: &mut Vec<Json>) {
-        let node = self.node(end.node);
-        let mut value = end.output.clone();
-        if let (Some((message, _)), Some(map)) = (failure(&end.output), value.as_object_mut()) {
-            map.remove("error");
-            map.insert("_error".into(), message);
-        }
-        match self.node(of).format.as_str() {
-            "minimal" => results.push(value),
-            "results-array" => match value {
-                Json::Object(map) => {
-                    map.iter()
-                        .filter(|(key, _)| *key != "_error")
-                        .for_each(|(_, value)| flatten(value, results));
-                }
-                other => flatten(&other, results),
-            },
-            _ => results.push(json!({"id": node.id, "name": node.type_name, "result": value})),
-        }
-    }
-
     fn finish(&mut self, scope: usize, node: usize, round: u32, output: Json) {
         let links: Vec<Link> = self.from(node);
         let is_loop = self.node(node).kind == Kind::Loop;
@@ -417,59 +294,6 @@ impl Model<'_> {
         }
         (any, handler)
     }
-
-    // ---- the answer
-
-    fn note_starved(&mut self, scope: usize) {
-        let state = &self.scopes[scope];
-        // A component that stands here only to collect for a loop's body starves there, if anywhere.
-        let loops = state.own.iter().filter(|at| self.node(**at).kind == Kind::Loop);
-        let bodies: BTreeSet<usize> = loops.flat_map(|at| self.body(*at, &state.universe)).collect();
-        for node in state.waiting.iter().filter(|at| !bodies.contains(at)) {
-            let held = state.held.get(node).cloned().unwrap_or_default();
-            let name = format!("{}{}", state.path, self.node(*node).id);
-            self.starved.insert((name, self.missing(*node, &held)));
-        }
-    }
-
-    fn answer(self) -> Answer {
-        if let Some((_, node)) = self.circular {
-            let (id, limit) = (&self.node(node).id, self.limit);
-            let error = format!("Circular Calls Limit Reached on {id}. Current circular limit is {limit}");
-            return Answer { legacy: json!({ "error": error }), starved: BTreeSet::new(), jobs: Vec::new() };
-        }
-        let mut ended: Vec<&Ended> = self.ended.iter().collect();
-        ended.retain(|end| !end.handled.as_ref().is_some_and(|handled| handled.get()));
-        ended.sort_by_key(|end| (end.round, end.node));
-        let is_leaf = |end: &&&Ended| {
-            let node = self.node(end.node);
-            let results = || {
-                self.from(end.node)
-                    .into_iter()
-                    .any(|link| self.doc.with_result(&link) && node.outputs[link.output].name != "_error")
-            };
-            let last = !self.doc.links.iter().any(|link| link.source == end.node)
-                || (node.kind == Kind::Loop && !results());
-            last && !failure(&end.output).is_some_and(|(_, hard)| hard) && truthy(&end.output)
-        };
-        let leaves = ended.iter().filter(is_leaf);
-        let failed = ended.iter().filter(|end| failure(&end.output).is_some());
-        let mut seen = BTreeSet::new();
-        let entries: Vec<Json> =
-            leaves.chain(failed).filter(|end| seen.insert(end.node)).map(|end| self.entry(end)).collect();
-        let legacy = if entries.len() == 1 { entries[0].clone() } else { Json::from(entries) };
-        Answer { legacy, starved: self.starved, jobs: self.jobs }
-    }
-
-    fn entry(&self, end: &Ended) -> Json {
-        let node = self.node(end.node);
-        match failure(&end.output) {
-            Some((message, true)) => {
-                json!({"id": node.id, "name": node.display, "result": null, "error": message})
-            }
-            _ => json!({"id": node.id, "name": node.type_name, "result": end.output}),
-        }
-    }
 }
 
 /// §4.6: the first value as it is, each further one appended; a list of one is that one.
@@ -484,13 +308,6 @@ fn merge(held: &mut Map<String, Json>, name: String, value: Json) {
     };
     list.push(value);
     held.insert(name, if list.len() == 1 { list.remove(0) } else { Json::Array(list) });
-}
-
-fn flatten(value: &Json, out: &mut Vec<Json>) {
-    match value {
-        Json::Array(items) => items.iter().for_each(|item| flatten(item, out)),
-        other => out.push(other.clone()),
-    }
 }
 
 /// The message of a failure, and whether it is a hard one.

@@ -116,22 +116,27 @@ impl LegacyAcl {
     }
 
     /// Turns the text into a list of ours. Only Candidates among `known` can be recognised by a hashed key; the
-    /// public always is.
+    /// public always is. Ids can be made to share a key (H15): where two of those known do, nobody is recognised
+    /// by it.
     pub fn import<'c>(
         &self,
         known: impl IntoIterator<Item = &'c Candidate>,
     ) -> Result<Imported, LegacyError> {
-        let mut by_key: HashMap<(Role, String), Candidate> = HashMap::new();
+        let mut by_key: HashMap<(Role, String), Option<Candidate>> = HashMap::new();
         if self.algorithm == Algorithm::Xxh3 {
             for candidate in known.into_iter().cloned().chain([Candidate::public()]) {
-                by_key.insert((candidate.role(), xxh3_key(candidate.id())), candidate);
+                let key = (candidate.role(), xxh3_key(candidate.id()));
+                let held = by_key.entry(key).or_insert_with(|| Some(candidate.clone()));
+                if held.as_ref() != Some(&candidate) {
+                    *held = None;
+                }
             }
         }
         let mut imported = Imported { acl: Acl::new(), unknown: Vec::new() };
         for ((role, key), levels) in &self.entries {
             let candidate = match self.algorithm {
                 Algorithm::Plain => Some(Candidate::new(*role, key)?),
-                Algorithm::Xxh3 => by_key.get(&(*role, key.clone())).cloned(),
+                Algorithm::Xxh3 => by_key.get(&(*role, key.clone())).cloned().flatten(),
             };
             let Some(candidate) = candidate else {
                 imported.unknown.push((*role, key.clone(), *levels));

@@ -30,6 +30,29 @@ fn keys_match_the_recorded_ones() {
     }
 }
 
+/// services.md H15: an id with the key of another is made in a second. It is nobody but itself here, and in a list of
+/// the reference nobody is told by a key that two of those known have.
+#[test]
+fn h15_an_id_with_the_hash_of_another_is_nobody_but_itself() {
+    let (admin, forged) = (Candidate::user("admin").unwrap(), Candidate::user("x00205156-h8GzJE").unwrap());
+    let key = xxh3_key("admin");
+    assert_eq!(xxh3_key(forged.id()), key, "the reference takes one for the other");
+    let ours = Acl::owned_by(&admin);
+    assert!(ours.levels(&forged).is_empty());
+    let stored = ours.to_text();
+    assert!(stored.contains("admin") && !stored.contains(&key), "{stored}");
+    assert!(Acl::from_text(&stored).unwrap().levels(&forged).is_empty());
+
+    let text = format!("h:xxh3|u:{key}/o");
+    let alone = import(&text, &["user/admin", "user/admin"]);
+    assert!(alone.acl.levels(&admin).contains(Level::Owner));
+    for known in [["user/admin", "user/x00205156-h8GzJE"], ["user/x00205156-h8GzJE", "user/admin"]] {
+        let both = import(&text, &known);
+        assert!(both.acl.is_empty(), "{both:?}");
+        assert_eq!(both.unknown, [(Role::User, key.clone(), Levels::of(&[Level::Owner]))]);
+    }
+}
+
 #[test]
 fn the_recorded_texts_are_read() {
     let found = import(

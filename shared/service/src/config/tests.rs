@@ -33,7 +33,7 @@ fn an_unknown_key_names_the_nearest_and_its_origin() {
 }
 
 #[test]
-fn layers_override_key_by_key_and_keep_their_origin() {
+fn d6_layers_override_key_by_key_and_keep_their_origin() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("sre.toml");
     std::fs::write(&path, "[limits]\nmax_concurrent = 5\nmax_streams = 6\n[egress]\nallow = ['a']").unwrap();
@@ -52,7 +52,7 @@ fn layers_override_key_by_key_and_keep_their_origin() {
 }
 
 #[test]
-fn variables_are_substituted_in_files_only() {
+fn d7_variables_are_substituted_in_files_only() {
     let config = load("trust_domain = '$env(DOMAIN:-sre.test)'", &[]).unwrap();
     assert_eq!(config.trust_domain, "sre.test");
     let config = load("trust_domain = '$env(DOMAIN)'", &[("DOMAIN", "a.example")]).unwrap();

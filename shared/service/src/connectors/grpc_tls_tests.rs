@@ -53,8 +53,7 @@ async fn sample(suite: &TestSuite, folder: &Path) -> Option<(Child, String)> {
 }
 
 async fn reached(host: &Host, settings: Value, patience: Duration) -> Result<(), String> {
-    let mut opening = Opening::standalone("x", settings, host.data_dir());
-    opening.host = Some(host.clone());
+    let opening = Opening::standalone("x", settings, host.data_dir()).within(host);
     let opened = OutOfProcess::open_within(&opening, SERVICE, patience).await;
     opened.map(drop).map_err(|error| format!("{error:#}"))
 }

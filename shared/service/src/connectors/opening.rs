@@ -41,6 +41,13 @@ impl Opening {
         Self { id: id.to_owned(), settings, data_dir: data_dir.to_owned(), config, host: None }
     }
 
+    /// The same within a service, for tests of backends that need one.
+    #[must_use]
+    pub(crate) fn within(mut self, host: &Host) -> Self {
+        self.host = Some(host.clone());
+        self
+    }
+
     /// The settings, typed. An unknown one is an error that names the nearest; `accessKeyId`,
     /// `access_key_id` and `AccessKeyID` are the same setting. No error shows a value.
     pub fn settings<T: DeserializeOwned + JsonSchema>(&self) -> anyhow::Result<T> {

@@ -108,11 +108,39 @@ impl http_body::Body for StreamBody {
         Poll::Pending
     }
 
+    /// A refusal has no body. It must end with its headers, where its status is: clients of the gRPC core look for
+    /// the status of what ends later in trailers, and would find none.
     fn is_end_stream(&self) -> bool {
-        self.ended
+        self.ended || self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body::Body as _;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::server::gate::Gate;
+    use crate::server::metrics::RoleMetrics;
+
+    fn streamed(inner: Body) -> Body {
+        let role = Role::Io;
+        let context = CallContext::of_headers(&http::HeaderMap::new(), None);
+        let held = (Gate::new(1).enter().unwrap(), None);
+        let observation = RoleMetrics::leaked(role).start(None);
+        Body::new(StreamBody::new(inner, role, context, CancellationToken::new(), observation, held))
+    }
+
+    #[tokio::test]
+    async fn a_refusal_ends_with_its_headers() {
+        let refused = Status::out_of_range("too far").into_http::<Body>();
+        assert!(refused.map(streamed).body().is_end_stream());
+        let answer = Body::new(axum::body::Body::from("bytes"));
+        assert!(!streamed(answer).is_end_stream());
     }
 }

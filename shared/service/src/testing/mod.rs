@@ -24,6 +24,7 @@
 
 mod backends;
 mod connector;
+mod connector_server;
 mod postgres;
 #[cfg(test)]
 pub(crate) mod scripted;
@@ -51,6 +52,7 @@ use crate::telemetry;
 
 pub use backends::backend;
 pub use connector::{sample_connector, sample_connector_python};
+pub use connector_server::ConnectorServer;
 pub use postgres::{Schema, postgres};
 pub use security::{Refuse, StandIn};
 

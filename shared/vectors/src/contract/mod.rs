@@ -187,7 +187,7 @@ macro_rules! every_vector_case {
         $crate::every_vector_case!(@ $fresh,
             rows_are_found_best_first, scores_agree_with_the_metric, a_put_replaces_and_a_delete_removes,
             repeating_changes_nothing, what_is_wanted_is_given, collections_are_apart,
-            a_removed_collection_is_empty_when_it_comes_back, generations_are_seen_together,
+            d33_a_removed_collection_is_empty_when_it_comes_back, generations_are_seen_together,
             a_generation_is_deleted_whole, conditions_hold_as_they_say, random_conditions_agree_with_the_model,
             few_among_many_are_found, a_thousand_rows_at_once, h32_texts_are_never_expressions,
             many_writers_lose_nothing, it_says_that_it_answers);

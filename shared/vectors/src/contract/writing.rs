@@ -55,7 +55,7 @@ pub async fn collections_are_apart(bench: Bench) {
 }
 
 /// services.md D32, D33: nothing of what was deleted comes back.
-pub async fn a_removed_collection_is_empty_when_it_comes_back(bench: Bench) {
+pub async fn d33_a_removed_collection_is_empty_when_it_comes_back(bench: Bench) {
     let collection = bench.collection(2, Metric::Cosine).await;
     bench.put(&collection, &[row("a", &[1.0, 0.0])]).await;
     bench.backend.remove(&collection).await.unwrap();

@@ -21,6 +21,12 @@ fn of<'a>(rows: &'a Value, service: &str, id: &str) -> &'a Value {
     found.unwrap_or_else(|| panic!("no {service}/{id} in {rows}"))
 }
 
+/// What is told of the one instance of a service.
+fn of_row(rows: &Value, service: &str) -> String {
+    let row = rows.as_array().unwrap().iter().find(|row| row["service"] == service).unwrap();
+    row["reason"].as_str().unwrap().to_owned()
+}
+
 async fn listed_and_checked(mode: Mode) {
     let options = Options::default().listen_everywhere().set("connectors.storage", TWO);
     let suite = Suite::start("connectors", mode, options).await;
@@ -78,6 +84,22 @@ async fn without_a_suite() {
     assert_eq!(wrong.code, 2, "{wrong:?}");
     assert!(wrong.err.contains("connectors.storage `local`") && wrong.err.contains("`folder`"), "{wrong:?}");
     assert_eq!(say(&folder, &["connectors", "check", "--service", "storage"]).await.code, 1);
+
+    // Out of process: for every service that takes such a one, checked without it and told when it is not there.
+    for service in ["storage", "nkv", "vectordb", "cache", "vault"] {
+        let of = |settings: &str| {
+            write(&format!("[connectors.{service}]\nConnector = 'Grpc'\nSettings = {{{settings}}}\n"))
+        };
+        of("endpoint = 'unix:/nowhere/store.sock'");
+        assert_eq!(say(&folder, &["config", "check"]).await.code, 0, "{service}");
+        let away = say(&folder, &["connectors", "check", "--service", service, "--json"]).await;
+        assert_eq!(away.code, 1, "{service}: {away:?}");
+        let reason = of_row(&away.json(), service);
+        assert!(reason.contains("/nowhere/store.sock"), "{service}: {reason}");
+        of("endpint = 'unix:/nowhere/store.sock'");
+        let wrong = say(&folder, &["config", "check"]).await;
+        assert!(wrong.code == 2 && wrong.err.contains("`endpoint`"), "{service}: {wrong:?}");
+    }
 
     write("[connectors.storage]\nConnector = 'lokal'\n");
     let unknown = say(&folder, &["config", "check"]).await;

@@ -49,6 +49,56 @@ contract::every_case!(in_postgres, super::postgres);
 contract::every_case!(in_redis, super::redis);
 contract::every_case!(in_the_sample_out_of_process, super::out_of_process);
 
+/// services.md D31: the reference kept a sentinel for each namespace, and wrote it anew with every value. There is
+/// none: a namespace is its record, a key of Redis is a value, and both go with it.
+#[tokio::test]
+async fn d31_a_namespace_is_its_record_and_its_values() {
+    use sre_redis::{Effect, cmd};
+
+    use crate::basis::{Basis, Condition, Unrecorded};
+    use crate::nkv::connectors::NkvStore as _;
+    use crate::nkv::model::Set;
+    use crate::nkv::name::{KeyName, NamespaceName};
+    let server = sre_redis::testing::Server::start(&[]).unwrap();
+    let redis = sre_redis::Redis::open(&server.settings("nkv")).await.unwrap();
+    let store = super::redis::RedisValues::new(redis.clone(), Time::new().clock());
+    let set = async |key: &str, basis: Basis| {
+        let set = Set {
+            name: KeyName::parse(&format!("teams/t/nkv/a/keys/{key}")).unwrap(),
+            value: "v".into(),
+            content_type: "text/plain".into(),
+            condition: Condition::Always,
+            basis,
+            list_when_new: "list".into(),
+            time_to_live: None,
+            quota: crate::usage::Quota { items: 10, bytes: 1 << 20 },
+        };
+        store.set(set, std::sync::Arc::new(Unrecorded)).await.unwrap();
+    };
+    let keys = async || -> Vec<String> {
+        let mut keys: Vec<String> = redis.query(cmd("KEYS").arg("*"), Effect::Read).await.unwrap();
+        keys.sort();
+        keys
+    };
+    set("k", Basis::absent()).await;
+    let first = keys().await;
+    for _ in 0..3 {
+        set("k", Basis::row("list")).await;
+    }
+    assert_eq!(keys().await, first, "setting again makes nothing more");
+    let name = NamespaceName::parse("teams/t/nkv/a").unwrap();
+    store.delete_namespace(&name, Basis::row("list"), std::sync::Arc::new(Unrecorded)).await.unwrap();
+    store.sweep().await.unwrap();
+    let left = keys().await;
+    let of_it = |key: &&String| {
+        ["lists", "names", "dropped", "ends", "v:a", "k:a"]
+            .iter()
+            .any(|what| key.ends_with(&format!(":{what}")))
+    };
+    assert!(first.iter().filter(of_it).count() >= 4, "{first:?}");
+    assert_eq!(left.iter().filter(of_it).collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
 /// A server that dies takes no acknowledged value with it; what happens meanwhile is an error in time, and it goes on
 /// by itself afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -70,7 +70,7 @@ async fn d19_a_configured_folder_is_made() {
     assert!(error.contains("folder"), "{error}");
 }
 
-fn walk(dir: &Path) -> Vec<PathBuf> {
+pub(super) fn walk(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();

@@ -12,6 +12,9 @@ pub(crate) mod contract;
 mod fakes;
 #[cfg(feature = "gcs")]
 mod gcs;
+mod grpc;
+#[cfg(test)]
+mod grpc_tests;
 mod local;
 #[cfg(test)]
 mod local_tests;
@@ -82,6 +85,14 @@ pub enum ObjectError {
         /// Which instance.
         instance: String,
         /// What happened.
+        message: String,
+    },
+    /// The backend has no room, or takes no more now.
+    #[error("the storage backend {instance} has no room: {message}")]
+    Full {
+        /// Which instance.
+        instance: String,
+        /// What it said.
         message: String,
     },
     /// The backend failed.

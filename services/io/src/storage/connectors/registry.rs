@@ -23,6 +23,7 @@ pub static STORAGE: Registry<dyn ObjectStore> = Registry {
         super::azure::KIND,
         #[cfg(not(feature = "azure"))]
         sre_service::connector_compiled_out!("azure", "sre-io/azure"),
+        super::grpc::KIND,
     ],
     built_in: "local",
 };

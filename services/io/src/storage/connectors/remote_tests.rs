@@ -66,7 +66,10 @@ mod s3 {
 
     async fn fresh() -> Option<Bench> {
         let moto = backend("SRE_TEST_MOTO")?;
-        let bucket = fresh_name();
+        Some(over(moto, fresh_name()).await)
+    }
+
+    async fn over(moto: String, bucket: String) -> Bench {
         // moto asks for no signature.
         let made = reqwest::Client::new().put(format!("{moto}/{bucket}")).send().await.unwrap();
         assert!(made.status().is_success(), "{}", made.status());
@@ -86,10 +89,52 @@ mod s3 {
             }
             .boxed()
         };
-        Some(Bench { store, left: Box::new(left), aborts: Aborts::Again, _keep: Box::new(()) })
+        Bench { store, left: Box::new(left), aborts: Aborts::Again, _keep: Box::new(()) }
     }
 
     contract::every_case!(fresh);
+
+    /// services.md D23: nothing is installed in the bucket, and objects carry no tags.
+    #[tokio::test]
+    async fn d23_nothing_is_installed_in_the_bucket() {
+        let Some(moto) = backend("SRE_TEST_MOTO") else { return };
+        let bucket = fresh_name();
+        let bench = over(moto.clone(), bucket.clone()).await;
+        for size in [10, 20 << 20] {
+            let key = bench.put(&contract::pattern(size), 1 << 20).await;
+            assert_eq!(bench.get(&key, contract::ALL).await.unwrap().len(), size);
+        }
+        let objects = (bench.left)().await;
+        assert_eq!(objects.len(), 2);
+        let rules = reqwest::get(format!("{moto}/{bucket}?lifecycle")).await.unwrap();
+        assert_eq!(rules.status(), 404, "{}", rules.text().await.unwrap());
+        for object in objects {
+            // moto shows objects to whoever names a key; it checks no signature.
+            let signed = "AWS4-HMAC-SHA256 Credential=any/20260101/us-east-1/s3/aws4_request, \
+                          SignedHeaders=host, Signature=00";
+            let request = reqwest::Client::new().get(format!("{moto}/{bucket}/{object}?tagging"));
+            let answer = request.header("authorization", signed).send().await.unwrap();
+            assert_eq!(answer.status(), 200);
+            let tags = answer.text().await.unwrap();
+            assert!(tags.contains("TagSet") && !tags.contains("<Key>"), "{tags}");
+        }
+    }
+
+    /// services.md H23: opening a backend leaves the process's cryptography, and its randomness, as they are.
+    #[tokio::test]
+    async fn h23_opening_a_bucket_changes_nothing_of_the_process() {
+        let before = rustls::crypto::CryptoProvider::get_default().map(Arc::as_ptr);
+        let settings = json!({
+            "region": "us-east-1", "accessKeyId": "any", "secretAccessKey": "any", "bucket": "nowhere",
+            "endpoint": "http://127.0.0.1:9",
+        });
+        let store = open(&super::super::s3::KIND, settings).await;
+        assert!(store.check().await.is_err());
+        assert_eq!(rustls::crypto::CryptoProvider::get_default().map(Arc::as_ptr), before);
+        let random = |_| rand::random::<u128>();
+        let numbers: std::collections::BTreeSet<u128> = (0..1000).map(random).collect();
+        assert!(numbers.len() == 1000 && !numbers.contains(&0));
+    }
 
     #[tokio::test]
     async fn a_bucket_that_is_not_there_is_not_well() {

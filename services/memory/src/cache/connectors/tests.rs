@@ -182,6 +182,35 @@ async fn redis_knows_the_end_of_an_entry() {
     assert_eq!(left().await, -1);
 }
 
+/// services.md D25: the reference's gave `null` for whatever went wrong. Here an error says what it was, and one of
+/// which nobody knows whether the change was made is not one that says it was not.
+#[cfg(feature = "s3")]
+#[tokio::test]
+async fn d25_errors_of_a_bucket_say_what_happened() {
+    let server = axum::Router::new().fallback(|| async { axum::http::StatusCode::FORBIDDEN });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let serving = sre_service::task::spawn("bucket", async move { axum::serve(listener, server).await });
+    let open = async |endpoint: &str| {
+        let settings = serde_json::json!({
+            "bucketName": "b", "region": "us-east-1", "endpoint": endpoint, "accessKeyId": "test",
+            "secretAccessKey": "canary",
+        });
+        let settings = serde_json::from_value(settings).unwrap();
+        super::s3::S3Entries::new(&settings, Time::new().clock()).await.unwrap()
+    };
+    let name = EntryName::parse("teams/t/cache/k".to_owned()).unwrap();
+    let refused = open(&endpoint).await.look(&name).await.unwrap_err();
+    assert!(matches!(&refused, CacheError::Broken(text) if !text.contains("canary")), "{refused:?}");
+    serving.abort();
+    drop(serving.await);
+    let away = open(&endpoint).await;
+    let read = away.look(&name).await.unwrap_err();
+    assert!(matches!(read, CacheError::Unavailable(_)), "{read:?}");
+    let written = away.update(&name, &Seen(None), put(b"1", 1)).await.unwrap_err();
+    assert!(matches!(written, CacheError::Unavailable(_) | CacheError::Uncertain(_)), "{written:?}");
+}
+
 /// D28: the reference's cache in memory had no bound.
 #[tokio::test]
 async fn d28_the_cache_in_memory_is_bounded_and_new_entries_win() {

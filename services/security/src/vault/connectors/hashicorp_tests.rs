@@ -56,10 +56,14 @@ async fn d15_the_value_is_the_field_that_the_settings_name() {
     }
 }
 
+/// services.md D13: there is a connector, and what it stores is there.
 #[tokio::test]
-async fn who_set_it_is_kept_beside_the_value() {
+async fn d13_what_is_set_is_there_with_who_set_it() {
     let server = Server::start().await;
     let store = open(&server, "sre").await;
     store.put("t", "k", SecretValue::new(b"v".to_vec()), WRITER, NOW).await.unwrap();
-    assert_eq!(store.get("t", "k", None).await.unwrap().unwrap().0.updater, WRITER);
+    let (info, value) = store.get("t", "k", None).await.unwrap().unwrap();
+    assert_eq!((value.expose(), info.updater.as_str()), (&b"v"[..], WRITER));
+    let registry = &crate::vault::connectors::VAULT;
+    assert!(registry.kinds.iter().any(|kind| kind.name == "hashicorp"));
 }

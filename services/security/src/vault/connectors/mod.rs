@@ -5,6 +5,9 @@ pub mod aws_secrets_manager;
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod encrypted_file;
+mod grpc;
+#[cfg(test)]
+mod grpc_tests;
 #[cfg(feature = "hashicorp")]
 pub mod hashicorp;
 pub mod mounted_files;
@@ -55,6 +58,11 @@ pub static VAULT: Registry<dyn SecretStore> = Registry {
         },
         #[cfg(not(feature = "postgres"))]
         sre_service::connector_compiled_out!("postgres", "sre-security/postgres"),
+        Kind {
+            name: "grpc",
+            open: |it| Box::pin(grpc::open(it)),
+            check: sre_service::connectors::grpc::check,
+        },
         Kind { name: "none", open: |it| Box::pin(none::open(it)), check: |_| Ok(()) },
     ],
     built_in: "file",

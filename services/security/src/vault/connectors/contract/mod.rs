@@ -77,7 +77,7 @@ macro_rules! read_cases {
             an_empty_value_is_a_value,
             strange_keys_are_keys,
             a_list_is_of_one_team_and_paged_by_key,
-            a_change_is_seen_at_once,
+            d12_a_change_is_seen_at_once,
             names_do_not_lead_out_of_a_team,
             the_backend_is_well,
         );

@@ -66,7 +66,7 @@ pub(crate) async fn a_list_is_of_one_team_and_paged_by_key(bench: &Bench) {
 }
 
 /// services.md D12: what has changed is read as it is now.
-pub(crate) async fn a_change_is_seen_at_once(bench: &Bench) {
+pub(crate) async fn d12_a_change_is_seen_at_once(bench: &Bench) {
     for text in ["one", "two", "three"] {
         bench.given("t", "k", text).await;
         assert_eq!(bench.text("t", "k").await.as_deref(), Some(text));

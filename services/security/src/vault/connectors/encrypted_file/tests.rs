@@ -185,7 +185,7 @@ async fn two_instances_on_one_file_are_one() {
 
 /// services.md D8 and D10: the reference's file and its sharing are named, not misread.
 #[tokio::test]
-async fn d10_what_belongs_to_the_reference_is_named() {
+async fn d8_d10_what_belongs_to_the_reference_is_named() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("vault.json"), "{}").unwrap();
     let error = async |settings| {

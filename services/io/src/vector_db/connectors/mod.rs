@@ -1,5 +1,10 @@
-//! The backends of vectors. To add one: its file in `sre-vectors`, a line in [`VECTORS`], a row in
-//! `docs/connectors.md`, and a call of the contract's cases in its tests.
+//! The backends of vectors. To add one: its file in `sre-vectors` (the one out of process is here, as that crate does
+//! not know the way to it), a line in [`VECTORS`], a row in `docs/connectors.md`, and a call of the contract's cases in
+//! its tests.
+
+mod grpc;
+#[cfg(test)]
+mod grpc_tests;
 
 use std::sync::Arc;
 
@@ -81,6 +86,11 @@ pub static VECTORS: Registry<dyn VectorStore> = Registry {
         },
         #[cfg(not(feature = "pinecone"))]
         sre_service::connector_compiled_out!("pinecone", "sre-io/pinecone"),
+        Kind {
+            name: "grpc",
+            open: |it| Box::pin(out_of_process(it)),
+            check: sre_service::connectors::grpc::check,
+        },
     ],
     built_in: "embedded",
 };
@@ -112,6 +122,10 @@ async fn milvus(opening: Opening) -> Outcome {
 #[cfg(feature = "pinecone")]
 async fn pinecone(opening: Opening) -> Outcome {
     answering(Pinecone::open(&opening.settings::<PineconeSettings>()?)?).await
+}
+
+async fn out_of_process(opening: Opening) -> Outcome {
+    Ok(Arc::new(Opened(grpc::GrpcVectors::open(&opening).await?)))
 }
 
 /// Opened for good only when it answers: what is wrong is known at start.
