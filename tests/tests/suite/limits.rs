@@ -57,8 +57,8 @@ async fn a_noisy_team_is_refused_and_its_neighbour_sees_no_error() {
     let started = Instant::now();
     let flood = async {
         let mut answers = Vec::new();
-        for _ in 0..20 {
-            answers.extend(join_all((0..50).map(|_| get(&noisy))).await);
+        for _ in 0..100 {
+            answers.extend(join_all((0..100).map(|_| get(&noisy))).await);
         }
         answers
     };
@@ -76,11 +76,12 @@ async fn a_noisy_team_is_refused_and_its_neighbour_sees_no_error() {
     // A full bucket, and what flowed in meanwhile.
     let at_most = LIMIT + LIMIT * (started.elapsed().as_secs() + 1);
     assert!(let_through.len() as u64 <= at_most, "{} of at most {at_most}", let_through.len());
+    // Refusals in any number close no connection: nobody's call ends with it.
     for status in refused.iter().filter_map(|answer| answer.as_ref().err()) {
         assert_eq!((status.code(), reason(status)), (Code::ResourceExhausted, Some(Reason::RateLimited)));
         assert!(retry_after(status).is_some(), "{status:?}");
     }
-    assert!(refused.len() > 500, "{}", refused.len());
+    assert!(refused.len() > 5_000, "{}", refused.len());
     suite.stop().await;
 }
 

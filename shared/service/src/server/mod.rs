@@ -5,6 +5,7 @@ pub(crate) mod errors;
 pub(crate) mod gate;
 pub(crate) mod health;
 pub(crate) mod http_door;
+pub(crate) mod leftover;
 pub(crate) mod listener;
 pub(crate) mod metrics;
 pub(crate) mod role_server;

@@ -18,6 +18,7 @@ use tracing::Instrument;
 use super::body::StreamBody;
 use super::errors;
 use super::gate::Gate;
+use super::leftover::IncomingBody;
 use super::metrics::RoleMetrics;
 use super::sized::SizedBody;
 use crate::config::Config;
@@ -159,7 +160,7 @@ impl hyper::service::Service<Request<hyper::body::Incoming>> for ConnectionServi
     type Future = Answer;
 
     fn call(&self, request: Request<hyper::body::Incoming>) -> Answer {
-        let mut request = request.map(Body::new);
+        let mut request = request.map(|body| Body::new(IncomingBody::new(Body::new(body))));
         request.extensions_mut().insert(self.peer.clone());
         self.server.serve_tls(request)
     }

@@ -1,0 +1,99 @@
+//! What a refused call's client still sends is read and forgotten.
+//!
+//! A refusal answers before the request's body has come. HTTP/2 would reset the stream then, and take what still
+//! comes for it as an error of the client: after about a thousand of those the connection is closed, with every call
+//! on it, also those of others that share it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use tonic::Status;
+use tonic::body::Body;
+
+use crate::task;
+
+/// What is read of one body at most; a stream that goes on is reset after all.
+const LEFTOVER_BYTES: usize = 64 << 10;
+/// How long it is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A request's body from the network.
+pub(crate) struct IncomingBody {
+    inner: Body,
+    has_ended: bool,
+}
+
+impl IncomingBody {
+    pub(crate) fn new(inner: Body) -> Self {
+        let has_ended = inner.is_end_stream();
+        Self { inner, has_ended }
+    }
+}
+
+impl http_body::Body for IncomingBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        self.has_ended |= matches!(polled, Poll::Ready(None | Some(Err(_)))) || self.inner.is_end_stream();
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for IncomingBody {
+    fn drop(&mut self) {
+        if self.has_ended {
+            return;
+        }
+        let mut rest = Rest { body: std::mem::replace(&mut self.inner, Body::empty()), left_bytes: LEFTOVER_BYTES };
+        // Mostly it is there already, and nothing need be waited for.
+        let read = Pin::new(&mut rest).poll_all(&mut Context::from_waker(Waker::noop()));
+        if read.is_pending() && tokio::runtime::Handle::try_current().is_ok() {
+            drop(task::spawn("leftover of a refused call", async move {
+                let read = std::future::poll_fn(|context| Pin::new(&mut rest).poll_all(context));
+                // A client that is slower is cut off.
+                drop(tokio::time::timeout(PATIENCE, read).await);
+            }));
+        }
+    }
+}
+
+/// What is left of a body.
+struct Rest {
+    body: Body,
+    left_bytes: usize,
+}
+
+impl Rest {
+    /// Reads what has come.
+    fn poll_all(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+            if !self.goes_on(frame) {
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    fn goes_on(&mut self, frame: Option<Result<Frame<Bytes>, Status>>) -> bool {
+        let Some(Ok(frame)) = frame else { return false };
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
+        self.left_bytes = self.left_bytes.saturating_sub(bytes);
+        self.left_bytes > 0 && !self.body.is_end_stream()
+    }
+}
