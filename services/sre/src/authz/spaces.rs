@@ -1,8 +1,8 @@
 //! Calls on stores of vectors. A row holds the mark of its namespace as its text.
 
+use sre_proto::io::v1 as io;
 use sre_proto::io::v1::search_request::Query;
 use sre_proto::io::v1::vector_db_client::VectorDbClient;
-use sre_proto::io::v1::{self as io};
 use sre_service::Link;
 use tonic::{Code, Status};
 
@@ -43,21 +43,23 @@ pub(super) async fn make(op: Op, link: Link, place: &Place, name: String) -> Res
     })
 }
 
-/// Puts the row, making the namespace where there is none: both ask for the same right.
+/// Puts the row; where there is no namespace, for whom it may be made there, makes it.
 pub(super) async fn write(
     vectors: &mut VectorDbClient<Link>,
     place: &Place,
     name: String,
 ) -> Result<(), Status> {
-    let namespace =
-        io::VectorNamespace { name: name.clone(), dimension: 2, ..io::VectorNamespace::default() };
-    let request = io::CreateVectorNamespaceRequest { namespace: Some(namespace), acl: None };
-    match vectors.create_vector_namespace(request).await {
-        Err(status) if status.code() != Code::AlreadyExists => return Err(status),
-        _ => {}
+    let text = mark(place);
+    let row = io::Row { id: ROW.to_owned(), vector: Some(vector()), text, ..io::Row::default() };
+    let put = io::UpsertRowsRequest { parent: name.clone(), rows: vec![row] };
+    match vectors.upsert_rows(put.clone()).await {
+        Err(status) if status.code() == Code::NotFound => {}
+        put => return put.map(drop),
     }
-    let row = io::Row { id: ROW.to_owned(), vector: Some(vector()), text: mark(place), ..io::Row::default() };
-    vectors.upsert_rows(io::UpsertRowsRequest { parent: name, rows: vec![row] }).await.map(drop)
+    let namespace = io::VectorNamespace { name, dimension: 2, ..io::VectorNamespace::default() };
+    let request = io::CreateVectorNamespaceRequest { namespace: Some(namespace), acl: None };
+    vectors.create_vector_namespace(request).await?;
+    vectors.upsert_rows(put).await.map(drop)
 }
 
 /// What a team's listing shows, as marks: whoever sees a namespace must be able to read it.

@@ -1,7 +1,6 @@
 //! Rows out of process, over `sre.connector.v1.VectorDb`.
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::stream;
 use sre_proto::connector::v1 as pb;
 use sre_proto::connector::v1::vector_db_client::VectorDbClient;
@@ -232,7 +231,7 @@ fn found(hit: pb::search_vectors_response::Hit) -> Found {
         datasource: row.datasource,
         chunk: row.chunk,
         text: row.text,
-        metadata: Bytes::from(row.metadata_json),
+        metadata: row.metadata_json,
         vector: row.vector,
     }
 }
