@@ -4,6 +4,7 @@
 use sre_proto::error::{self, Reason, with_metadata};
 use sre_sandbox::limits::{Limit, Limits, SOURCE_CHARS};
 use sre_sandbox::protocol::{Problem, Refusal};
+use sre_service::connectors::NoInstance;
 use sre_store::{ErrorKind, StoreError};
 use tonic::{Code, Status};
 
@@ -36,7 +37,7 @@ pub enum CodeError {
         /// Of what.
         what: String,
         /// How many.
-        most: usize,
+        most: u32,
         /// Of which.
         of: &'static str,
     },
@@ -49,6 +50,12 @@ pub enum CodeError {
     /// The caller went away.
     #[error("the caller does not listen any more")]
     Gone,
+    /// A backend cannot be reached, or is busy.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The configuration has no such instance, or it is not open.
+    #[error(transparent)]
+    NoInstance(#[from] NoInstance),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -87,13 +94,17 @@ impl From<rusqlite::Error> for CodeError {
 fn limit_text(limit: Limit) -> String {
     let max = Limits::MAX;
     let (what, way) = match limit {
-        Limit::Wall => ("its time", format!("ask for more with limits.wall, {} s at most", max.wall().as_secs())),
-        Limit::Cpu => {
-            ("its time of the processor", format!("ask for more with limits.cpu, {} s at most", max.cpu().as_secs()))
+        Limit::Wall => {
+            ("its time", format!("ask for more with limits.wall, {} s at most", max.wall().as_secs()))
         }
-        Limit::Heap => {
-            ("its memory", format!("ask for more with limits.heap_bytes, {} MiB at most", max.heap_bytes >> 20))
-        }
+        Limit::Cpu => (
+            "its time of the processor",
+            format!("ask for more with limits.cpu, {} s at most", max.cpu().as_secs()),
+        ),
+        Limit::Heap => (
+            "its memory",
+            format!("ask for more with limits.heap_bytes, {} MiB at most", max.heap_bytes >> 20),
+        ),
         Limit::Stack => (
             "its depth of calls",
             format!("ask for more with limits.stack_bytes, {} KiB at most", max.stack_bytes >> 10),
@@ -128,6 +139,13 @@ impl From<CodeError> for Status {
             CodeError::TooMany { .. } => (Code::ResourceExhausted, Reason::QuotaExceeded),
             CodeError::AclChanged | CodeError::OtherVersion => (Code::Aborted, Reason::VersionConflict),
             CodeError::Gone => (Code::Cancelled, Reason::Cancelled),
+            CodeError::Unavailable(cause) => {
+                // It may name hosts: it is for the log.
+                tracing::warn!(cause, "the backend of code does not answer");
+                let message = "where the code runs cannot be reached: try again";
+                return error::status(Code::Unavailable, Reason::BackendUnavailable, message);
+            }
+            CodeError::NoInstance(error) => return error.into(),
             CodeError::Store(error) => return store(&error),
             CodeError::Failed(cause) => return internal(&cause),
         };

@@ -18,7 +18,14 @@ pub const ANSWER_BYTES: usize = 1 << 20;
 
 /// Headers that belong to the connection, not to who asks.
 const CONNECTION_HEADERS: [&str; 8] = [
-    "host", "content-length", "connection", "transfer-encoding", "upgrade", "te", "trailer", "proxy-authorization",
+    "host",
+    "content-length",
+    "connection",
+    "transfer-encoding",
+    "upgrade",
+    "te",
+    "trailer",
+    "proxy-authorization",
 ];
 
 /// The hosts that one call may reach.
@@ -41,7 +48,8 @@ impl Hosts {
             return Err(invalid_argument(field, format!("{} hosts: {MOST_HOSTS} are the most", list.len())));
         }
         let wrong = |text: &str| {
-            let message = format!("{text:?} is no host: write api.example.com, *.example.com or api.example.com:8443");
+            let message =
+                format!("{text:?} is no host: write api.example.com, *.example.com or api.example.com:8443");
             invalid_argument(field, message)
         };
         let parse = |text: &String| {
@@ -73,7 +81,8 @@ impl Hosts {
                 Some(rest) => host.below && rest.ends_with('.'),
                 None => false,
             };
-            let port = host.port.map_or(url.port().is_none(), |port| url.port_or_known_default() == Some(port));
+            let port =
+                host.port.map_or(url.port().is_none(), |port| url.port_or_known_default() == Some(port));
             named && port
         })
     }
@@ -87,7 +96,12 @@ pub async fn send(client: &Client, hosts: &Hosts, ask: HttpAsk, within: Duration
     }
 }
 
-async fn try_send(client: &Client, hosts: &Hosts, ask: HttpAsk, within: Duration) -> Result<HttpAnswer, String> {
+async fn try_send(
+    client: &Client,
+    hosts: &Hosts,
+    ask: HttpAsk,
+    within: Duration,
+) -> Result<HttpAnswer, String> {
     let url = Url::parse(&ask.url).map_err(|error| format!("{:?} is no address: {error}", ask.url))?;
     if !hosts.allow(&url) {
         let host = url.host_str().unwrap_or_default();

@@ -1,9 +1,11 @@
 //! The role `compute`: code that nobody trusts.
 //!
 //! Read in this order: [`workers`] (processes of the sandbox, whose turn it is, what ends them), [`code`] (the
-//! service: sources that are run once, or kept and deployed), [`http`] (what code may reach), [`error`]. What runs
+//! service: sources that are run once, or kept and deployed), [`http`] (what code may reach), [`backends`] (where else
+//! deployments may run), [`error`]. What runs
 //! inside such a process is the crate `sre-sandbox`.
 
+pub mod backends;
 mod clock;
 pub mod code;
 pub mod error;
@@ -17,6 +19,7 @@ use sre_proto::compute::v1::code_server::CodeServer;
 use sre_service::Host;
 use tonic::service::Routes;
 
+pub use backends::backends;
 pub use code::CodeService;
 pub use sre_sandbox::worker;
 
@@ -29,7 +32,8 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
     let config = host.config();
     let workers = workers::Workers::new(&config.compute)?;
     if config.compute.enabled {
-        let way = "the sandbox for code cannot start. Set compute.enabled to false to start without running code";
+        let way =
+            "the sandbox for code cannot start. Set compute.enabled to false to start without running code";
         workers.try_out().await.context(way)?;
         host.spawn("code workers", workers.clone().tidy());
     }
@@ -37,6 +41,7 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
     let limits = egress::Limits { response_bytes: http::ANSWER_BYTES, ..egress::Limits::default() };
     let http = egress::Client::new(policy, limits).context("the outbound HTTP client")?;
     let store = host.store(schema::MIGRATIONS).await?;
-    let service = code::service(host, store, workers, http);
+    let backends = backends::REGISTRY.open(&host).await?;
+    let service = code::service(host, store, code::Places { workers, http, backends });
     Ok(Routes::new(CodeServer::new(service).max_decoding_message_size(MESSAGE_BYTES)).prepare())
 }

@@ -8,9 +8,9 @@ use sre_engine::spec::{ComponentSpec, TypeEntry, Types};
 use crate::components::logic::{LogicAnd, LogicAtLeast, LogicAtMost, LogicOr, LogicXor};
 use crate::components::settled::Settled;
 use crate::components::{
-    api_call::ApiCall, approval::Approval, async_job::Async, await_jobs::Await,
-    ecma_sandbox::EcmaSandbox, enc_dec::FEncDec, gen_ai_llm::GenAiLlm, hash::FHash, json_filter::JsonFilter, prompt_generator::PromptGenerator,
-    sign::FSign, sleep::FSleep, timestamp::FTimestamp,
+    api_call::ApiCall, approval::Approval, async_job::Async, await_jobs::Await, ecma_sandbox::EcmaSandbox,
+    enc_dec::FEncDec, gen_ai_llm::GenAiLlm, hash::FHash, json_filter::JsonFilter,
+    prompt_generator::PromptGenerator, sign::FSign, sleep::FSleep, timestamp::FTimestamp,
 };
 use crate::context::Component;
 

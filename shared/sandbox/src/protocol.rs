@@ -46,7 +46,8 @@ pub struct CallFrame {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FromWorker {
-    /// The process that runs code was started, under this id outside.
+    /// The process that runs code was started, under this id outside. Said by the first process, while the second
+    /// may be ready already; a frame this short is written in one piece.
     Started {
         /// Its process id.
         pid: u32,

@@ -34,7 +34,8 @@ macro_rules! unbuilt {
 
 #[tonic::async_trait]
 impl Code for Echo {
-    type ExecuteDeploymentStream = tokio_stream::Empty<Result<sre_proto::compute::v1::ExecutionEvent, Status>>;
+    type ExecuteDeploymentStream =
+        tokio_stream::Empty<Result<sre_proto::compute::v1::ExecutionEvent, Status>>;
 
     unbuilt! {
         prepare_code: PrepareCodeRequest => sre_proto::compute::v1::CodeRevision,

@@ -97,7 +97,11 @@ async fn cold() {
         took.push(started.elapsed());
     }
     took.sort_unstable();
-    println!("| the first call of a new process | {} | {} | |", micros(took[COLD / 2]), micros(took[COLD - 1]));
+    println!(
+        "| the first call of a new process | {} | {} | |",
+        micros(took[COLD / 2]),
+        micros(took[COLD - 1])
+    );
 }
 
 async fn two_teams() {
@@ -108,7 +112,8 @@ async fn two_teams() {
         let workers = workers.clone();
         calls.spawn(async move {
             let team = if n < CALLS { "red" } else { "blue" };
-            call(&workers, &owner(team, &format!("agent-{}", n % 4)), &WORK.replace("return n", "return 1")).await;
+            call(&workers, &owner(team, &format!("agent-{}", n % 4)), &WORK.replace("return n", "return 1"))
+                .await;
             (team, started.elapsed())
         });
     }

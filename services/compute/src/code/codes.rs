@@ -14,9 +14,9 @@ use crate::clock;
 use crate::error::CodeError;
 
 /// The most pieces of code of an agent, revisions of one that no deployment runs, and deployments of one.
-const MOST_CODES: usize = 1_000;
-const MOST_REVISIONS: usize = 50;
-const MOST_DEPLOYMENTS: usize = 50;
+const MOST_CODES: u32 = 1_000;
+const MOST_REVISIONS: u32 = 50;
+const MOST_DEPLOYMENTS: u32 = 50;
 /// How exactly it is known when a deployment was last run.
 const USE_STEP_MS: i64 = 60_000;
 
@@ -27,6 +27,9 @@ pub(super) struct Settings {
     pub limits: Limits,
     /// Hosts that it reaches.
     pub http_hosts: Vec<String>,
+    /// Where it runs: the id of an instance; empty: the sandbox.
+    #[serde(default)]
+    pub instance: String,
 }
 
 /// The list that a decision was made on; none where there was no code of that name.
@@ -123,15 +126,15 @@ impl Codes {
         granted: Granted,
     ) -> Result<(DeploymentName, DeploymentRow), CodeError> {
         let now = clock::now();
-        let settings = serde_json::to_string(&settings).map_err(|error| CodeError::Failed(error.to_string()))?;
+        let settings =
+            serde_json::to_string(&settings).map_err(|error| CodeError::Failed(error.to_string()))?;
         let work = move |tx: &rusqlite::Connection| {
             let missing = || CodeError::NotFound(format!("{name}/revisions/{revision}"));
             let code = checked(tx, &name, &basis)?.ok_or_else(missing)?.id;
             if table::revision(tx, code, &revision)?.is_none() {
                 return Err(missing());
             }
-            // Of the same revision, the same deployment.
-            let id = revision.get(..16).unwrap_or(&revision).to_owned();
+            let id = deployment_of(&name, &revision).deployment;
             let known = table::deployment(tx, code, &id)?;
             if known.is_none() && table::count_deployments(tx, code)? >= MOST_DEPLOYMENTS {
                 let most = MOST_DEPLOYMENTS;
@@ -180,12 +183,30 @@ impl Codes {
         Ok((row, source))
     }
 
+    /// A revision's source, and what it looks like from outside.
+    pub(super) async fn revision(
+        &self,
+        name: &CodeName,
+        revision: &str,
+    ) -> Result<(String, Outline), CodeError> {
+        let (wanted, id) = (name.clone(), revision.to_owned());
+        let found = self.store.read(move |conn| {
+            let Some(code) = table::find(conn, &wanted)? else { return Ok(None) };
+            let Some(row) = table::revision(conn, code.id, &id)? else { return Ok(None) };
+            Ok(table::source(conn, code.id, &id)?.map(|source| (source, row.outline)))
+        });
+        let missing = || CodeError::NotFound(format!("{name}/revisions/{revision}"));
+        let (source, outline) = found.await?.ok_or_else(missing)?;
+        let outline = serde_json::from_str(&outline).map_err(|error| CodeError::Failed(error.to_string()))?;
+        Ok((source, outline))
+    }
+
     /// Some deployments by id, after this one.
     pub(super) async fn deployments(
         &self,
         name: CodeName,
         after: String,
-        most: usize,
+        most: u32,
     ) -> Result<Vec<DeploymentRow>, CodeError> {
         let rows = self.store.read(move |conn| match table::find(conn, &name)? {
             Some(code) => table::deployments(conn, code.id, &after, most),
@@ -227,6 +248,12 @@ impl Codes {
         };
         self.store.try_write(work).await
     }
+}
+
+/// The deployment of a revision: of the same revision, the same one.
+pub(super) fn deployment_of(name: &CodeName, revision: &str) -> DeploymentName {
+    let deployment = revision.get(..16).unwrap_or(revision).to_owned();
+    DeploymentName { code: name.clone(), deployment }
 }
 
 /// The code, if its list is still what was decided on: there is no moment between check and act.

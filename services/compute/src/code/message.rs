@@ -25,7 +25,13 @@ pub(super) fn limits(base: Limits, asked: Option<&pb::CodeLimits>) -> Result<Lim
         wall_ms: milliseconds("limits.wall", asked.wall, base.wall_ms, max.wall_ms)?,
         cpu_ms: milliseconds("limits.cpu", asked.cpu, base.cpu_ms, max.cpu_ms)?,
         heap_bytes: bytes("limits.heap_bytes", asked.heap_bytes, base.heap_bytes, 1 << 20, max.heap_bytes)?,
-        stack_bytes: bytes("limits.stack_bytes", asked.stack_bytes, base.stack_bytes, 32 << 10, max.stack_bytes)?,
+        stack_bytes: bytes(
+            "limits.stack_bytes",
+            asked.stack_bytes,
+            base.stack_bytes,
+            32 << 10,
+            max.stack_bytes,
+        )?,
         ..base
     })
 }
@@ -68,7 +74,10 @@ pub(super) fn arguments(json: &Bytes) -> Result<String, Status> {
 }
 
 /// How a call ended.
-pub(super) fn response(ended: Ended, logs: Vec<pb::CodeLogLine>) -> Result<pb::ExecuteCodeResponse, CodeError> {
+pub(super) fn response(
+    ended: Ended,
+    logs: Vec<pb::CodeLogLine>,
+) -> Result<pb::ExecuteCodeResponse, CodeError> {
     let (result_json, error) = match ended.outcome {
         Outcome::Returned(json) => (json.map(Bytes::from).unwrap_or_default(), None),
         Outcome::Threw(thrown) => (Bytes::new(), Some(error(thrown))),
@@ -94,7 +103,9 @@ pub(super) fn revision(code: &str, row: &RevisionRow) -> Result<pb::CodeRevision
     let mut warnings = Vec::new();
     if !outline.dependencies.is_empty() {
         let packages = outline.dependencies.join(", ");
-        warnings.push(format!("the sandbox has no packages, and the code uses {packages}: it fails when it runs"));
+        warnings.push(format!(
+            "the sandbox has no packages, and the code uses {packages}: it fails when it runs"
+        ));
     }
     if outline.parameters.iter().any(|name| matches!(name.as_str(), "[array]" | "[unknown]")) {
         warnings.push("arguments are bound by name: a parameter without one gets nothing".to_owned());
@@ -109,7 +120,10 @@ pub(super) fn revision(code: &str, row: &RevisionRow) -> Result<pb::CodeRevision
 }
 
 /// A deployment.
-pub(super) fn deployment(name: &DeploymentName, row: &DeploymentRow) -> Result<pb::CodeDeployment, CodeError> {
+pub(super) fn deployment(
+    name: &DeploymentName,
+    row: &DeploymentRow,
+) -> Result<pb::CodeDeployment, CodeError> {
     let settings = settings(row)?;
     let size = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     Ok(pb::CodeDeployment {
@@ -122,6 +136,7 @@ pub(super) fn deployment(name: &DeploymentName, row: &DeploymentRow) -> Result<p
             stack_bytes: size(settings.limits.stack_bytes),
         }),
         http_hosts: settings.http_hosts,
+        instance: settings.instance,
         create_time: Some(timestamp(row.created_ms)),
         update_time: Some(timestamp(row.updated_ms)),
         last_use_time: row.used_ms.map(timestamp),

@@ -9,13 +9,12 @@ mod table;
 
 pub use service::CodeService;
 
-use sre_components::egress::Client;
+pub(crate) use execution::Places;
+
 use sre_service::Host;
 use sre_store::Store;
 
-use crate::workers::Workers;
-
-/// The service over a store, the sandbox and the way to the network.
-pub(crate) fn service(host: Host, store: Store, workers: Workers, http: Client) -> CodeService {
-    CodeService::new(host, codes::Codes::new(store), workers, http)
+/// The service over a store and the places where code runs.
+pub(crate) fn service(host: Host, store: Store, places: Places) -> CodeService {
+    CodeService::new(host, codes::Codes::new(store), places)
 }

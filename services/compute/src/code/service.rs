@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use sre_components::egress::Client;
 use sre_identity::{Acl, Caller, Candidate, Level};
 use sre_proto::Guarded;
 use sre_proto::compute::v1 as pb;
@@ -17,20 +16,21 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::codes::{Basis, Codes, Settings};
-use super::execution::Execution;
+use super::codes::{self, Basis, Codes, Settings};
+use super::execution::{Execution, Places};
 use super::message;
 use super::name::{self, CodeName, DeploymentName};
+use super::table::DeploymentRow;
 use crate::error::CodeError;
 use crate::http::Hosts;
-use crate::workers::{Owner, Workers};
+use crate::workers::Owner;
 
 /// How often a decision is made again whose access list changed before it was acted on.
 const DECISIONS: usize = 3;
 /// Events that wait for a slow reader; then the code waits too.
 const EVENTS: usize = 16;
-const DEFAULT_PAGE: usize = 50;
-const MAX_PAGE: usize = 1_000;
+const DEFAULT_PAGE: u32 = 50;
+const MAX_PAGE: u32 = 1_000;
 
 /// Serves `sre.compute.v1.Code`.
 #[derive(Clone)]
@@ -41,14 +41,13 @@ pub struct CodeService {
 struct Inner {
     host: Host,
     codes: Codes,
-    workers: Workers,
-    http: Client,
+    places: Places,
 }
 
 impl CodeService {
     /// Serves code for this role.
-    pub(crate) fn new(host: Host, codes: Codes, workers: Workers, http: Client) -> Self {
-        Self { inner: Arc::new(Inner { host, codes, workers, http }) }
+    pub(super) fn new(host: Host, codes: Codes, places: Places) -> Self {
+        Self { inner: Arc::new(Inner { host, codes, places }) }
     }
 
     async fn resolve(&self, caller: &Caller, name: &mut String) -> Result<(), Status> {
@@ -78,7 +77,13 @@ impl CodeService {
         Ok((granted, found.basis(), found.acl().cloned()))
     }
 
-    fn frame(&self, source: String, arguments: &bytes::Bytes, limits: Limits, hosts: &Hosts) -> Result<CallFrame, Status> {
+    fn frame(
+        &self,
+        source: String,
+        arguments: &bytes::Bytes,
+        limits: Limits,
+        hosts: &Hosts,
+    ) -> Result<CallFrame, Status> {
         let http_requests = if hosts.is_empty() { 0 } else { self.inner.host.config().compute.http_requests };
         Ok(CallFrame { source, arguments: message::arguments(arguments)?, limits, http_requests })
     }
@@ -103,7 +108,7 @@ impl CodeService {
             }
         };
         let last = tokio::select! {
-            ended = execution.stream(&self.inner.workers, &self.inner.http, to.clone()) => {
+            ended = execution.stream(&self.inner.places, to.clone()) => {
                 ended.map_err(Status::from)
             }
             status = revoked => Err(status),
@@ -141,8 +146,8 @@ impl Code for CodeService {
         let limits = message::limits(base, request.limits.as_ref())?;
         let hosts = Hosts::parse("http_hosts", &request.http_hosts)?;
         let frame = self.frame(request.source, &request.arguments_json, limits, &hosts)?;
-        let execution = Execution { owner, frame, hosts };
-        Ok(Response::new(execution.collect(&self.inner.workers, &self.inner.http).await?))
+        let execution = Execution { owner, frame, hosts, deployed: None };
+        Ok(Response::new(execution.collect(&self.inner.places).await?))
     }
 
     async fn prepare_code(
@@ -154,7 +159,7 @@ impl Code for CodeService {
         let name = self.code(&caller, &mut request.name).await?;
         // Nobody has a source parsed who may not keep it.
         drop(self.decide(&caller, &request, &name).await?);
-        let outline = self.inner.workers.check(&name.owner, &request.source).await?;
+        let outline = self.inner.places.workers.check(&name.owner, &request.source).await?;
         for _ in 0..DECISIONS {
             let (granted, basis, _) = self.decide(&caller, &request, &name).await?;
             let list = list_when_new(&name, granted.candidate()?)?.to_text();
@@ -181,8 +186,17 @@ impl Code for CodeService {
             let (granted, basis, _) = self.decide(&caller, &request, &name).await?;
             let limits = message::limits(Limits::DEFAULT, request.limits.as_ref())?;
             Hosts::parse("http_hosts", &request.http_hosts)?;
-            let settings = Settings { limits, http_hosts: request.http_hosts.clone() };
             let revision = request.revision.clone();
+            let code = self.inner.codes.revision(&name, &revision).await?;
+            let http_hosts = request.http_hosts.clone();
+            let mut settings = Settings { limits, http_hosts, instance: request.instance.clone() };
+            if !settings.http_hosts.is_empty() && !self.inner.places.is_sandbox(&settings)? {
+                let message = "only the sandbox asks which hosts code reaches: leave it out here";
+                return Err(invalid_argument("http_hosts", message));
+            }
+            let deployment = codes::deployment_of(&name, &revision).to_string();
+            settings.instance =
+                self.inner.places.deploy(&request.instance, &deployment, code, &settings).await?;
             match self.inner.codes.deploy(name.clone(), basis, revision, settings, granted).await {
                 Err(CodeError::AclChanged) => {}
                 done => {
@@ -208,7 +222,8 @@ impl Code for CodeService {
         let limits = message::limits(settings.limits, request.limits.as_ref())?;
         let hosts = Hosts::parse("http_hosts", &settings.http_hosts)?;
         let frame = self.frame(source, &request.arguments_json, limits, &hosts)?;
-        let execution = Execution { owner: name.code.owner, frame, hosts };
+        let deployed = Some((name.to_string(), settings));
+        let execution = Execution { owner: name.code.owner, frame, hosts, deployed };
         let (to, events) = mpsc::channel(EVENTS);
         self.inner.host.spawn("code execution", self.clone().stream(caller, execution, to));
         Ok(Response::new(ReceiverStream::new(events)))
@@ -235,18 +250,18 @@ impl Code for CodeService {
         self.resolve(&caller, &mut request.parent).await?;
         let name = CodeName::parse("parent", &request.parent)?;
         drop(self.decide(&caller, &request, &name).await?);
-        let most = match usize::try_from(request.page_size) {
+        let most = match u32::try_from(request.page_size) {
             Ok(0) => DEFAULT_PAGE,
             Ok(size) => size.min(MAX_PAGE),
             Err(_) => return Err(invalid_argument("page_size", "must not be negative: leave it out for 50")),
         };
         let rows = self.inner.codes.deployments(name.clone(), request.page_token, most).await?;
         let next_page_token = match rows.last() {
-            Some(last) if rows.len() == most => last.deployment.clone(),
+            Some(last) if rows.len() == most as usize => last.deployment.clone(),
             _ => String::new(),
         };
-        let of = |row| {
-            let name = DeploymentName { code: name.clone(), deployment: String::clone(&row.deployment) };
+        let of = |row: &DeploymentRow| {
+            let name = DeploymentName { code: name.clone(), deployment: row.deployment.clone() };
             message::deployment(&name, row)
         };
         let deployments = rows.iter().map(of).collect::<Result<_, _>>()?;
@@ -262,6 +277,9 @@ impl Code for CodeService {
         let name = self.deployment(&caller, &mut request.name).await?;
         for _ in 0..DECISIONS {
             let (granted, basis, _) = self.decide(&caller, &request, &name.code).await?;
+            let row = self.inner.codes.deployment(&name).await?;
+            // First where it runs: what is deleted there already is deleted again without harm.
+            self.inner.places.delete(&name.to_string(), &message::settings(&row)?).await?;
             match self.inner.codes.delete(name.clone(), basis, granted).await {
                 Err(CodeError::AclChanged) => {}
                 done => return Ok(Response::new(done?)),

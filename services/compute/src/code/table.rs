@@ -60,13 +60,14 @@ impl DeploymentRow {
 
 /// A piece of code by its name.
 pub(super) fn find(conn: &Connection, name: &CodeName) -> Result<Option<CodeRow>, StoreError> {
-    let mut statement = conn.prepare_cached("select id, acl from code where team = ?1 and agent = ?2 and code = ?3")?;
+    let mut statement =
+        conn.prepare_cached("select id, acl from code where team = ?1 and agent = ?2 and code = ?3")?;
     let key = params![name.owner.team, name.owner.agent, name.code];
     Ok(statement.query_row(key, |row| Ok(CodeRow { id: row.get(0)?, acl: row.get(1)? })).optional()?)
 }
 
 /// How many pieces of code an agent has.
-pub(super) fn count(conn: &Connection, name: &CodeName) -> Result<usize, StoreError> {
+pub(super) fn count(conn: &Connection, name: &CodeName) -> Result<u32, StoreError> {
     Ok(conn
         .prepare_cached("select count(*) from code where team = ?1 and agent = ?2")?
         .query_row([&name.owner.team, &name.owner.agent], |row| row.get(0))?)
@@ -86,9 +87,15 @@ pub(super) fn set_acl(tx: &Connection, id: i64, acl: &str) -> Result<(), StoreEr
 }
 
 /// A revision without its source.
-pub(super) fn revision(conn: &Connection, code: i64, revision: &str) -> Result<Option<RevisionRow>, StoreError> {
+pub(super) fn revision(
+    conn: &Connection,
+    code: i64,
+    revision: &str,
+) -> Result<Option<RevisionRow>, StoreError> {
     Ok(conn
-        .prepare_cached("select revision, outline, created_ms from revision where code = ?1 and revision = ?2")?
+        .prepare_cached(
+            "select revision, outline, created_ms from revision where code = ?1 and revision = ?2",
+        )?
         .query_row(params![code, revision], |row| {
             Ok(RevisionRow { revision: row.get(0)?, outline: row.get(1)?, created_ms: row.get(2)? })
         })
@@ -110,13 +117,15 @@ pub(super) fn insert_revision(
     row: &RevisionRow,
     source: &str,
 ) -> Result<(), StoreError> {
-    tx.prepare_cached("insert into revision (code, revision, source, outline, created_ms) values (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![code, row.revision, source, row.outline, row.created_ms])?;
+    tx.prepare_cached(
+        "insert into revision (code, revision, source, outline, created_ms) values (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![code, row.revision, source, row.outline, row.created_ms])?;
     Ok(())
 }
 
 /// Removes the oldest revisions beyond so many that no deployment runs.
-pub(super) fn prune_revisions(tx: &Connection, code: i64, keep: usize) -> Result<(), StoreError> {
+pub(super) fn prune_revisions(tx: &Connection, code: i64, keep: u32) -> Result<(), StoreError> {
     tx.prepare_cached(
         "delete from revision where code = ?1 and revision in (
            select revision from revision where code = ?1
@@ -128,7 +137,11 @@ pub(super) fn prune_revisions(tx: &Connection, code: i64, keep: usize) -> Result
 }
 
 /// A deployment.
-pub(super) fn deployment(conn: &Connection, code: i64, id: &str) -> Result<Option<DeploymentRow>, StoreError> {
+pub(super) fn deployment(
+    conn: &Connection,
+    code: i64,
+    id: &str,
+) -> Result<Option<DeploymentRow>, StoreError> {
     Ok(conn
         .prepare_cached(&format!("select {DEPLOYMENT} from deployment where code = ?1 and deployment = ?2"))?
         .query_row(params![code, id], DeploymentRow::read)
@@ -136,7 +149,7 @@ pub(super) fn deployment(conn: &Connection, code: i64, id: &str) -> Result<Optio
 }
 
 /// How many deployments a piece of code has.
-pub(super) fn count_deployments(conn: &Connection, code: i64) -> Result<usize, StoreError> {
+pub(super) fn count_deployments(conn: &Connection, code: i64) -> Result<u32, StoreError> {
     Ok(conn
         .prepare_cached("select count(*) from deployment where code = ?1")?
         .query_row([code], |row| row.get(0))?)
@@ -147,7 +160,7 @@ pub(super) fn deployments(
     conn: &Connection,
     code: i64,
     after: &str,
-    most: usize,
+    most: u32,
 ) -> Result<Vec<DeploymentRow>, StoreError> {
     let mut statement = conn.prepare_cached(&format!(
         "select {DEPLOYMENT} from deployment where code = ?1 and deployment > ?2 order by deployment limit ?3"

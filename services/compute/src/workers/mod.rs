@@ -70,7 +70,13 @@ impl Workers {
         let queue = Queue::new(places, settings.concurrent_per_team, settings.waiting_per_team);
         let settings = settings.clone();
         Ok(Self {
-            inner: Arc::new(Inner { program, settings, queue, idle: Mutex::default(), busy: AtomicUsize::new(0) }),
+            inner: Arc::new(Inner {
+                program,
+                settings,
+                queue,
+                idle: Mutex::default(),
+                busy: AtomicUsize::new(0),
+            }),
         })
     }
 
@@ -189,11 +195,10 @@ impl Workers {
     async fn worker(&self, owner: &Owner) -> Result<Worker, CodeError> {
         loop {
             let taken = self.inner.idle.lock().take(owner);
-            match taken {
-                Some(mut worker) if worker.is_there() => return Ok(worker),
-                // It died while it was idle.
-                Some(_) => {}
-                None => break,
+            let Some(mut worker) = taken else { break };
+            // One that died while it was idle is passed over.
+            if worker.is_there() {
+                return Ok(worker);
             }
         }
         // This call is among the busy ones.

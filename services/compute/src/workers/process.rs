@@ -1,10 +1,12 @@
 //! One process of the sandbox, from outside.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use sre_sandbox::Limits;
 use sre_sandbox::limits::Limit;
 use sre_sandbox::protocol::{self, FromWorker, HttpAnswer, HttpAsk, Refusal, ToWorker};
@@ -70,6 +72,8 @@ pub struct Worker {
     from: ChildStdout,
     /// Under which id the process that runs code is known outside.
     pid: u32,
+    /// The same, for ending it: an id may be another process's by then.
+    handle: Option<OwnedFd>,
     /// Calls that it ran.
     pub calls: u32,
     /// What they took of the processor.
@@ -84,28 +88,36 @@ impl Worker {
     pub async fn start(program: &Path) -> Result<Self, Broken> {
         let mut command = Command::new(program);
         command.arg(sre_sandbox::worker::COMMAND).env_clear();
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-        let mut child = command.spawn().map_err(|error| {
-            Broken::Failed(format!("{} cannot be started: {error}", program.display()))
-        })?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command
+            .spawn()
+            .map_err(|error| Broken::Failed(format!("{} cannot be started: {error}", program.display())))?;
         let (Some(to), Some(from)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Broken::Failed("it has no pipes".to_owned()));
         };
-        let mut worker = Self { child, to, from, pid: 0, calls: 0, cpu: Duration::ZERO };
+        let mut worker = Self { child, to, from, pid: 0, handle: None, calls: 0, cpu: Duration::ZERO };
         let started = timeout(START, worker.get_ready()).await;
         started.map_err(|_| Broken::Failed(format!("it was not ready within {START:?}")))??;
         Ok(worker)
     }
 
     async fn get_ready(&mut self) -> Result<(), Broken> {
-        loop {
+        // Two processes say these, in either order.
+        let (mut started, mut ready) = (false, false);
+        while !(started && ready) {
             match self.hear().await? {
-                FromWorker::Started { pid } => self.pid = pid,
-                FromWorker::Ready => return Ok(()),
+                FromWorker::Started { pid } => {
+                    self.pid = pid;
+                    let known = i32::try_from(pid).ok().and_then(Pid::from_raw);
+                    self.handle = known.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+                    started = true;
+                }
+                FromWorker::Ready => ready = true,
                 FromWorker::Refused(refusal) => return Err(refusal.into()),
                 other => return Err(Broken::Failed(format!("it says {other:?} before it is ready"))),
             }
         }
+        Ok(())
     }
 
     /// Whether it is still there.
@@ -185,6 +197,18 @@ impl Worker {
             Some(139 | 135) => Broken::Limit(Limit::Stack),
             Some(137 | 134) => Broken::Limit(Limit::Heap),
             code => Broken::Failed(format!("{said} (it ended with {code:?})")),
+        }
+    }
+}
+
+impl Drop for Worker {
+    /// Ends the process that runs code; the one that waits for it ends by itself then. Ended the other way round, the
+    /// first would be left to whoever is the machine's first process, which in a container may be this one.
+    fn drop(&mut self) {
+        // Either may have ended already.
+        match &self.handle {
+            Some(handle) => drop(pidfd_send_signal(handle, Signal::KILL)),
+            None => drop(self.child.start_kill()),
         }
     }
 }

@@ -182,9 +182,10 @@ mod tests {
         let mut order = Vec::new();
         while !waiting.is_empty() {
             drop(held);
-            let ready = waiting.iter_mut().enumerate().find_map(|(at, (_, turn))| {
-                now(turn.as_mut()).map(|place| (at, place.unwrap()))
-            });
+            let ready = waiting
+                .iter_mut()
+                .enumerate()
+                .find_map(|(at, (_, turn))| now(turn.as_mut()).map(|place| (at, place.unwrap())));
             let (at, place) = ready.expect("a free place is handed on");
             order.push(waiting.remove(at).0);
             held = place;

@@ -22,7 +22,7 @@ async fn two_teams_with_a_hundred_calls_each_get_on_side_by_side() {
         let (workers, order) = (workers.clone(), Arc::clone(&order));
         calls.push(sre_service::task::spawn("call", async move {
             let team = if n < 100 { "red" } else { "blue" };
-            let gave = call(&workers, &owner(team, &format!("agent-{}", n % 3)), WORK, json!({"n": n})).await;
+            let gave = call(&workers, &owner(team, &format!("agent-{}", n % 2)), WORK, json!({"n": n})).await;
             assert_eq!(gave, Said::Gave(json!(n)));
             order.lock().push(team);
         }));
@@ -42,7 +42,8 @@ async fn two_teams_with_a_hundred_calls_each_get_on_side_by_side() {
 async fn a_team_that_holds_everything_up_holds_up_itself() {
     let settings = Compute { max_workers: 4, concurrent_per_team: 2, waiting_per_team: 3, ..settings() };
     let workers = Workers::new(&settings).unwrap();
-    let sleep = "async function main() { await new Promise((done) => setTimeout(done, 2500)); return 'slept' }";
+    let sleep =
+        "async function main() { await new Promise((done) => setTimeout(done, 2500)); return 'slept' }";
     let mut held = Vec::new();
     for _ in 0..6 {
         let workers = workers.clone();

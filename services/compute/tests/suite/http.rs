@@ -15,10 +15,13 @@ use super::support::program;
 
 async fn serve() -> String {
     let routes = Router::new()
-        .route("/echo", post(|headers: HeaderMap, body: String| async move {
-            let given = headers.get("x-given").map(|value| value.to_str().unwrap().to_owned());
-            axum::Json(json!({"body": body, "given": given}))
-        }))
+        .route(
+            "/echo",
+            post(|headers: HeaderMap, body: String| async move {
+                let given = headers.get("x-given").map(|value| value.to_str().unwrap().to_owned());
+                axum::Json(json!({"body": body, "given": given}))
+            }),
+        )
         .route("/away", get(|| async { Redirect::temporary("http://127.0.0.1:1/secret") }))
         .route("/large", get(|| async { "x".repeat(2 << 20) }));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -70,7 +73,9 @@ async fn code_reaches_what_is_named_and_allowed_and_nothing_else() {
     // A way to elsewhere is told, not followed.
     let away = "const answer = await fetch(`http://${here}/away`); return [answer.status, answer.headers.get('location')]";
     assert_eq!(run(away, &[&here]).await, Ok(json!([307, "http://127.0.0.1:1/secret"])));
-    let large = run("return (await (await fetch(`http://${here}/large`)).text()).length", &[&here]).await.unwrap_err();
+    let large = run("return (await (await fetch(`http://${here}/large`)).text()).length", &[&here])
+        .await
+        .unwrap_err();
     assert!(large.contains("exceeded"), "{large}");
     let scheme = run("return (await fetch('file:///etc/passwd')).status", &[&here]).await.unwrap_err();
     assert!(scheme.starts_with("TypeError: "), "{scheme}");

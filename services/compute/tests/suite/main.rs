@@ -8,4 +8,3 @@ mod http;
 mod process;
 mod service;
 mod support;
-mod syscalls;

@@ -25,7 +25,10 @@ async fn a_process_is_one_agents_and_is_used_again() {
     assert_eq!(workers.idle_pid(&a), Some(first));
     assert_ne!(workers.idle_pid(&b), Some(first));
     // One that was stopped in the middle is not used again.
-    assert_eq!(call(&workers, &a, "async function main() { for (;;); }", json!({})).await, Said::Exceeded(Limit::Cpu));
+    assert_eq!(
+        call(&workers, &a, "async function main() { for (;;); }", json!({})).await,
+        Said::Exceeded(Limit::Cpu)
+    );
     assert_eq!(workers.idle_pid(&a), None);
     assert_eq!(call(&workers, &a, ONE, json!({})).await, Said::Gave(json!(1)));
 }
@@ -116,7 +119,8 @@ async fn it_has_given_everything_up() {
     let pid = workers.idle_pid(&a).unwrap();
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let field = |name: &str| {
-        let line = status.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {status}"));
+        let line =
+            status.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {status}"));
         line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
     };
     assert_eq!(field("NoNewPrivs:"), "1");
@@ -131,7 +135,8 @@ async fn it_has_given_everything_up() {
     for kind in ["user", "net", "mnt", "pid", "ipc", "uts"] {
         assert_ne!(namespace(&pid.to_string(), kind), namespace("self", kind), "{kind}");
     }
-    let open: Vec<_> = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|entry| entry.unwrap()).collect();
+    let open: Vec<_> =
+        std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|entry| entry.unwrap()).collect();
     assert_eq!(open.len(), 2, "two pipes");
     for entry in open {
         assert!(std::fs::read_link(entry.path()).unwrap().to_string_lossy().starts_with("pipe:"));

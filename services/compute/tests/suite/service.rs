@@ -52,7 +52,8 @@ fn limit(status: &Status) -> Option<String> {
 async fn only_who_may_run_code_runs_it() {
     let suite = suite().await;
     let execute = async |who: &str| {
-        let done = client(&suite, who).execute_code(once("async function main() { return 1 }", json!({}))).await;
+        let done =
+            client(&suite, who).execute_code(once("async function main() { return 1 }", json!({}))).await;
         done.map(|done| done.into_inner().result_json).map_err(|status| (status.code(), reason(&status)))
     };
     assert_eq!(execute("agent/helper").await.as_deref(), Ok(&b"1"[..]));
@@ -60,7 +61,10 @@ async fn only_who_may_run_code_runs_it() {
     for who in ["user/alice", "agent/other", "user/stranger"] {
         assert_eq!(execute(who).await, Err((Code::PermissionDenied, Some(Reason::AclDenied))), "{who}");
     }
-    assert_eq!(execute("service/engine").await, Err((Code::Unauthenticated, Some(Reason::CredentialsMissing))));
+    assert_eq!(
+        execute("service/engine").await,
+        Err((Code::Unauthenticated, Some(Reason::CredentialsMissing)))
+    );
     let records = suite.audit_records().await;
     assert_eq!(records.iter().filter(|record| record.method.ends_with("/ExecuteCode")).count(), 6);
     assert!(suite.stop().await);
@@ -82,7 +86,8 @@ async fn what_is_wrong_has_its_words_and_its_name() {
     let status = run(once("async function main( {", json!({}))).await.unwrap_err();
     assert!(status.message().starts_with("Failed to parse code: "), "{}", status.message());
 
-    let thrown = run(once("async function main(x) { throw new TypeError('no ' + x) }", json!({"x": 1}))).await;
+    let thrown =
+        run(once("async function main(x) { throw new TypeError('no ' + x) }", json!({"x": 1}))).await;
     let thrown = thrown.unwrap().into_inner();
     let error = thrown.error.unwrap();
     assert_eq!((error.name.as_str(), error.message.as_str()), ("TypeError", "no 1"));
@@ -91,7 +96,7 @@ async fn what_is_wrong_has_its_words_and_its_name() {
     let hang = once("async function main() { for (;;); }", json!({}));
     let seconds = |seconds| Some(Duration { seconds, nanos: 0 });
     let short = |wall, cpu| Some(CodeLimits { wall, cpu, ..CodeLimits::default() });
-    for (limits, name) in [(short(seconds(1), None), "wall"), (short(None, seconds(1)), "cpu")] {
+    for (limits, name) in [(short(seconds(1), None), "wall"), (short(seconds(40), seconds(1)), "cpu")] {
         let status = run(ExecuteCodeRequest { limits, ..hang.clone() }).await.unwrap_err();
         assert_eq!(limit(&status).as_deref(), Some(name));
     }
@@ -111,7 +116,11 @@ async fn what_is_wrong_has_its_words_and_its_name() {
     assert!(suite.stop().await);
 }
 
-async fn run_deployment(client: &CodeClient<Link>, name: &str, arguments: Value) -> Result<Vec<Event>, Status> {
+async fn run_deployment(
+    client: &CodeClient<Link>,
+    name: &str,
+    arguments: Value,
+) -> Result<Vec<Event>, Status> {
     let request = ExecuteDeploymentRequest {
         name: name.to_owned(),
         arguments_json: arguments.to_string().into(),
@@ -130,7 +139,8 @@ async fn code_is_prepared_deployed_run_and_deleted() {
     let suite = suite().await;
     let mut helper = client(&suite, "agent/helper");
     let source = "import x from 'left-pad'; async function main(name, {a}, [b]) {}";
-    let prepared = helper.prepare_code(PrepareCodeRequest { name: CODE.to_owned(), source: source.to_owned() }).await;
+    let prepared =
+        helper.prepare_code(PrepareCodeRequest { name: CODE.to_owned(), source: source.to_owned() }).await;
     let revision = prepared.unwrap().into_inner();
     assert_eq!(revision.parameters, ["name", "[object]", "[array]"]);
     assert_eq!(revision.dependencies, ["left-pad"]);
@@ -139,7 +149,8 @@ async fn code_is_prepared_deployed_run_and_deleted() {
     let status = helper.prepare_code(bad).await.unwrap_err();
     assert_eq!(status.message(), "Main function exists but is not async");
 
-    let source = "async function main(name) { console.log('for', name); return `Hello, ${name}!` }".to_owned();
+    let source =
+        "async function main(name) { console.log('for', name); return `Hello, ${name}!` }".to_owned();
     let prepare = PrepareCodeRequest { name: CODE.to_owned(), source: source.clone() };
     let first = helper.prepare_code(prepare.clone()).await.unwrap().into_inner();
     let again = helper.prepare_code(prepare).await.unwrap().into_inner();
@@ -152,6 +163,7 @@ async fn code_is_prepared_deployed_run_and_deleted() {
         revision: revision.to_owned(),
         limits: Some(CodeLimits { heap_bytes: 32 << 20, ..CodeLimits::default() }),
         http_hosts: vec!["api.example.com".to_owned()],
+        instance: String::new(),
     };
     assert_eq!(helper.deploy_code(deploy(&"0".repeat(64))).await.unwrap_err().code(), Code::NotFound);
     let deployment = helper.deploy_code(deploy(&digest)).await.unwrap().into_inner();
@@ -175,7 +187,10 @@ async fn code_is_prepared_deployed_run_and_deleted() {
     helper.delete_deployment(delete.clone()).await.unwrap();
     assert_eq!(helper.delete_deployment(delete).await.unwrap_err().code(), Code::NotFound);
     assert_eq!(helper.get_deployment(get).await.unwrap_err().code(), Code::NotFound);
-    assert_eq!(run_deployment(&helper, &deployment.name, json!({})).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(
+        run_deployment(&helper, &deployment.name, json!({})).await.unwrap_err().code(),
+        Code::NotFound
+    );
     let records = suite.audit_records().await;
     let of = |method: &str| records.iter().filter(|record| record.method.ends_with(method)).count();
     assert!(of("/PrepareCode") >= 3 && of("/DeployCode") >= 1 && of("/ExecuteDeployment") >= 1);
@@ -198,7 +213,8 @@ async fn its_list_says_who_may_run_it() {
     let refused = run_deployment(&alice, &deployment.name, json!({})).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
 
-    let mut acl = helper.get_code_acl(GetCodeAclRequest { name: CODE.to_owned() }).await.unwrap().into_inner();
+    let mut acl =
+        helper.get_code_acl(GetCodeAclRequest { name: CODE.to_owned() }).await.unwrap().into_inner();
     let mut shared = sre_identity::Acl::try_from(&acl).unwrap();
     shared.grant(&sre_identity::Candidate::user("alice").unwrap(), &[sre_identity::Level::Read]).unwrap();
     acl = sre_proto::types::v1::Acl { etag: acl.etag, ..sre_proto::types::v1::Acl::from(&shared) };

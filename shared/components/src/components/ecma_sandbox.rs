@@ -25,11 +25,12 @@ static SPEC: ComponentSpec = ComponentSpec::new("ECMASandbox", "Runs JavaScript 
             .describe("a module with `async function main`; its parameters are inputs by name"),
         SettingSpec::integer("timeout", "Timeout (ms)", 1.0, MAX_TIMEOUT_MS).default("5000").nullable(),
         SettingSpec::integer("memoryLimit", "Memory (MB)", 1.0, MAX_MEMORY_MB).default("64").nullable(),
-        SettingSpec::text_or_empty("allowedHosts", "Allowed Hosts", 5_000)
-            .describe("hosts that `fetch` may reach, between commas or lines; without any there is no `fetch`"),
+        SettingSpec::text_or_empty("allowedHosts", "Allowed Hosts", 5_000).describe(
+            "hosts that `fetch` may reach, between commas or lines; without any there is no `fetch`",
+        ),
     ])
     .outputs(&[PortSpec::new("Output", "Any", "what main gives")])
-    .scopes(&["sre.compute.v1.Code"]);
+    .scopes(&["sre.compute.v1.Code:write"]);
 
 /// The type.
 pub struct EcmaSandbox;
@@ -62,8 +63,8 @@ async fn run(call: Call<'_>) -> Result<Outcome, String> {
     if done.result_json.is_empty() {
         return Ok(Outcome::output(Map::new()));
     }
-    let result: serde_json::Value =
-        serde_json::from_slice(&done.result_json).map_err(|error| format!("the result is no JSON: {error}"))?;
+    let result: serde_json::Value = serde_json::from_slice(&done.result_json)
+        .map_err(|error| format!("the result is no JSON: {error}"))?;
     Ok(one("Output", Value::from(result)))
 }
 

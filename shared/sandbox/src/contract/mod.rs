@@ -13,7 +13,18 @@ use tokens::{Kind, Token, tokens};
 
 /// Words after which a function is part of an expression.
 const EXPRESSION_WORDS: [&str; 12] = [
-    "return", "new", "typeof", "await", "yield", "void", "delete", "in", "of", "instanceof", "case", "throw",
+    "return",
+    "new",
+    "typeof",
+    "await",
+    "yield",
+    "void",
+    "delete",
+    "in",
+    "of",
+    "instanceof",
+    "case",
+    "throw",
 ];
 
 /// What a source looks like from outside.
@@ -121,7 +132,8 @@ fn parameters(tokens: &[Token<'_>], open: usize) -> Vec<String> {
 /// Where the bracket that opens here closes.
 fn closing(tokens: &[Token<'_>], open: usize) -> Option<usize> {
     let depth = tokens.get(open)?.depth;
-    let closes = |token: &Token<'_>| token.depth == depth && matches!(token.kind, Kind::Mark(")" | "]" | "}"));
+    let closes =
+        |token: &Token<'_>| token.depth == depth && matches!(token.kind, Kind::Mark(")" | "]" | "}"));
     tokens.get(open + 1..)?.iter().position(closes).map(|after| open + 1 + after)
 }
 
@@ -223,9 +235,12 @@ mod tests {
         ] {
             assert_eq!(outline(source), Err(Problem::NoMain), "{source}");
         }
-        for source in
-            ["function main() {}", "const main = () => 1", "let main = function () {}", "const main = async => 1"]
-        {
+        for source in [
+            "function main() {}",
+            "const main = () => 1",
+            "let main = function () {}",
+            "const main = async => 1",
+        ] {
             assert_eq!(outline(source), Err(Problem::NotAsync), "{source}");
         }
     }
@@ -240,10 +255,12 @@ mod tests {
 
     #[test]
     fn deep_and_broken_sources_end() {
-        for source in ["(".repeat(400_000), "`${".repeat(100_000), "[{(".repeat(9) + "/", ")))}}}".to_owned()] {
+        for source in ["(".repeat(400_000), "`${".repeat(100_000), "[{(".repeat(9) + "/", ")))}}}".to_owned()]
+        {
             assert_eq!(outline(&source), Err(Problem::NoMain));
         }
-        for broken in ["\"", "/*", "//", "/", "`", "async function main(", "main =", "async function main(a"] {
+        for broken in ["\"", "/*", "//", "/", "`", "async function main(", "main =", "async function main(a"]
+        {
             // It need not be right about what does not parse, only end.
             let _ = outline(broken);
         }

@@ -44,8 +44,21 @@ struct Scanner<'s> {
 
 /// Keywords after which a `/` begins a regular expression.
 const BEFORE_REGEX: [&str; 15] = [
-    "return", "typeof", "case", "in", "of", "delete", "void", "throw", "new", "do", "else", "instanceof",
-    "yield", "await", "default",
+    "return",
+    "typeof",
+    "case",
+    "in",
+    "of",
+    "delete",
+    "void",
+    "throw",
+    "new",
+    "do",
+    "else",
+    "instanceof",
+    "yield",
+    "await",
+    "default",
 ];
 
 /// The tokens of a source, comments left out.
@@ -173,7 +186,11 @@ impl<'s> Scanner<'s> {
         for longer in ["===", "==", "=>", "++", "--"] {
             if rest.starts_with(longer) {
                 // After `a++` a slash divides.
-                return self.push(Kind::Mark(&rest[..longer.len()]), longer.len(), !longer.starts_with(['+', '-']));
+                return self.push(
+                    Kind::Mark(&rest[..longer.len()]),
+                    longer.len(),
+                    !longer.starts_with(['+', '-']),
+                );
             }
         }
         let length = first.len_utf8();

@@ -38,7 +38,15 @@ impl Stop {
         }
         let thrown = match caught {
             CaughtError::Exception(exception) => thrown(exception.as_object()),
-            CaughtError::Value(value) => Thrown { name: "Error".to_owned(), message: text(&value), stack: None },
+            // What QuickJS throws where there is no memory left for an error. Code that throws it itself is told
+            // the same.
+            CaughtError::Value(value) if value.is_null() => {
+                meter.exceed(Limit::Heap);
+                return Self::Exceeded(Limit::Heap);
+            }
+            CaughtError::Value(value) => {
+                Thrown { name: "Error".to_owned(), message: text(&value), stack: None }
+            }
             CaughtError::Error(error) => {
                 Thrown { name: "Error".to_owned(), message: error.to_string(), stack: None }
             }

@@ -61,9 +61,8 @@ fn declare<'js>(
     source: &str,
     meter: &Meter,
 ) -> Result<(Module<'js, Declared>, Outline), Stop> {
-    let parse = |text: String| {
-        Module::declare(ctx.clone(), NAME, text).map_err(|error| Stop::of(ctx, error, meter))
-    };
+    let parse =
+        |text: String| Module::declare(ctx.clone(), NAME, text).map_err(|error| Stop::of(ctx, error, meter));
     let exporting = parse(format!("{source}{EXPORT}"));
     match &exporting {
         Err(Stop::Threw(thrown)) if !is_import(thrown) => {
@@ -101,7 +100,8 @@ fn call<'js>(
     outline: &Outline,
     arguments: &str,
 ) -> rquickjs::Result<Value<'js>> {
-    let inputs: Object<'js> = ctx.json_parse(arguments)?.try_into_object().unwrap_or(Object::new(ctx.clone())?);
+    let inputs: Object<'js> =
+        ctx.json_parse(arguments)?.try_into_object().unwrap_or(Object::new(ctx.clone())?);
     // Only what was given is an argument, not what every object has.
     inputs.set_prototype(None)?;
     let mut given = Args::new(ctx.clone(), outline.parameters.len());
@@ -136,7 +136,8 @@ fn settled<'js>(
         let Some(wait) = timers.wait().map_err(stop)? else {
             return Err(Stop::Threw(Thrown {
                 name: "Error".to_owned(),
-                message: "main waits for something that never comes: no timer and no request is left".to_owned(),
+                message: "main waits for something that never comes: no timer and no request is left"
+                    .to_owned(),
                 stack: None,
             }));
         };

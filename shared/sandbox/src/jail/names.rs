@@ -1,8 +1,8 @@
 //! Landlock: no file can be named any more, no port, and no process outside, whatever the root holds.
 
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _, RulesetError,
-    RulesetStatus, Scope,
+    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _,
+    RulesetError, RulesetStatus, Scope,
 };
 
 use super::refused;

@@ -255,9 +255,9 @@ fn connectors(config: &Config) -> Result<(), ConfigError> {
 }
 
 /// Services with a choice of backends,
-const BACKED: [&str; 6] = ["storage", "nkv", "vectordb", "cache", "vault", "managedvault"];
+const BACKED: [&str; 7] = ["storage", "nkv", "vectordb", "cache", "vault", "managedvault", "code"];
 /// and those of the reference that have none here: entries are read and change nothing.
-pub(super) const BUILT_IN: [&str; 11] = [
+pub(super) const BUILT_IN: [&str; 10] = [
     "account",
     "llm",
     "agentdata",
@@ -266,7 +266,6 @@ pub(super) const BUILT_IN: [&str; 11] = [
     "log",
     "component",
     "modelsprovider",
-    "code",
     "scheduler",
     "telemetry",
 ];

@@ -29,9 +29,8 @@ pub(crate) struct Script {
 /// The methods of `Code` that no test of this crate calls.
 macro_rules! other_code_methods {
     () => {
-        type ExecuteDeploymentStream = tokio_stream::Empty<
-            Result<sre_proto::compute::v1::ExecutionEvent, tonic::Status>,
-        >;
+        type ExecuteDeploymentStream =
+            tokio_stream::Empty<Result<sre_proto::compute::v1::ExecutionEvent, tonic::Status>>;
         $crate::testing::scripted::unbuilt! {
             prepare_code: PrepareCodeRequest => sre_proto::compute::v1::CodeRevision,
             deploy_code: DeployCodeRequest => sre_proto::compute::v1::CodeDeployment,

@@ -5,7 +5,7 @@ use sre_proto::AccessLevel;
 use sre_proto::compute::v1::*;
 use sre_proto::types::v1::{Acl, Level};
 
-use super::super::case::{Case, MEMBER};
+use super::super::case::{Case, MEMBER, OWNER};
 use super::super::world::{WORKER, World, acl, agent_name};
 
 const SOURCE: &str = "async function main() { return 1; }";
@@ -17,7 +17,7 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
     let code = format!("{}/code/{}", agent_name(WORKER), world.fresh("code"));
     let no_code = "teams/default/agents/nobody/code/none";
     let prepare = |name: &str, source: &str| PrepareCodeRequest { name: name.into(), source: source.into() };
-    let revision: CodeRevision = world.dev(prepare(&code, SOURCE)).await?;
+    let revision: CodeRevision = world.ask(OWNER, prepare(&code, SOURCE)).await?;
     let revision = revision.name.rsplit('/').next().unwrap_or_default().to_owned();
     let deploy = |name: &str| DeployCodeRequest {
         name: name.into(),
@@ -51,7 +51,7 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
             Case::of(&request(&code)).absent(&request(no_code)).by_list(AccessLevel::Owner).stores()
         }
         _ => {
-            let deployment: CodeDeployment = world.dev(deploy(&code)).await?;
+            let deployment: CodeDeployment = world.ask(OWNER, deploy(&code)).await?;
             match deployed(method, &code, no_code, &deployment.name) {
                 Some(case) => case,
                 None => return Ok(None),
@@ -67,8 +67,10 @@ fn deployed(method: &str, code: &str, no_code: &str, deployment: &str) -> Option
     let absent = format!("{no_code}/deployments/none");
     Some(match method {
         "ExecuteDeployment" => {
-            let request =
-                |name: &str| ExecuteDeploymentRequest { name: name.into(), ..ExecuteDeploymentRequest::default() };
+            let request = |name: &str| ExecuteDeploymentRequest {
+                name: name.into(),
+                ..ExecuteDeploymentRequest::default()
+            };
             Case::of(&request(deployment)).absent(&request(&absent)).by_list(AccessLevel::Read)
         }
         "GetDeployment" => {
