@@ -21,6 +21,7 @@ minutes() { printf '%d:%02d min' $(($1 / 60)) $(($1 % 60)); }
 # One set of servers for all stages, installed and started beside the build: tests keep apart in them by schemas,
 # prefixes, buckets of their own, and find them by SRE_TEST_POSTGRES, SRE_TEST_REDIS and so on.
 source tests/stages/servers.sh
+source tests/stages/packages.sh
 servers=$(mktemp -d)
 trap 'end_servers' EXIT
 servers_start "$servers" all >"$servers/log" 2>&1 & starting=$!
@@ -41,6 +42,8 @@ look_for_canary() { servers_stop "$servers" && tests/stages/canary.sh "$servers"
 # The same selection of packages in both: another one would build dependencies again with other features.
 stage "build"        cargo build --locked --workspace --all-targets
 stage "servers"      servers_ready
+# What the sandbox's process really calls is read from it.
+stage "strace"       packages_command strace strace
 stage "tests"        cargo test --locked --workspace
 stage "conformance"  tests/stages/conformance.sh
 stage "chaos"        ./target/debug/chaos small

@@ -1,15 +1,47 @@
-//! The role `compute`: code that nobody trusts. The role, its identity and its rights exist; the sandbox comes
-//! later.
+//! The role `compute`: code that nobody trusts.
+//!
+//! Read in this order: [`workers`] (processes of the sandbox, whose turn it is, what ends them), [`code`] (the
+//! service: sources that are run once, or kept and deployed), [`http`] (what code may reach), [`backends`] (where else
+//! deployments may run), [`error`]. What runs
+//! inside such a process is the crate `sre-sandbox`.
 
-mod code;
+pub mod backends;
+mod clock;
+pub mod code;
+pub mod error;
+pub mod http;
+mod schema;
+pub mod workers;
 
+use anyhow::Context as _;
+use sre_components::egress;
 use sre_proto::compute::v1::code_server::CodeServer;
 use sre_service::Host;
 use tonic::service::Routes;
 
+pub use backends::backends;
 pub use code::CodeService;
+pub use sre_sandbox::worker;
 
-/// Starts the role: gives its gRPC routes.
+/// The largest message: a source and arguments of the largest size.
+const MESSAGE_BYTES: usize = 8 << 20;
+
+/// Starts the role: tries the sandbox out, opens the store, and gives the gRPC routes. Where the kernel refuses a
+/// part of the sandbox the role does not start, and says which part and how to allow it.
 pub async fn start(host: Host) -> anyhow::Result<Routes> {
-    Ok(Routes::new(CodeServer::new(CodeService::new(host))).prepare())
+    let config = host.config();
+    let workers = workers::Workers::new(&config.compute)?;
+    if config.compute.enabled {
+        let way =
+            "the sandbox for code cannot start. Set compute.enabled to false to start without running code";
+        workers.try_out().await.context(way)?;
+        host.spawn("code workers", workers.clone().tidy());
+    }
+    let policy = egress::Policy::new(&config.egress.allow).context("egress.allow")?;
+    let limits = egress::Limits { response_bytes: http::ANSWER_BYTES, ..egress::Limits::default() };
+    let http = egress::Client::new(policy, limits).context("the outbound HTTP client")?;
+    let store = host.store(schema::MIGRATIONS).await?;
+    let backends = backends::REGISTRY.open(&host).await?;
+    let service = code::service(host, store, code::Places { workers, http, backends });
+    Ok(Routes::new(CodeServer::new(service).max_decoding_message_size(MESSAGE_BYTES)).prepare())
 }

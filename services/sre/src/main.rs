@@ -12,6 +12,10 @@ use sre::cli::{exit, output};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Before anything is opened and any thread runs: the sandbox's process is this program too.
+    if let Some(ended) = sre_compute::worker::run_if_asked() {
+        return ended;
+    }
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

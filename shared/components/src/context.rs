@@ -12,6 +12,7 @@ use sre_engine::Node;
 pub use sre_engine::Outcome;
 use sre_engine::spec::{ComponentSpec, TypeEntry};
 use sre_engine::value::{Binary, Map, Value};
+use sre_proto::compute::v1::{ExecuteCodeRequest, ExecuteCodeResponse};
 use sre_proto::llm::v1::{GenerateRequest, GenerateResponse, Model};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -287,6 +288,13 @@ pub trait Context: Send + Sync {
     /// # Errors
     /// [`Failure::NotFound`] if there is none of this name.
     async fn model(&self, name: &str) -> Result<Model, ContextError>;
+
+    /// Runs code that nobody trusts.
+    ///
+    /// # Errors
+    /// What is wrong with the code, in the reference's words, or the limit that it reached. What code throws is no
+    /// error.
+    async fn execute_code(&self, request: ExecuteCodeRequest) -> Result<ExecuteCodeResponse, ContextError>;
 
     /// The way to the network.
     fn http(&self) -> &egress::Client;

@@ -8,9 +8,9 @@ use sre_engine::spec::{ComponentSpec, TypeEntry, Types};
 use crate::components::logic::{LogicAnd, LogicAtLeast, LogicAtMost, LogicOr, LogicXor};
 use crate::components::settled::Settled;
 use crate::components::{
-    api_call::ApiCall, approval::Approval, async_job::Async, await_jobs::Await, enc_dec::FEncDec,
-    gen_ai_llm::GenAiLlm, hash::FHash, json_filter::JsonFilter, prompt_generator::PromptGenerator,
-    sign::FSign, sleep::FSleep, timestamp::FTimestamp,
+    api_call::ApiCall, approval::Approval, async_job::Async, await_jobs::Await, ecma_sandbox::EcmaSandbox,
+    enc_dec::FEncDec, gen_ai_llm::GenAiLlm, hash::FHash, json_filter::JsonFilter,
+    prompt_generator::PromptGenerator, sign::FSign, sleep::FSleep, timestamp::FTimestamp,
 };
 use crate::context::Component;
 
@@ -33,6 +33,7 @@ static EXECUTED: &[&dyn Component] = &[
     &FEncDec,
     &FSign,
     &FTimestamp,
+    &EcmaSandbox,
 ];
 
 /// All type names that agents made for the reference may use; those that are not built yet are known, so

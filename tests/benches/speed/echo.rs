@@ -16,13 +16,46 @@ use tonic::{Request, Response, Status};
 
 struct Echo;
 
+/// The methods that nobody calls here.
+macro_rules! unbuilt {
+    ($($method:ident: $request:ident => $answer:ty,)*) => {
+        $(fn $method<'a, 'async_trait>(
+            &'a self,
+            _: Request<sre_proto::compute::v1::$request>,
+        ) -> Pin<Box<dyn Future<Output = Result<Response<$answer>, Status>> + Send + 'async_trait>>
+        where
+            'a: 'async_trait,
+            Self: 'async_trait,
+        {
+            Box::pin(std::future::ready(Err(sre_proto::error::not_implemented(stringify!($method)))))
+        })*
+    };
+}
+
 #[tonic::async_trait]
 impl Code for Echo {
+    type ExecuteDeploymentStream =
+        tokio_stream::Empty<Result<sre_proto::compute::v1::ExecutionEvent, Status>>;
+
+    unbuilt! {
+        prepare_code: PrepareCodeRequest => sre_proto::compute::v1::CodeRevision,
+        deploy_code: DeployCodeRequest => sre_proto::compute::v1::CodeDeployment,
+        execute_deployment: ExecuteDeploymentRequest => Self::ExecuteDeploymentStream,
+        get_deployment: GetDeploymentRequest => sre_proto::compute::v1::CodeDeployment,
+        list_deployments: ListDeploymentsRequest => sre_proto::compute::v1::ListDeploymentsResponse,
+        delete_deployment: DeleteDeploymentRequest => (),
+        get_code_acl: GetCodeAclRequest => sre_proto::types::v1::Acl,
+        set_code_acl: SetCodeAclRequest => sre_proto::types::v1::Acl,
+    }
+
     async fn execute_code(
         &self,
         request: Request<ExecuteCodeRequest>,
     ) -> Result<Response<ExecuteCodeResponse>, Status> {
-        Ok(Response::new(ExecuteCodeResponse { result_json: request.into_inner().arguments_json }))
+        Ok(Response::new(ExecuteCodeResponse {
+            result_json: request.into_inner().arguments_json,
+            ..ExecuteCodeResponse::default()
+        }))
     }
 }
 

@@ -23,6 +23,7 @@ mod memory;
 mod neighbour;
 mod parked;
 mod peer;
+mod sandbox;
 mod storage;
 mod suite;
 mod tokens;
@@ -92,6 +93,9 @@ async fn run() {
     }
     if wanted("vectors") {
         vectors::measure().await;
+    }
+    if wanted("sandbox") {
+        sandbox::measure().await;
     }
 }
 

@@ -140,7 +140,8 @@ impl Drop for Running {
     }
 }
 
-fn binary() -> PathBuf {
+/// The program under test.
+pub fn binary() -> PathBuf {
     std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("sre")
 }
 

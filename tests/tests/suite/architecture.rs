@@ -43,6 +43,8 @@ fn dependencies_point_one_way() {
             "sre-vectors" => vec!["sre-store"],
             // Redis, reached in one place.
             "sre-redis" => vec![],
+            // The sandbox's process, with the interpreter.
+            "sre-sandbox" => vec![],
             "sre-components" => vec!["sre-engine", "sre-proto"],
             "sre-service" => vec!["sre-proto", "sre-identity", "sre-store"],
             // The binary and the tests know everything.
@@ -55,6 +57,7 @@ fn dependencies_point_one_way() {
                     "sre-store",
                     "sre-vectors",
                     "sre-redis",
+                    "sre-sandbox",
                     "sre-engine",
                     "sre-components",
                 ]

@@ -26,6 +26,7 @@ mod matrix;
 mod outages;
 mod parked;
 mod revocation;
+mod sandbox_syscalls;
 mod slots;
 mod takeover;
 mod takeover_during_effect;

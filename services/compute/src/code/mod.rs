@@ -1,7 +1,20 @@
-//! Code that agents bring.
+//! Code that agents bring: run once, or kept, deployed and run.
 
+mod codes;
+mod execution;
+mod message;
+mod name;
 mod service;
-#[cfg(test)]
-mod service_tests;
+mod table;
 
 pub use service::CodeService;
+
+pub(crate) use execution::Places;
+
+use sre_service::Host;
+use sre_store::Store;
+
+/// The service over a store and the places where code runs.
+pub(crate) fn service(host: Host, store: Store, places: Places) -> CodeService {
+    CodeService::new(host, codes::Codes::new(store), places)
+}

@@ -12,6 +12,8 @@ use sre_components::{
     SecretText,
 };
 use sre_engine::{ActivationKey, Binary, Map, Value};
+use sre_proto::compute::v1::code_client::CodeClient;
+use sre_proto::compute::v1::{ExecuteCodeRequest, ExecuteCodeResponse};
 use sre_proto::gateway::v1::run_event::Event;
 use sre_proto::gateway::v1::{ComponentLog, ContentChunk};
 use sre_proto::llm::v1::generate_event::Event as Generated;
@@ -119,6 +121,17 @@ impl Context for ActivationContext {
         let mut client = ModelsClient::new(self.link(Role::Llm).await?);
         let call = self.call(GetModelRequest { name: format!("models/{name}") });
         Ok(client.get_model(call).await?.into_inner())
+    }
+
+    async fn execute_code(&self, request: ExecuteCodeRequest) -> Result<ExecuteCodeResponse, ContextError> {
+        let mut client = CodeClient::new(self.link(Role::Compute).await?);
+        let call = client.execute_code(self.call(request));
+        // The sandbox ends what nobody waits for.
+        let cancelled = self.cancelled();
+        tokio::select! {
+            done = call => Ok(done?.into_inner()),
+            () = cancelled.cancelled() => Err(ContextError::new(Failure::Cancelled, "Agent killed")),
+        }
     }
 
     fn http(&self) -> &egress::Client {

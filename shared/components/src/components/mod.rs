@@ -4,6 +4,7 @@ pub mod api_call;
 pub mod approval;
 pub mod async_job;
 pub mod await_jobs;
+pub mod ecma_sandbox;
 pub mod enc_dec;
 pub mod gen_ai_llm;
 pub mod hash;

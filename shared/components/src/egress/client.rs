@@ -135,6 +135,21 @@ impl Client {
         tokio::time::timeout(limit, self.follow(request)).await.unwrap_or(Err(timeout))
     }
 
+    /// Sends a request within the limits and within `within`, and gives what comes back even where that names
+    /// another address: whoever may reach only some hosts follows it by a request of its own.
+    ///
+    /// # Errors
+    /// [`EgressError`], in the words of the reference's client.
+    pub async fn send_once(&self, request: Request, within: Duration) -> Result<Response, EgressError> {
+        let limit = within.min(self.inner.limits.total);
+        let timeout = EgressError::Timeout { millis: limit.as_millis() };
+        let once = async {
+            let response = self.hop(&request).await?;
+            self.read(response, request.url).await
+        };
+        tokio::time::timeout(limit, once).await.unwrap_or(Err(timeout))
+    }
+
     async fn follow(&self, mut request: Request) -> Result<Response, EgressError> {
         for _ in 0..=MAX_REDIRECTS {
             let response = self.hop(&request).await?;

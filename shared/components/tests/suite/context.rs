@@ -13,6 +13,7 @@ use sre_components::{
     RequestInfo, SecretText,
 };
 use sre_engine::{Binary, Map, RequestData, Value};
+use sre_proto::compute::v1::{ExecuteCodeRequest, ExecuteCodeResponse};
 use sre_proto::llm::v1::{GenerateRequest, GenerateResponse, Model};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -125,6 +126,10 @@ impl Context for TestContext {
 
     async fn model(&self, name: &str) -> Result<Model, ContextError> {
         llm::model(name)
+    }
+
+    async fn execute_code(&self, _: ExecuteCodeRequest) -> Result<ExecuteCodeResponse, ContextError> {
+        Err(ContextError::new(Failure::Unavailable, "code is run by the suite's own tests"))
     }
 
     fn http(&self) -> &Client {

@@ -111,6 +111,8 @@ struct Stored {
 
 #[tonic::async_trait]
 impl CodeService for Stored {
+    crate::testing::scripted::other_code_methods! {}
+
     async fn execute_code(
         &self,
         request: Request<ExecuteCodeRequest>,

@@ -14,6 +14,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     store(config)?;
     certs(config)?;
     security(config)?;
+    compute(config)?;
     connectors(config)?;
     if config.is_production() {
         production(config)?;
@@ -23,6 +24,17 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
 
 fn wrong(config: &Config, key: &str, message: impl Into<String>) -> ConfigError {
     ConfigError::Value { key: key.to_owned(), origin: config.origin(key), message: message.into() }
+}
+
+fn compute(config: &Config) -> Result<(), ConfigError> {
+    let compute = &config.compute;
+    let within = |key: &str, value: usize, most: usize| match (1..=most).contains(&value) {
+        true => Ok(()),
+        false => Err(wrong(config, key, format!("{value}: use 1 to {most}"))),
+    };
+    within("compute.max_workers", compute.max_workers, 1_000)?;
+    within("compute.concurrent_per_team", compute.concurrent_per_team, 100)?;
+    within("compute.calls_per_worker", compute.calls_per_worker as usize, 100_000)
 }
 
 fn trust_domain(config: &Config) -> Result<(), ConfigError> {
@@ -243,9 +255,9 @@ fn connectors(config: &Config) -> Result<(), ConfigError> {
 }
 
 /// Services with a choice of backends,
-const BACKED: [&str; 6] = ["storage", "nkv", "vectordb", "cache", "vault", "managedvault"];
+const BACKED: [&str; 7] = ["storage", "nkv", "vectordb", "cache", "vault", "managedvault", "code"];
 /// and those of the reference that have none here: entries are read and change nothing.
-pub(super) const BUILT_IN: [&str; 11] = [
+pub(super) const BUILT_IN: [&str; 10] = [
     "account",
     "llm",
     "agentdata",
@@ -254,7 +266,6 @@ pub(super) const BUILT_IN: [&str; 11] = [
     "log",
     "component",
     "modelsprovider",
-    "code",
     "scheduler",
     "telemetry",
 ];

@@ -105,6 +105,8 @@ fn canonical(name: &str) -> &str {
         "NullVault" | "NullManagedVault" | "NullAgentData" | "NullRouter" | "DummyConnector" => "none",
         "DummyAccount" | "JSONFileAccount" | "MySQLAccount" => "embedded",
         "JSONModelsProvider" => "files",
+        "ECMASandbox" => "sandbox",
+        "AWSLambda" => "lambda",
         "ConsoleLog" => "console",
         "OTel" | "OTEL" => "otlp",
         other => other,

@@ -7,6 +7,7 @@ mod agents;
 mod by_role;
 mod certs;
 mod check;
+mod compute;
 mod connectors;
 mod egress;
 mod env;
@@ -36,6 +37,7 @@ use serde::{Deserialize, Serialize};
 
 pub use agents::Agents;
 pub use certs::{Certs, PatternEntry, RoleCerts};
+pub use compute::Compute;
 pub use connectors::{ConnectorEntry, Connectors};
 pub use egress::Egress;
 pub use explain::{Explained, Origin, Origins};
@@ -56,6 +58,9 @@ pub use telemetry::{LogFormat, Telemetry};
 /// The one unary method that lasts as long as what it runs.
 const RUN_SKILL: &str = "/sre.gateway.v1.Runs/RunSkill";
 const DEBUGGER: &str = "/sre.gateway.v1.Debugger/";
+/// Runs code, which may take so long by itself.
+const EXECUTE_CODE: &str = "/sre.compute.v1.Code/ExecuteCode";
+const CODE_TIME: Duration = Duration::from_secs(60);
 
 /// A mistake in the configuration. The message names key, origin and way out.
 #[derive(Debug, thiserror::Error)]
@@ -159,6 +164,8 @@ pub struct Config {
     pub cache: Cache,
     /// Stores.
     pub store: StoreSection,
+    /// Code that nobody trusts.
+    pub compute: Compute,
     /// Tokens and administrators.
     pub security: Security,
     /// Backends of services, several per service, in the reference's shape: `[[connectors.storage]]` with
@@ -193,6 +200,7 @@ impl Default for Config {
             journal: Journal::default(),
             cache: Cache::default(),
             store: StoreSection::default(),
+            compute: Compute::default(),
             security: Security::default(),
             connectors: Connectors::default(),
             origins: Origins::default(),
@@ -244,11 +252,14 @@ impl Config {
     }
 
     /// How long a unary call may take that states no deadline. A call that runs a skill, or components of one
-    /// by hand, takes as long as runs may, and a little for the way.
+    /// by hand, takes as long as runs may, and a little for the way; code as long as code may.
     pub fn unary_deadline(&self, path: &str) -> Duration {
-        match path == RUN_SKILL || path.starts_with(DEBUGGER) {
-            true => self.gateway.run_deadline() + self.deadlines.unary(),
-            false => self.deadlines.unary(),
+        match path {
+            EXECUTE_CODE => CODE_TIME + self.deadlines.unary(),
+            _ if path == RUN_SKILL || path.starts_with(DEBUGGER) => {
+                self.gateway.run_deadline() + self.deadlines.unary()
+            }
+            _ => self.deadlines.unary(),
         }
     }
 

@@ -26,6 +26,41 @@ pub(crate) struct Script {
     pub(crate) go: Notify,
 }
 
+/// The methods of `Code` that no test of this crate calls.
+macro_rules! other_code_methods {
+    () => {
+        type ExecuteDeploymentStream =
+            tokio_stream::Empty<Result<sre_proto::compute::v1::ExecutionEvent, tonic::Status>>;
+        $crate::testing::scripted::unbuilt! {
+            prepare_code: PrepareCodeRequest => sre_proto::compute::v1::CodeRevision,
+            deploy_code: DeployCodeRequest => sre_proto::compute::v1::CodeDeployment,
+            execute_deployment: ExecuteDeploymentRequest => Self::ExecuteDeploymentStream,
+            get_deployment: GetDeploymentRequest => sre_proto::compute::v1::CodeDeployment,
+            list_deployments: ListDeploymentsRequest => sre_proto::compute::v1::ListDeploymentsResponse,
+            delete_deployment: DeleteDeploymentRequest => (),
+            get_code_acl: GetCodeAclRequest => sre_proto::types::v1::Acl,
+            set_code_acl: SetCodeAclRequest => sre_proto::types::v1::Acl,
+        }
+    };
+}
+macro_rules! unbuilt {
+    ($($method:ident: $request:ident => $answer:ty,)*) => {
+        $(fn $method<'a, 'async_trait>(
+            &'a self,
+            _: tonic::Request<sre_proto::compute::v1::$request>,
+        ) -> std::pin::Pin<
+            Box<dyn Future<Output = Result<tonic::Response<$answer>, tonic::Status>> + Send + 'async_trait>,
+        >
+        where
+            'a: 'async_trait,
+            Self: 'async_trait,
+        {
+            Box::pin(std::future::ready(Err(sre_proto::error::not_implemented(stringify!($method)))))
+        })*
+    };
+}
+pub(crate) use {other_code_methods, unbuilt};
+
 /// `compute`, following the source it is told to run.
 pub(crate) struct Scripted {
     host: Host,
@@ -40,6 +75,8 @@ impl Scripted {
 
 #[tonic::async_trait]
 impl Code for Scripted {
+    other_code_methods! {}
+
     async fn execute_code(
         &self,
         request: Request<ExecuteCodeRequest>,
@@ -67,7 +104,7 @@ impl Code for Scripted {
             }
             other => other.to_owned(),
         };
-        Ok(Response::new(ExecuteCodeResponse { result_json: result.into() }))
+        Ok(Response::new(ExecuteCodeResponse { result_json: result.into(), ..Default::default() }))
     }
 }
 

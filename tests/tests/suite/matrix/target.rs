@@ -62,6 +62,8 @@ impl Target {
         let builder = builder.config(|config| {
             config.security.deployment_admins = admins;
             config.journal.sweep_interval_ms = 3_600_000;
+            // The sandbox's process is the suite's program, which this one is not.
+            config.compute.worker = Some(crate::harness::process::binary());
             // Without a socket there is no door; links are made for another.
             config.files.base_url = Some("https://files.example.com".to_owned());
         });

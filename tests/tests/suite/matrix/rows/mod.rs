@@ -4,6 +4,7 @@ mod account;
 mod agent;
 mod approvals;
 mod cache;
+mod code;
 mod connectors;
 mod debugger;
 mod identity;
@@ -30,7 +31,7 @@ pub async fn case(world: &World, row: &MethodPolicy) -> anyhow::Result<Option<Ca
     match row.service {
         "sre.agent.v1.AgentData" => agent::data(world, method).await,
         "sre.agent.v1.Components" => Ok(agent::components(method)),
-        "sre.compute.v1.Code" => Ok(observability::code(method)),
+        "sre.compute.v1.Code" => code::case(world, method).await,
         "sre.io.v1.Connectors" | "sre.memory.v1.Connectors" | "sre.security.v1.Connectors" => {
             Ok(connectors::case(row.package))
         }

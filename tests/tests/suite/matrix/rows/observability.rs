@@ -1,7 +1,6 @@
-//! `sre.observability.v1` and `sre.compute.v1`.
+//! `sre.observability.v1`.
 
 use anyhow::ensure;
-use sre_proto::compute::v1::ExecuteCodeRequest;
 use sre_proto::observability::v1::*;
 
 use super::super::case::{Case, MEMBER};
@@ -34,18 +33,4 @@ pub async fn log(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
         }
         _ => return Ok(None),
     }))
-}
-
-pub fn code(method: &str) -> Option<Case> {
-    let request = |parent: &str| ExecuteCodeRequest {
-        parent: parent.into(),
-        source: "async function main() { return 1; }".into(),
-        ..ExecuteCodeRequest::default()
-    };
-    (method == "ExecuteCode").then(|| {
-        Case::of(&request(&agent_name(WORKER)))
-            .absent(&request("teams/default/agents/nobody"))
-            .exact(format!("agent/{WORKER}"))
-            .weaker(&[MEMBER])
-    })
 }

@@ -1,0 +1,144 @@
+//! Calls of the service: JSON over HTTP, signed (SigV4) with the credentials of the settings and no others.
+
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use reqwest::Method;
+use serde_json::Value;
+use sre_service::connectors::SecretSetting;
+use url::Url;
+
+use super::settings::Settings;
+use crate::error::CodeError;
+
+const SERVICE: &str = "lambda";
+/// The largest answer that is read: what the service itself gives at most.
+const MAX_ANSWER: usize = 6 << 20;
+/// How much of an error's own words goes to the log.
+const MAX_WORDS: usize = 300;
+
+/// A client for one region.
+pub(super) struct Client {
+    http: reqwest::Client,
+    endpoint: Url,
+    region: String,
+    access_key_id: String,
+    secret_access_key: SecretSetting,
+    session_token: Option<SecretSetting>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The status.
+    pub status: u16,
+    /// What the function itself failed with, `Unhandled`.
+    pub function_error: Option<String>,
+    /// The body.
+    pub json: Value,
+}
+
+impl Client {
+    /// A client; nothing is called yet.
+    pub(super) fn new(settings: &Settings) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(settings.timeout())
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .context("HTTP client")?;
+        Ok(Self {
+            http,
+            endpoint: settings.endpoint()?,
+            region: settings.region.clone(),
+            access_key_id: settings.aws_access_key_id.clone(),
+            secret_access_key: settings.aws_secret_access_key.clone(),
+            session_token: settings.aws_session_token.clone(),
+        })
+    }
+
+    /// One call. It is not repeated: a function may have run.
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+        within: Duration,
+    ) -> Result<Answer, CodeError> {
+        let url = self.endpoint.join(path).map_err(|error| CodeError::Failed(error.to_string()))?;
+        let unavailable = |error: reqwest::Error| CodeError::Unavailable(error.without_url().to_string());
+        let mut request = self.http.request(method.clone(), url.clone()).timeout(within);
+        request = request.header("content-type", "application/json");
+        for (name, value) in self.signature(&method, &url, &body).await? {
+            request = request.header(name, value);
+        }
+        let mut response = request.body(body).send().await.map_err(unavailable)?;
+        let status = response.status().as_u16();
+        let function_error = response.headers().get("x-amz-function-error");
+        let function_error =
+            function_error.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(unavailable)? {
+            if bytes.len() + chunk.len() > MAX_ANSWER {
+                return Err(CodeError::Limit(sre_sandbox::Limit::Result));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(Answer { status, function_error, json: serde_json::from_slice(&bytes).unwrap_or_default() })
+    }
+
+    async fn signature(
+        &self,
+        method: &Method,
+        url: &Url,
+        body: &[u8],
+    ) -> Result<Vec<(String, String)>, CodeError> {
+        use secrecy::ExposeSecret as _;
+        let refused = |error: &dyn std::fmt::Display| CodeError::Failed(format!("signing: {error}"));
+        let secret = self.secret_access_key.reveal().await.map_err(|error| refused(&error))?;
+        let session = match &self.session_token {
+            Some(token) => Some(token.reveal().await.map_err(|error| refused(&error))?),
+            None => None,
+        };
+        let session = session.map(|token| token.expose_secret().to_owned());
+        let identity =
+            Credentials::new(&self.access_key_id, secret.expose_secret(), session, None, "settings").into();
+        let params = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(&self.region)
+            .name(SERVICE)
+            .time(SystemTime::now())
+            .settings(SigningSettings::default())
+            .build()
+            .map_err(|error| refused(&error))?
+            .into();
+        let headers = [("content-type", "application/json")];
+        let body = SignableBody::Bytes(body);
+        let request = SignableRequest::new(method.as_str(), url.as_str(), headers.into_iter(), body)
+            .map_err(|error| refused(&error))?;
+        let (instructions, _) = sign(request, &params).map_err(|error| refused(&error))?.into_parts();
+        Ok(instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+}
+
+impl Answer {
+    /// Whether it was done.
+    pub(super) fn is_done(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// What went wrong. The service's words are for the log.
+    pub(super) fn failure(&self) -> CodeError {
+        let text = |name: &str| self.json.get(name).and_then(Value::as_str).unwrap_or_default();
+        let message = if text("Message").is_empty() { text("message") } else { text("Message") };
+        let message: String = message.chars().take(MAX_WORDS).collect();
+        let cause = format!("AWS Lambda answered {} {}: {message}", self.status, text("Type"));
+        match self.status {
+            429 | 500.. => CodeError::Unavailable(cause),
+            _ => CodeError::Failed(cause),
+        }
+    }
+}

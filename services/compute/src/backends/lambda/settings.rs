@@ -1,0 +1,99 @@
+//! Settings of AWS Lambda.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use sre_service::connectors::SecretSetting;
+use url::Url;
+
+/// What an instance needs.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Settings {
+    /// The region, `eu-central-1`.
+    pub region: String,
+    /// The id of the access key. There is no other source of credentials.
+    pub aws_access_key_id: String,
+    /// Its secret.
+    pub aws_secret_access_key: SecretSetting,
+    /// The session's token, where the key is temporary.
+    #[serde(default)]
+    pub aws_session_token: Option<SecretSetting>,
+    /// The role that functions run as, which the operator made: its ARN. None is made here.
+    pub role: String,
+    /// The runtime [default: `nodejs22.x`].
+    #[serde(default = "runtime")]
+    pub runtime: String,
+    /// Layers with packages, by ARN.
+    #[serde(default)]
+    pub layers: Vec<String>,
+    /// Another address: a VPC endpoint.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    /// How long a call that runs nothing may take, in milliseconds [default: 10000].
+    #[serde(default = "timeout_ms")]
+    pub timeout_ms: u64,
+    /// How long a function may take to become ready, in milliseconds [default: 60000].
+    #[serde(default = "ready_ms")]
+    pub ready_ms: u64,
+}
+
+fn runtime() -> String {
+    "nodejs22.x".to_owned()
+}
+
+fn timeout_ms() -> u64 {
+    10_000
+}
+
+fn ready_ms() -> u64 {
+    60_000
+}
+
+impl Settings {
+    /// Where the service is.
+    pub fn endpoint(&self) -> anyhow::Result<Url> {
+        let regional = || format!("https://lambda.{}.amazonaws.com", self.region);
+        let url =
+            Url::parse(&self.endpoint.clone().unwrap_or_else(regional)).context("endpoint is no URL")?;
+        let is_loopback = match url.host() {
+            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+            Some(url::Host::Domain(name)) => name == "localhost",
+            None => false,
+        };
+        let is_safe = url.scheme() == "https" || url.scheme() == "http" && is_loopback;
+        ensure!(is_safe, "endpoint is not https: arguments would travel in clear");
+        Ok(url)
+    }
+
+    /// How long a call that runs nothing may take.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms.clamp(100, 60_000))
+    }
+
+    /// How long a function may take to become ready.
+    pub fn ready(&self) -> Duration {
+        Duration::from_millis(self.ready_ms.clamp(100, 600_000))
+    }
+
+    /// All that can be known to be wrong without a call.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.endpoint()?;
+        let is_region = !self.region.is_empty()
+            && self.region.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        ensure!(is_region, "region is none: write for example eu-central-1");
+        ensure!(
+            !self.aws_access_key_id.is_empty(),
+            "awsAccessKeyId is empty: there is no other source of credentials"
+        );
+        ensure!(
+            self.role.starts_with("arn:"),
+            "role is no ARN: write arn:aws:iam::123456789012:role/sre-code"
+        );
+        ensure!(self.layers.len() <= 5, "layers are {}: a function has five at most", self.layers.len());
+        Ok(())
+    }
+}

@@ -1,0 +1,161 @@
+//! One call: its turn, its process, what it says, how it is counted.
+
+use std::time::Duration;
+
+use sre_components::egress::Client;
+use sre_proto::compute::v1 as pb;
+use sre_sandbox::contract::Outline;
+use sre_sandbox::protocol::{CallFrame, HttpAnswer, HttpAsk, Outcome};
+use sre_service::connectors::Instances;
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use super::codes::Settings;
+use super::message;
+use crate::backends::Backend;
+use crate::error::CodeError;
+use crate::http::{self, Hosts};
+use crate::workers::process::{Events, Gone};
+use crate::workers::{Ended, Owner, Workers};
+
+/// Where code runs, and the way to the network.
+#[derive(Clone)]
+pub(crate) struct Places {
+    /// The sandbox.
+    pub workers: Workers,
+    /// The way to the network for what runs in it.
+    pub http: Client,
+    /// Where deployments run.
+    pub backends: Instances<Backend>,
+}
+
+impl Places {
+    /// Makes a deployment ready where it is to run; gives the id of that place.
+    pub(super) async fn deploy(
+        &self,
+        asked: &str,
+        name: &str,
+        code: (String, Outline),
+        settings: &Settings,
+    ) -> Result<String, CodeError> {
+        let instance = self.backends.get(asked)?;
+        match &**instance {
+            Backend::Sandbox => drop((name, code, settings)),
+            #[cfg(feature = "aws")]
+            Backend::Lambda(lambda) => lambda.deploy(name, &code.0, &code.1, &settings.limits).await?,
+        }
+        Ok(instance.id().to_owned())
+    }
+
+    /// Takes a deployment away where it runs.
+    pub(super) async fn delete(&self, name: &str, settings: &Settings) -> Result<(), CodeError> {
+        match &**self.backends.get(&settings.instance)? {
+            Backend::Sandbox => {
+                let _ = name;
+                Ok(())
+            }
+            #[cfg(feature = "aws")]
+            Backend::Lambda(lambda) => lambda.delete(name).await,
+        }
+    }
+
+    /// Whether what runs there is reached through the sandbox.
+    pub(super) fn is_sandbox(&self, settings: &Settings) -> Result<bool, CodeError> {
+        Ok(matches!(&**self.backends.get(&settings.instance)?, Backend::Sandbox))
+    }
+}
+
+/// A call that may be made.
+pub(super) struct Execution {
+    /// Whose code it is.
+    pub owner: Owner,
+    /// The call.
+    pub frame: CallFrame,
+    /// What it may reach.
+    pub hosts: Hosts,
+    /// The deployment, and where it runs; none for a source that is run once.
+    #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "there is one place only"))]
+    pub deployed: Option<(String, Settings)>,
+}
+
+impl Execution {
+    /// Makes it, and gives its result with what it logged.
+    pub(super) async fn collect(self, places: &Places) -> Result<pb::ExecuteCodeResponse, CodeError> {
+        let mut events =
+            Listener { lines: Lines::Kept(Vec::new()), hosts: self.hosts, http: places.http.clone() };
+        let ended = counted(places.workers.call(&self.owner, self.frame, &mut events).await)?;
+        let Lines::Kept(logs) = events.lines else { return Err(CodeError::Gone) };
+        message::response(ended, logs)
+    }
+
+    /// Makes it, and sends what it logs and its result as they come.
+    pub(super) async fn stream(
+        self,
+        places: &Places,
+        to: mpsc::Sender<Result<pb::ExecutionEvent, Status>>,
+    ) -> Result<pb::ExecuteCodeResponse, CodeError> {
+        #[cfg(feature = "aws")]
+        if let Some((name, settings)) = &self.deployed
+            && let Backend::Lambda(lambda) = &**places.backends.get(&settings.instance)?
+        {
+            let ended = lambda.execute(name, self.frame.arguments, &self.frame.limits).await;
+            return message::response(counted(ended)?, Vec::new());
+        }
+        let mut events = Listener { lines: Lines::Sent(to), hosts: self.hosts, http: places.http.clone() };
+        let ended = counted(places.workers.call(&self.owner, self.frame, &mut events).await)?;
+        message::response(ended, Vec::new())
+    }
+}
+
+/// Counts how a call ended.
+fn counted(ended: Result<Ended, CodeError>) -> Result<Ended, CodeError> {
+    let outcome = match &ended {
+        Ok(Ended { outcome: Outcome::Threw(_), .. }) => "threw",
+        Ok(_) => "returned",
+        Err(CodeError::Source(_)) => "refused",
+        Err(CodeError::Limit(limit)) => {
+            metrics::counter!("sre_code_limit_hits_total", "limit" => limit.name()).increment(1);
+            "limit"
+        }
+        Err(CodeError::Violation) => "violation",
+        Err(CodeError::Gone) => "gone",
+        Err(_) => "failed",
+    };
+    metrics::counter!("sre_code_executions_total", "outcome" => outcome).increment(1);
+    if let Ok(ended) = &ended {
+        metrics::histogram!("sre_code_duration_seconds").record(ended.wall.as_secs_f64());
+    }
+    ended
+}
+
+struct Listener {
+    lines: Lines,
+    hosts: Hosts,
+    http: Client,
+}
+
+enum Lines {
+    Kept(Vec<pb::CodeLogLine>),
+    Sent(mpsc::Sender<Result<pb::ExecutionEvent, Status>>),
+}
+
+impl Events for Listener {
+    async fn log(&mut self, level: String, text: String) -> Result<(), Gone> {
+        let line = pb::CodeLogLine { level, text };
+        match &mut self.lines {
+            // The sandbox bounds how much it logs.
+            Lines::Kept(lines) => {
+                lines.push(line);
+                Ok(())
+            }
+            Lines::Sent(to) => {
+                let event = pb::ExecutionEvent { event: Some(pb::execution_event::Event::Log(line)) };
+                to.send(Ok(event)).await.map_err(|_| Gone)
+            }
+        }
+    }
+
+    async fn http(&mut self, ask: HttpAsk, within: Duration) -> HttpAnswer {
+        http::send(&self.http, &self.hosts, ask, within).await
+    }
+}

@@ -1,0 +1,93 @@
+//! ECMASandbox: runs an author's JavaScript away from everything.
+
+use futures::future::{BoxFuture, FutureExt as _};
+use prost_types::Duration as ProstDuration;
+use sre_engine::Outcome;
+use sre_engine::spec::{ComponentSpec, Effect, PortSpec, SettingSpec};
+use sre_engine::value::{Map, Value};
+use sre_proto::compute::v1::{CodeLimits, ExecuteCodeRequest};
+
+use crate::context::{Call, Component};
+use crate::outcome::{one, or_error};
+use crate::settings;
+
+/// The longest source, in characters.
+const MAX_CODE: usize = 500_000;
+/// The most time that a call may take, in milliseconds, and the most memory, in MB.
+const MAX_TIMEOUT_MS: f64 = 60_000.0;
+const MAX_MEMORY_MB: f64 = 256.0;
+
+static SPEC: ComponentSpec = ComponentSpec::new("ECMASandbox", "Runs JavaScript in a sandbox")
+    // It may reach hosts, and nobody knows what it does there.
+    .effect(Effect::Effect)
+    .settings(&[
+        SettingSpec::text_or_empty("code", "Code", MAX_CODE)
+            .describe("a module with `async function main`; its parameters are inputs by name"),
+        SettingSpec::integer("timeout", "Timeout (ms)", 1.0, MAX_TIMEOUT_MS).default("5000").nullable(),
+        SettingSpec::integer("memoryLimit", "Memory (MB)", 1.0, MAX_MEMORY_MB).default("64").nullable(),
+        SettingSpec::text_or_empty("allowedHosts", "Allowed Hosts", 5_000).describe(
+            "hosts that `fetch` may reach, between commas or lines; without any there is no `fetch`",
+        ),
+    ])
+    .outputs(&[PortSpec::new("Output", "Any", "what main gives")])
+    .scopes(&["sre.compute.v1.Code:write"]);
+
+/// The type.
+pub struct EcmaSandbox;
+
+impl Component for EcmaSandbox {
+    fn spec(&self) -> &'static ComponentSpec {
+        &SPEC
+    }
+
+    fn process<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
+        async move { or_error(run(call).await) }.boxed()
+    }
+}
+
+async fn run(call: Call<'_>) -> Result<Outcome, String> {
+    let request = request(call);
+    let done = call.context.execute_code(request).await.map_err(|error| error.message)?;
+    for line in &done.logs {
+        let level = match line.level.as_str() {
+            "error" => tracing::Level::ERROR,
+            "warn" => tracing::Level::WARN,
+            "debug" => tracing::Level::DEBUG,
+            _ => tracing::Level::INFO,
+        };
+        call.context.log(level, &line.text);
+    }
+    if let Some(thrown) = done.error {
+        return Ok(Outcome::error(format!("{}: {}", thrown.name, thrown.message)));
+    }
+    if done.result_json.is_empty() {
+        return Ok(Outcome::output(Map::new()));
+    }
+    let result: serde_json::Value = serde_json::from_slice(&done.result_json)
+        .map_err(|error| format!("the result is no JSON: {error}"))?;
+    Ok(one("Output", Value::from(result)))
+}
+
+fn request(call: Call<'_>) -> ExecuteCodeRequest {
+    let hosts = settings::text(call, "allowedHosts");
+    let hosts = hosts.split([',', '\n']).map(str::trim).filter(|host| !host.is_empty());
+    let wall = settings::number(call, "timeout").filter(|ms| (1.0..=MAX_TIMEOUT_MS).contains(ms));
+    let heap = settings::number(call, "memoryLimit").filter(|mb| (1.0..=MAX_MEMORY_MB).contains(mb));
+    ExecuteCodeRequest {
+        parent: call.context.agent().name.clone(),
+        source: settings::text(call, "code"),
+        arguments_json: Value::object(call.declared()).to_json_text().into(),
+        limits: Some(CodeLimits {
+            wall: wall.map(milliseconds),
+            heap_bytes: heap.map_or(0, |mb| (mb as i64) << 20),
+            ..CodeLimits::default()
+        }),
+        http_hosts: hosts.map(str::to_owned).collect(),
+        ..ExecuteCodeRequest::default()
+    }
+}
+
+fn milliseconds(ms: f64) -> ProstDuration {
+    let ms = ms as i64;
+    ProstDuration { seconds: ms / 1_000, nanos: (ms % 1_000) as i32 * 1_000_000 }
+}
