@@ -29,6 +29,7 @@ pub mod task;
 pub mod telemetry;
 pub mod testing;
 pub mod tokens;
+pub mod usage;
 mod workload;
 
 pub use accounts::{Accounts, Memberships};
@@ -42,4 +43,5 @@ pub use link::Link;
 pub use readiness::ReadyGuard;
 pub use role::Role;
 pub use tokens::{ExchangeKey, Proof, Token, Tokens};
+pub use usage::UsageReporter;
 pub use tokio_util::sync::CancellationToken;

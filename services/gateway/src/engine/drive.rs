@@ -15,6 +15,7 @@ use sre_engine::spec::{Flow, OnUncertain};
 use sre_engine::{Activation, ActivationKey, Run, Status};
 use sre_proto::error::Reason;
 use sre_proto::memory::v1::{JournalRecord, RecordKind, RunState};
+use sre_proto::observability::v1::LogLevel;
 use tokio::time::Instant;
 
 use super::answers::{Closed, Ending};
@@ -27,7 +28,10 @@ use super::journal::values::ValueError;
 use super::live::CANCEL;
 use super::redact::Redactor;
 use super::runs;
+use super::steps;
 use super::scope::RunScope;
+use super::usage::{self, Tally};
+use super::ready::{at, waits_changed, written};
 use super::waits::Patience;
 
 /// Activations of one run that are executed at a time; those that wait are not counted.
@@ -52,6 +56,8 @@ pub struct Drive {
     again: VecDeque<Activation>,
     /// Not before this is parking tried: it was refused a moment ago.
     parks_from: Instant,
+    /// Of a run without a journal: what it did.
+    tally: Tally,
 }
 
 /// What a journalled run begins with.
@@ -117,13 +123,14 @@ impl Drive {
             ready: VecDeque::new(),
             again: VecDeque::new(),
             parks_from: Instant::now(),
+            tally: Tally::default(),
         }
     }
 
     /// Works until the run ends. For runs without a journal, which never park.
-    pub async fn to_end(mut self) -> Result<Ending, Stopped> {
+    pub async fn to_end(mut self) -> Result<(Ending, Tally), Stopped> {
         match self.work().await? {
-            Worked::Ended(ending) => Ok(ending),
+            Worked::Ended(ending) => Ok((ending, self.tally)),
             Worked::Parked => Err(Stopped::SessionOver),
         }
     }
@@ -145,6 +152,7 @@ impl Drive {
             for signal in self.scope.inbox.take() {
                 journal.consume(signal.signal_id);
             }
+            journal.use_up(usage::ended_here(&self.scope, ending.state()));
             journal.push(record(RecordKind::Closed, None, &()));
             journal.close(ending.state(), stored.encode_to_vec().into()).await?;
         }
@@ -411,9 +419,27 @@ impl Drive {
         }
     }
 
+    /// What failed is said in the agent's log.
+    fn log_failure(&self, landed: &Landed) {
+        let What::Finished(outcome) = &landed.what else { return };
+        let Some(error) = outcome.output.as_ref().and_then(steps::error_of) else { return };
+        self.scope.engine.lines.write(&self.scope, &landed.key.component, LogLevel::Error, || {
+            let error = self.scope.redactor().presentable_text(&error);
+            format!("Component {} ({}) failed: {error}", landed.component_type, landed.key)
+        });
+    }
+
     /// Takes in how something ended.
     fn land(&mut self, landed: Landed) -> Result<Result<(), ValueError>, Stopped> {
-        let Landed { key, component_type, started, what } = landed;
+        let used = match &self.journal {
+            Some(_) => usage::landed(&self.scope, &landed),
+            None => {
+                self.tally.add(&landed);
+                Vec::new()
+            }
+        };
+        self.log_failure(&landed);
+        let Landed { key, component_type, started, what, .. } = landed;
         let redactor = self.journal.is_some().then(|| self.scope.redactor());
         let stored = match (&what, redactor) {
             (What::Finished(outcome), Some(redactor)) => {
@@ -444,6 +470,7 @@ impl Drive {
             match stored {
                 Ok(finished) => {
                     let finished = Finished { started_ms: since_1970(started), ..finished };
+                    journal.use_up(used);
                     journal.push(record(RecordKind::Finished, Some(&key), &finished));
                 }
                 Err(error) => return Ok(Err(error)),
@@ -461,28 +488,6 @@ pub fn settled_record(settled: &Settled, redactor: &Redactor) -> Result<JournalR
 
 fn unwritable(error: &ValueError) -> Ending {
     Ending::Broken(Reason::Internal, format!("a component's output cannot be written: {error}"))
-}
-
-/// Ready when the append on its way is; never while there is none.
-async fn written(writing: &mut Option<Flushed>) -> Option<Result<(), AppendError>> {
-    match writing {
-        Some(flushed) => Some(flushed.await),
-        None => std::future::pending().await,
-    }
-}
-
-async fn waits_changed(scope: &RunScope) {
-    match &scope.waits {
-        Some(waits) => waits.changed().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
 }
 
 fn since_1970(time: SystemTime) -> u64 {

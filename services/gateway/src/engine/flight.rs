@@ -3,8 +3,9 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use futures::FutureExt as _;
 use sre_components::{Call, Component};
 use sre_engine::spec::{OnUncertain, Waits};
@@ -27,6 +28,10 @@ pub struct Landed {
     pub component_type: Arc<str>,
     /// When it left the engine.
     pub started: SystemTime,
+    /// How long it took.
+    pub took: Duration,
+    /// What models said it used, encoded for the ledger.
+    pub used: Vec<Bytes>,
     /// How it ended.
     pub what: What,
 }
@@ -71,6 +76,7 @@ pub async fn execute(scope: Arc<RunScope>, activation: Activation, before: Optio
             return landed.at(What::Stopped(Stopped::SessionOver));
         }
         landed.started = SystemTime::now();
+        landed.began = Instant::now();
     }
     scope.events.emit(|| started_event(&scope, &activation));
     let Activation { key, node, input, kind, .. } = activation;
@@ -104,7 +110,9 @@ pub async fn execute(scope: Arc<RunScope>, activation: Activation, before: Optio
             },
         }
     };
-    match AssertUnwindSafe(work).catch_unwind().await {
+    let ended = AssertUnwindSafe(work).catch_unwind().await;
+    landed.used = context.take_used();
+    match ended {
         Ok(what) => landed.at(what),
         Err(_) => {
             let outcome = landed.panicked(&scope);
@@ -140,6 +148,8 @@ struct Landing {
     key: ActivationKey,
     component_type: Arc<str>,
     started: SystemTime,
+    began: Instant,
+    used: Vec<Bytes>,
 }
 
 impl Landing {
@@ -148,12 +158,14 @@ impl Landing {
             key: activation.key.clone(),
             component_type: activation.node.type_name.clone(),
             started: SystemTime::now(),
+            began: Instant::now(),
+            used: Vec::new(),
         }
     }
 
     fn at(self, what: What) -> Landed {
-        let Self { key, component_type, started } = self;
-        Landed { key, component_type, started, what }
+        let Self { key, component_type, started, began, used } = self;
+        Landed { key, component_type, started, took: began.elapsed(), used, what }
     }
 
     fn panicked(&self, scope: &RunScope) -> Outcome {

@@ -157,7 +157,10 @@ async fn light(engine: &Engine, ready: Ready) -> Result<Answered, Status> {
     let scope = Arc::new(RunScope::new(engine.clone(), new, &request));
     let run = begin(&scope, request, RunOptions::default()).await?;
     let ending = match Drive::light(scope.clone(), run).to_end().await {
-        Ok(ending) => ending,
+        Ok((ending, tally)) => {
+            engine.light_runs.add(&scope, tally);
+            ending
+        }
         Err(stopped) => return Err(internal("a run without a journal stopped", &stopped)),
     };
     let closed = ending.closed(None);
