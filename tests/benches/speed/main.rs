@@ -25,6 +25,7 @@ mod parked;
 mod peer;
 mod storage;
 mod suite;
+mod telemetry;
 mod tokens;
 mod trivial;
 mod vectors;
@@ -61,6 +62,9 @@ async fn run() {
     }
     if wanted("trivial") {
         trivial::measure().await;
+    }
+    if wanted("telemetry") {
+        telemetry::measure().await;
     }
     if wanted("durable") {
         durable::measure().await;

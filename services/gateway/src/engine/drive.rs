@@ -30,6 +30,7 @@ use super::redact::Redactor;
 use super::runs;
 use super::steps;
 use super::scope::RunScope;
+use super::trace;
 use super::usage::{self, Tally};
 use super::ready::{at, waits_changed, written};
 use super::waits::Patience;
@@ -142,6 +143,7 @@ impl Drive {
             Worked::Parked => return Ok(Done::Parked),
         };
         let live = ending.closed(None);
+        trace::ended(&self.scope, ending.state(), &live);
         if ending.state() == RunState::Cancelled && self.has_jobs() {
             // Before its own end: whoever would have to go on with it does the same.
             runs::cancel_jobs(&self.scope, &self.scope.cancel.reason()).await;

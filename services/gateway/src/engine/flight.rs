@@ -18,6 +18,7 @@ use super::drive::Stopped;
 use super::journal::run::Flushed;
 use super::scope::RunScope;
 use super::session::Lease;
+use super::trace;
 use super::uncertain;
 
 /// Something that was executed.
@@ -79,6 +80,10 @@ pub async fn execute(scope: Arc<RunScope>, activation: Activation, before: Optio
         landed.began = Instant::now();
     }
     scope.events.emit(|| started_event(&scope, &activation));
+    let span = match activation.kind {
+        ActivationKind::Execute => trace::component(&scope, &activation),
+        ActivationKind::Resolve(_) => None,
+    };
     let Activation { key, node, input, kind, .. } = activation;
     if kind == ActivationKind::Execute {
         // What a test of recovery compares with the journal.
@@ -110,7 +115,13 @@ pub async fn execute(scope: Arc<RunScope>, activation: Activation, before: Optio
             },
         }
     };
-    let ended = AssertUnwindSafe(work).catch_unwind().await;
+    let ended = match &span {
+        Some(span) => span.around(AssertUnwindSafe(work).catch_unwind()).await,
+        None => AssertUnwindSafe(work).catch_unwind().await,
+    };
+    if let (Some(span), Ok(What::Finished(outcome))) = (&span, &ended) {
+        trace::landed(&scope, span, &landed.key, outcome);
+    }
     landed.used = context.take_used();
     match ended {
         Ok(what) => landed.at(what),

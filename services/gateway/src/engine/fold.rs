@@ -10,6 +10,7 @@ use sre_engine::{ActivationKey, EntryId, Map, RequestData, Run, RunOptions, Valu
 use sre_proto::error::Reason;
 use sre_proto::memory::v1::{JournalRecord, RecordKind, RunRecord};
 use tokio_util::sync::CancellationToken;
+use sre_service::telemetry::spans::TraceParent;
 use tonic::{Code, Status};
 
 use super::admission::Slot;
@@ -110,6 +111,7 @@ pub async fn fold(
     let scope = Arc::new(RunScope::new(
         engine.clone(),
         NewScope {
+            traced: Some(TraceParent::kept(&opened.traceparent)),
             id: row.run_id.clone(),
             subject: Subject { version, compiled, entry: at, root: opened.root.as_str().into() },
             marker: opened.marker.clone(),

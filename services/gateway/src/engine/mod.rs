@@ -42,6 +42,7 @@ pub mod start;
 pub mod steps;
 pub mod summary;
 pub mod takeover;
+pub mod trace;
 pub mod uncertain;
 pub mod usage;
 pub mod waits;

@@ -15,6 +15,7 @@ use sre_proto::memory::v1::PendingSignal;
 use sre_proto::security::v1::AccessSecretsRequest;
 use sre_proto::security::v1::vault_client::VaultClient;
 use sre_service::Role;
+use sre_service::telemetry::spans::{TraceParent, WorkSpan};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
@@ -28,6 +29,7 @@ use super::live::{self, Cancel};
 use super::names::AgentName;
 use super::plans::{Compiled, Version};
 use super::redact::Redactor;
+use super::trace;
 use super::waits::Waits;
 
 /// Keys that one call of the vault takes.
@@ -81,6 +83,8 @@ pub struct RunScope {
     pub opened: CancellationToken,
     /// Its owner's epoch.
     pub epoch: i64,
+    /// Its span; none unless spans are exported.
+    pub span: Option<WorkSpan>,
     secrets: Mutex<RunSecrets>,
 }
 
@@ -119,6 +123,8 @@ pub struct NewScope {
     pub opened: CancellationToken,
     /// Its owner's epoch.
     pub epoch: i64,
+    /// The context of whoever asked for it; none for a scope in which nothing runs.
+    pub traced: Option<TraceParent>,
 }
 
 impl RunScope {
@@ -128,8 +134,10 @@ impl RunScope {
             Some(session) if !session.is_empty() => format!("rt-{session}"),
             _ => format!("rt-{}", new.id),
         };
+        let span = new.traced.as_ref().and_then(|parent| trace::skill(&new, &session_id, parent));
         Self {
             engine,
+            span,
             authority: new.authority.with_scopes(new.subject.compiled.scopes(new.subject.entry)),
             id: new.id,
             subject: new.subject,

@@ -11,6 +11,7 @@ use sre_identity::{Caller, Candidate};
 use sre_proto::error::{Reason, invalid_argument, status};
 use sre_proto::memory::v1::{JournalRecord, OpenRunRequest, RecordKind, RunKind, RunRecord};
 use sre_service::Role;
+use sre_service::telemetry::spans::TraceParent;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
@@ -32,6 +33,8 @@ use super::redact::Redactor;
 use super::requests::{self, Routed, Wanted};
 use super::scope::{NewScope, RunScope, Subject};
 use super::session::Lease;
+use super::trace;
+use super::usage;
 use super::waits::Waits;
 
 /// How long a caller is kept waiting while the journal does not answer; the run itself goes on.
@@ -63,6 +66,7 @@ struct Ready {
     version_asked: String,
     time: Duration,
     clock: StoreClock,
+    trace: TraceParent,
 }
 
 /// An answered run.
@@ -110,6 +114,7 @@ async fn prepare(engine: &Engine, caller: &Caller, asked: Asked, usual: Duration
         version_asked: asked.version,
         time,
         clock: engine.journal.clock().clone(),
+        trace: TraceParent::current(),
     })
 }
 
@@ -155,6 +160,7 @@ async fn light(engine: &Engine, ready: Ready) -> Result<Answered, Status> {
     let Ready { root, routed, .. } = ready;
     let Routed { request, skill, .. } = routed;
     let scope = Arc::new(RunScope::new(engine.clone(), new, &request));
+    trace::began(&scope);
     let run = begin(&scope, request, RunOptions::default()).await?;
     let ending = match Drive::light(scope.clone(), run).to_end().await {
         Ok((ending, tally)) => {
@@ -164,6 +170,7 @@ async fn light(engine: &Engine, ready: Ready) -> Result<Answered, Status> {
         Err(stopped) => return Err(internal("a run without a journal stopped", &stopped)),
     };
     let closed = ending.closed(None);
+    trace::ended(&scope, ending.state(), &closed);
     summarise(engine, &scope, &root, Summary { ending: &ending, closed: &closed, marker, skill, began });
     Ok(Answered { name: scope.subject.version.agent.run(&scope.id), closed: Arc::new(closed) })
 }
@@ -218,7 +225,8 @@ async fn journalled(engine: &Engine, mut ready: Ready) -> Result<Answered, Statu
         Ended::Here(_, closed) => closed,
         Ended::Stored(stored) => {
             // Its secrets are resolved again under the authority of whoever asks again.
-            let new = ready.scope(run.run_id, String::new(), None, None);
+            let mut new = ready.scope(run.run_id, String::new(), None, None);
+            new.traced = None;
             let scope = RunScope::new(engine.clone(), new, &RequestData::default());
             Arc::new(ended::restored_answer(&scope, &stored).await?)
         }
@@ -259,6 +267,7 @@ async fn open_under(
     };
     let new = ready.scope(run_id, marker, Some(grant.clone()), Some((entry.run(), slot.clone())));
     let scope = Arc::new(RunScope::new(engine.clone(), new, &ready.routed.request));
+    trace::began(&scope);
     let (opening, begun) = Opening::new(request, scope.opened.clone());
     let request = ready.routed.request.clone();
     let fresh = Fresh { scope, first, request, opening, lease, entry, slot };
@@ -293,6 +302,7 @@ fn first_record(
         skill: ready.routed.skill.clone(),
         root: root.to_string(),
         time_ms: launch::milliseconds(ready.time),
+        traceparent: ready.trace.as_str().to_owned(),
         ..Opened::default()
     };
     let row = RunRecord {
@@ -315,7 +325,11 @@ fn first_record(
         input_digest: input_digest(ready),
         ..OpenRunRequest::default()
     };
-    Ok((record(RecordKind::Opened, None, &opened), request))
+    let mut first = record(RecordKind::Opened, None, &opened);
+    if let Some(run) = &request.run {
+        first.usage = usage::opened(run, ready.trace.trace_id()).unwrap_or_default();
+    }
+    Ok((first, request))
 }
 
 impl Ready {
@@ -344,6 +358,7 @@ impl Ready {
             slot,
             opened: CancellationToken::new(),
             epoch: 1,
+            traced: Some(self.trace.clone()),
         }
     }
 }

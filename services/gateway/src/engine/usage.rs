@@ -31,7 +31,7 @@ const REPORT: Duration = Duration::from_secs(1);
 const MOST_SUMS: usize = 10_000;
 
 /// `user/alice` of a SPIFFE id.
-fn named(spiffe_id: &str) -> &str {
+pub fn named(spiffe_id: &str) -> &str {
     let principal = spiffe_id.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/'));
     principal.map_or(spiffe_id, |(_, principal)| principal)
 }

@@ -4,6 +4,7 @@ mod credentials;
 mod embeddings;
 mod error;
 mod finish;
+mod genai;
 mod http;
 mod metering;
 mod providers;

@@ -13,6 +13,7 @@ use sre_service::UsageReporter;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{Semaphore, oneshot};
 
+use super::genai::Observed;
 use super::metering::{Metered, Payer};
 use super::providers::{Call, Piece};
 use super::{Inference, InferenceError};
@@ -37,50 +38,93 @@ pub struct Pump {
     usage: UsageReporter,
     call: Call,
     metered: Metered,
+    observed: Observed,
 }
 
 impl Pump {
     /// A call that begins now.
     pub fn new(inference: Inference, usage: UsageReporter, call: Call, payer: Payer) -> Self {
         let metered = Metered::call(payer, &call.model, &call.request);
-        Self { inference, usage, call, metered }
+        let observed = Observed::begin(&call);
+        Self { inference, usage, call, metered, observed }
     }
 
     /// Calls, passes on what comes, and records what was used.
-    pub async fn run(self, delivery: Delivery, listener: Sender<Result<Piece, InferenceError>>) {
-        let Self { inference, usage, call, metered } = self;
-        let work = async {
-            match delivery {
-                Delivery::Whole => {
-                    let answer = inference.answer(call).await;
-                    let piece = answer.map(|answer| Piece::Finished(Box::new(answer)));
-                    pass_on(piece, &metered, &usage, &listener).await;
+    pub async fn run(mut self, delivery: Delivery, listener: Sender<Result<Piece, InferenceError>>) {
+        let span = self.observed.span().cloned();
+        let places = Arc::clone(self.inference.abandoned());
+        let heard = {
+            let work = self.work(delivery, &listener);
+            let work = async {
+                match &span {
+                    Some(span) => span.around(work).await,
+                    None => work.await,
                 }
-                Delivery::Pieces(begun) => match inference.pieces(call).await {
-                    Ok(mut pieces) => {
-                        // Whoever waited for it may have gone.
-                        let _ = begun.send(Ok(()));
-                        while let Some(piece) = pieces.next().await {
-                            pass_on(piece, &metered, &usage, &listener).await;
-                        }
-                    }
-                    Err(error) => {
-                        if let Some(event) = event_of_failure(&error, &metered) {
-                            usage.report(event);
-                        }
-                        let _ = begun.send(Err(error));
-                    }
-                },
+            };
+            tokio::select! {
+                biased;
+                () = work => true,
+                () = abandoned(&listener, &places) => false,
             }
         };
-        tokio::select! {
-            biased;
-            () = work => {}
-            () = abandoned(&listener, inference.abandoned()) => {
-                if let Some(event) = metered.unheard() {
-                    usage.report(event);
-                }
+        if !heard {
+            self.observed.abandoned();
+            self.report(self.metered.unheard());
+        }
+    }
+
+    async fn work(&mut self, delivery: Delivery, listener: &Sender<Result<Piece, InferenceError>>) {
+        let (inference, call) = (self.inference.clone(), self.call.clone());
+        match delivery {
+            Delivery::Whole => {
+                let answer = inference.answer(call).await;
+                self.pass_on(answer.map(|answer| Piece::Finished(Box::new(answer))), listener).await;
             }
+            Delivery::Pieces(begun) => match inference.pieces(call).await {
+                Ok(mut pieces) => {
+                    // Whoever waited for it may have gone.
+                    let _ = begun.send(Ok(()));
+                    while let Some(piece) = pieces.next().await {
+                        self.pass_on(piece, listener).await;
+                    }
+                }
+                Err(error) => {
+                    self.fail(&error);
+                    let _ = begun.send(Err(error));
+                }
+            },
+        }
+    }
+
+    async fn pass_on(
+        &mut self,
+        mut piece: Result<Piece, InferenceError>,
+        listener: &Sender<Result<Piece, InferenceError>>,
+    ) {
+        self.observed.piece();
+        match &mut piece {
+            Ok(Piece::Finished(answer)) => {
+                self.report(self.metered.answered(answer));
+                self.observed.answered(answer);
+            }
+            Ok(_) => {}
+            Err(error) => self.fail(error),
+        }
+        // Whoever listened may have gone: the rest is read all the same.
+        let _ = listener.send(piece).await;
+    }
+
+    /// What began may have charged for what it said; what was refused has not.
+    fn fail(&self, error: &InferenceError) {
+        if matches!(error, InferenceError::Broken { .. } | InferenceError::Silent { .. }) {
+            self.report(self.metered.unheard());
+        }
+        self.observed.failed(error);
+    }
+
+    fn report(&self, event: Option<UsageEvent>) {
+        if let Some(event) = event {
+            self.usage.report(event);
         }
     }
 }
@@ -96,30 +140,4 @@ async fn abandoned(listener: &Sender<Result<Piece, InferenceError>>, places: &Ar
 /// Where answers of abandoned calls are waited for.
 pub fn places() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(MOST_ABANDONED))
-}
-
-async fn pass_on(
-    mut piece: Result<Piece, InferenceError>,
-    metered: &Metered,
-    usage: &UsageReporter,
-    listener: &Sender<Result<Piece, InferenceError>>,
-) {
-    let event = match &mut piece {
-        Ok(Piece::Finished(answer)) => metered.answered(answer),
-        Ok(_) => None,
-        Err(error) => event_of_failure(error, metered),
-    };
-    if let Some(event) = event {
-        usage.report(event);
-    }
-    // Whoever listened may have gone: the rest is read all the same.
-    let _ = listener.send(piece).await;
-}
-
-/// What began may have charged for what it said; what was refused has not.
-fn event_of_failure(error: &InferenceError, metered: &Metered) -> Option<UsageEvent> {
-    match error {
-        InferenceError::Broken { .. } | InferenceError::Silent { .. } => metered.unheard(),
-        _ => None,
-    }
 }

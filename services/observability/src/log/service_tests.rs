@@ -136,8 +136,10 @@ async fn whoever_follows_hears_what_comes_and_goes_on_where_it_was() {
     assert_eq!(refused.code(), Code::PermissionDenied);
     let wrong = fx.client("user/boss").tail_entries(tail("-3", None)).await.unwrap_err();
     assert_eq!(wrong.code(), Code::InvalidArgument);
-    assert!(fx.suite.stop().await, "an open stream does not hold the service");
-    assert!(all.message().await.is_ok_and(|end| end.is_none()), "it ends in order");
+    drop(again);
+    let (stopped, end) = tokio::join!(fx.suite.stop(), all.message());
+    assert!(stopped, "an open stream does not hold the service");
+    assert!(end.is_ok_and(|end| end.is_none()), "it ends in order");
 }
 
 #[tokio::test]

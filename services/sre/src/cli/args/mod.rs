@@ -297,6 +297,8 @@ pub enum Config {
     Print,
     /// Prints the reference of all keys in Markdown.
     Reference,
+    /// Prints the list of all metrics in Markdown.
+    Metrics,
 }
 
 /// `sre import`.
