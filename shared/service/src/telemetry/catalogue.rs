@@ -91,6 +91,12 @@ pub const METRICS: &[Metric] = &[
         "Calls whose credentials were refused.",
         &[],
     ),
+    counter(
+        "sre_cache_reads_total",
+        &[label("result", "hit, miss")],
+        "Entries of the cache that were asked for.",
+        &[&[("result", "hit")], &[("result", "miss")]],
+    ),
     gauge(
         "sre_connector_health",
         &[label("service", "the services with backends"), label("id", "the backends of the configuration")],
@@ -169,6 +175,12 @@ pub const METRICS: &[Metric] = &[
     ),
     gauge("sre_rpc_in_flight", &[ROLE, SERVICE, METHOD], "Calls that are being served."),
     counter("sre_rpc_requests_total", &[ROLE, SERVICE, METHOD, CODE], "Calls that were served.", &[]),
+    counter(
+        "sre_storage_bytes_total",
+        &[label("op", "read, write")],
+        "Bytes of files that were written, and of those that were asked for.",
+        &[&[("op", "read")], &[("op", "write")]],
+    ),
     counter(
         "sre_usage_events_lost_total",
         &[],
