@@ -85,7 +85,8 @@ async fn write(
                 },
                 () = shutdown.cancelled() => stopping = true,
             }
-            if !stopping && waiting.len() < BATCH {
+            // Also at the end: others hand over their last ones.
+            if waiting.len() < BATCH {
                 tokio::time::sleep(LINGER).await;
             }
         }

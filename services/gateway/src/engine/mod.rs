@@ -116,7 +116,7 @@ fn build(host: &Host) -> anyhow::Result<Engine> {
     let (lines, writer) = Lines::new(host.link(Role::Observability), host.shutdown());
     host.spawn_to_end("log lines", writer);
     let light_runs = LightRuns::new(UsageReporter::of(host));
-    host.spawn_to_end("light runs", light_runs.clone().report_forever(host.draining()));
+    host.spawn_to_end("light runs", light_runs.clone().report_forever(host.shutdown()));
     let (sessions, keeper) = Sessions::new(Arc::new(journal.clone()), host.shutdown());
     host.spawn_to_end("session", keeper);
     Ok(Engine::new(Parts {

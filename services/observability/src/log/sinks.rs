@@ -80,7 +80,7 @@ fn trace(entry: &Entry) {
         agent = entry.agent,
         run = entry.run,
         component = entry.component,
-        level = level(entry),
+        agent_level = level(entry),
         message = entry.message,
     );
 }

@@ -182,6 +182,12 @@ pub const METRICS: &[Metric] = &[
         &[&[("op", "read")], &[("op", "write")]],
     ),
     counter(
+        "sre_telemetry_spans_total",
+        &[label("result", "ended, exported, failed")],
+        "Spans for export: what ended and was neither exported nor failed waits, or was dropped from a full queue.",
+        &[&[("result", "ended")], &[("result", "exported")], &[("result", "failed")]],
+    ),
+    counter(
         "sre_usage_events_lost_total",
         &[],
         "Events that did not reach the ledger, and were in no journal.",

@@ -2,6 +2,7 @@
 
 pub mod catalogue;
 pub mod content;
+mod counted;
 mod log_bridge;
 pub(crate) mod metrics;
 pub(crate) mod otlp;

@@ -161,6 +161,44 @@ async fn spans(mode: Mode) {
     assert!(receiver.holds("Component.GenAILLM"), "the search works");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn content_is_shown_for_teams_that_want_it_and_secrets_for_nobody() {
+    let (server, provider, receiver) =
+        (HttpServer::start().await, Provider::start().await, Receiver::start().await);
+    provider.release();
+    let models = tempfile::tempdir().unwrap();
+    std::fs::write(models.path().join("models.json"), provider.models().to_string()).unwrap();
+    let options = Options::default()
+        .set("egress.allow", format!("[\"{}\"]", server.address()))
+        .set("models.path", models.path().display())
+        .set("telemetry.content.teams", "[\"default\"]")
+        .set("telemetry.otlp_endpoint", receiver.endpoint());
+    let suite = Suite::start("telemetry-content", Mode::AllInOne, options).await;
+    let dev = suite.client("user/dev");
+    dev.put_canary().await;
+    dev.put(AGENT, &traced(&server)).await.unwrap();
+    let key = suite.dev_key();
+    let asked = reqwest::Client::new()
+        .post(format!("http://{}/api/ask", suite.address("http")))
+        .bearer_auth(&key)
+        .header("x-agent-id", "traced")
+        .header("x-plain", HEADER)
+        .header("x-session-token", "hidden-header-value")
+        .json(&json!({ "text": TEXT }))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(asked.status(), 200);
+    assert_eq!(server.seen("/echo")[0].header("x-canary"), CANARY, "the secret was used");
+    suite.stop().await;
+    for shown in [TEXT, HEADER] {
+        assert!(receiver.holds(shown), "{shown} is not shown");
+    }
+    for absent in [CANARY, key.as_str(), "hidden-header-value"] {
+        assert!(!receiver.holds(absent), "{absent} was exported");
+    }
+}
+
 fn is_kept(span: &Span) -> bool {
     ["Agent.", "Component.", "chat "].iter().any(|prefix| span.name.starts_with(prefix))
 }
