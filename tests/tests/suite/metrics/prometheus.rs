@@ -53,7 +53,8 @@ impl Prometheus {
     /// What its API answers; none while it is not there.
     async fn get(&self, path: &str) -> Option<Value> {
         let answer = reqwest::get(format!("http://{}/api/v1/{path}", self.address)).await.ok()?;
-        Some(answer.json::<Value>().await.ok()?["data"].clone())
+        let answer: Value = serde_json::from_str(&answer.text().await.ok()?).ok()?;
+        Some(answer["data"].clone())
     }
 }
 

@@ -184,7 +184,8 @@ async fn content_is_shown_for_teams_that_want_it_and_secrets_for_nobody() {
         .header("x-agent-id", "traced")
         .header("x-plain", HEADER)
         .header("x-session-token", "hidden-header-value")
-        .json(&json!({ "text": TEXT }))
+        .header("content-type", "application/json")
+        .body(json!({ "text": TEXT }).to_string())
         .send()
         .await
         .unwrap();
