@@ -38,7 +38,8 @@ impl Reports {
         let mut reported = None;
         loop {
             ticks.tick().await;
-            let hour = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / HOUR.as_secs();
+            let hour =
+                SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / HOUR.as_secs();
             if reported == Some(hour) {
                 continue;
             }

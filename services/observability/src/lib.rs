@@ -42,7 +42,10 @@ async fn sweep(host: Host, entries: Entries, ledger: Ledger) {
     loop {
         ticks.tick().await;
         if let Err(error) = sweep_lines(&host, &entries).await {
-            tracing::warn!(error = format!("{error:#}"), "sweeping the log failed; it goes on with the next sweep");
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "sweeping the log failed; it goes on with the next sweep"
+            );
         }
         if let Err(error) = ledger.sweep(clock::now()).await {
             tracing::warn!(%error, "sweeping the ledger failed; it goes on with the next sweep");

@@ -43,5 +43,5 @@ pub use link::Link;
 pub use readiness::ReadyGuard;
 pub use role::Role;
 pub use tokens::{ExchangeKey, Proof, Token, Tokens};
-pub use usage::UsageReporter;
 pub use tokio_util::sync::CancellationToken;
+pub use usage::UsageReporter;

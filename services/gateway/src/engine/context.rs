@@ -19,8 +19,8 @@ use sre_proto::gateway::v1::{ComponentLog, ContentChunk};
 use sre_proto::llm::v1::generate_event::Event as Generated;
 use sre_proto::llm::v1::inference_client::InferenceClient;
 use sre_proto::llm::v1::models_client::ModelsClient;
-use sre_proto::observability::v1::LogLevel;
 use sre_proto::llm::v1::{GenerateRequest, GenerateResponse, GenerateStreamRequest, GetModelRequest, Model};
+use sre_proto::observability::v1::LogLevel;
 use sre_service::{Link, Role};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -49,7 +49,14 @@ impl ActivationContext {
     /// The context of an activation of this run.
     pub fn new(scope: Arc<RunScope>, key: ActivationKey) -> Self {
         let counter = AtomicU32::default;
-        Self { scope, key, sleeps: counter(), awaits: counter(), questions: counter(), used: Mutex::default() }
+        Self {
+            scope,
+            key,
+            sleeps: counter(),
+            awaits: counter(),
+            questions: counter(),
+            used: Mutex::default(),
+        }
     }
 
     /// What models said they used so far.

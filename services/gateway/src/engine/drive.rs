@@ -15,7 +15,6 @@ use sre_engine::spec::{Flow, OnUncertain};
 use sre_engine::{Activation, ActivationKey, Run, Status};
 use sre_proto::error::Reason;
 use sre_proto::memory::v1::{JournalRecord, RecordKind, RunState};
-use sre_proto::observability::v1::LogLevel;
 use tokio::time::Instant;
 
 use super::answers::{Closed, Ending};
@@ -26,13 +25,12 @@ use super::journal::records::{Finished, Intent, SignalTaken, record};
 use super::journal::run::{Flushed, Parked, Parking, RunJournal};
 use super::journal::values::ValueError;
 use super::live::CANCEL;
+use super::ready::{at, waits_changed, written};
 use super::redact::Redactor;
 use super::runs;
-use super::steps;
 use super::scope::RunScope;
 use super::trace;
 use super::usage::{self, Tally};
-use super::ready::{at, waits_changed, written};
 use super::waits::Patience;
 
 /// Activations of one run that are executed at a time; those that wait are not counted.
@@ -356,11 +354,17 @@ impl Drive {
 
     /// Writes down, for watchers, what the engine settled by itself.
     fn tell_settled(&mut self) -> Result<(), ValueError> {
-        let Some(journal) = &mut self.journal else { return Ok(()) };
         let settled = self.run.take_settled();
-        if !settled.is_empty() {
-            let redactor = self.scope.redactor();
-            for settled in &settled {
+        if settled.is_empty() {
+            return Ok(());
+        }
+        let redactor = self.scope.redactor();
+        for settled in &settled {
+            trace::settled(&self.scope, settled);
+            let Settled { key, node, outcome } = settled;
+            self.scope.log_failure(key, &node.type_name, outcome);
+            if let Some(journal) = &mut self.journal {
+                journal.use_up([usage::settled(&self.scope, settled)]);
                 journal.push(settled_record(settled, &redactor)?);
             }
         }
@@ -421,16 +425,6 @@ impl Drive {
         }
     }
 
-    /// What failed is said in the agent's log.
-    fn log_failure(&self, landed: &Landed) {
-        let What::Finished(outcome) = &landed.what else { return };
-        let Some(error) = outcome.output.as_ref().and_then(steps::error_of) else { return };
-        self.scope.engine.lines.write(&self.scope, &landed.key.component, LogLevel::Error, || {
-            let error = self.scope.redactor().presentable_text(&error);
-            format!("Component {} ({}) failed: {error}", landed.component_type, landed.key)
-        });
-    }
-
     /// Takes in how something ended.
     fn land(&mut self, landed: Landed) -> Result<Result<(), ValueError>, Stopped> {
         let used = match &self.journal {
@@ -440,7 +434,9 @@ impl Drive {
                 Vec::new()
             }
         };
-        self.log_failure(&landed);
+        if let What::Finished(outcome) = &landed.what {
+            self.scope.log_failure(&landed.key, &landed.component_type, outcome);
+        }
         let Landed { key, component_type, started, what, .. } = landed;
         let redactor = self.journal.is_some().then(|| self.scope.redactor());
         let stored = match (&what, redactor) {

@@ -14,8 +14,8 @@ use sre_proto::error::{Reason, invalid_argument, status};
 use sre_proto::gateway::v1::ForkRunRequest;
 use sre_proto::memory::v1::{JournalRecord, OpenRunRequest, RecordKind, RunKind, RunRecord};
 use sre_proto::{AccessLevel, Guarded as _};
-use sre_service::{Granted, Role};
 use sre_service::telemetry::spans::TraceParent;
+use sre_service::{Granted, Role};
 use tonic::{Code, Status};
 
 use super::acl;

@@ -49,7 +49,13 @@ impl Lines {
     }
 
     /// Hands a line over; never waits. The text is only made where it has a chance to be kept.
-    pub fn write(&self, scope: &RunScope, component: &str, level: LogLevel, message: impl FnOnce() -> String) {
+    pub fn write(
+        &self,
+        scope: &RunScope,
+        component: &str,
+        level: LogLevel,
+        message: impl FnOnce() -> String,
+    ) {
         let agent = &scope.subject.version.agent;
         if self.is_silent(&agent.team, &agent.agent) {
             lost("refused", 1);

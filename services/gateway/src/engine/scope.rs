@@ -9,9 +9,10 @@ use parking_lot::Mutex;
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use sre_components::{AgentInfo, RequestInfo};
-use sre_engine::{EntryId, RequestData, Secrets};
+use sre_engine::{ActivationKey, EntryId, Outcome, RequestData, Secrets};
 use sre_proto::error::{Reason, status};
 use sre_proto::memory::v1::PendingSignal;
+use sre_proto::observability::v1::LogLevel;
 use sre_proto::security::v1::AccessSecretsRequest;
 use sre_proto::security::v1::vault_client::VaultClient;
 use sre_service::Role;
@@ -29,6 +30,7 @@ use super::live::{self, Cancel};
 use super::names::AgentName;
 use super::plans::{Compiled, Version};
 use super::redact::Redactor;
+use super::steps;
 use super::trace;
 use super::waits::Waits;
 
@@ -256,6 +258,15 @@ impl RunScope {
         for (name, value) in &self.secrets.lock().values {
             redactor.learn(name, value.expose_secret());
         }
+    }
+
+    /// What failed is said in the agent's log.
+    pub fn log_failure(&self, key: &ActivationKey, component_type: &str, outcome: &Outcome) {
+        let Some(error) = outcome.output.as_ref().and_then(steps::error_of) else { return };
+        self.engine.lines.write(self, &key.component, LogLevel::Error, || {
+            let error = self.redactor().presentable_text(&error);
+            format!("{component_type} ({key}) failed: {error}")
+        });
     }
 
     /// A signal came, in another way than by the command stream.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prost::Message as _;
+use sre_engine::run::Observe;
 use sre_engine::{RequestData, RunOptions};
 use sre_identity::token::Purpose;
 use sre_identity::{Caller, Candidate};
@@ -161,7 +162,9 @@ async fn light(engine: &Engine, ready: Ready) -> Result<Answered, Status> {
     let Routed { request, skill, .. } = routed;
     let scope = Arc::new(RunScope::new(engine.clone(), new, &request));
     trace::began(&scope);
-    let run = begin(&scope, request, RunOptions::default()).await?;
+    // What the engine settles by itself is only worth telling where somebody looks.
+    let observe = if scope.span.is_some() { Observe::Settled } else { Observe::default() };
+    let run = begin(&scope, request, RunOptions { observe, ..RunOptions::default() }).await?;
     let ending = match Drive::light(scope.clone(), run).to_end().await {
         Ok((ending, tally)) => {
             engine.light_runs.add(&scope, tally);

@@ -1,7 +1,8 @@
 //! Spans of runs: `Agent.Skill`, and below it one `Component.<Type>` for each activation. They show what ran and how
 //! large it was; what it said only for teams that want it, see `[telemetry.content]`.
 
-use sre_engine::{Activation, ActivationKey, Map, Outcome, Value};
+use sre_engine::run::Settled;
+use sre_engine::{Activation, ActivationKey, Map, Node, Outcome, Value};
 use sre_proto::memory::v1::RunState;
 use sre_service::telemetry::spans::{SpanKind, SpanValue, TraceParent, WorkSpan, pseudonym};
 
@@ -44,12 +45,11 @@ pub fn began(scope: &RunScope) {
     let endpoint = scope.subject.compiled.plan.entry_node(scope.subject.entry).id.to_string();
     let size = || size_of(&scope.request.body);
     match shows(scope) {
-        false => span.event(
-            "skill.process.started",
-            [("endpoint", endpoint.into()), ("input.size", size().into())],
-        ),
+        false => span
+            .event("skill.process.started", [("endpoint", endpoint.into()), ("input.size", size().into())]),
         true => {
-            let headers = scope.request.headers.iter().map(|(name, value)| (name.to_string(), value.to_text()));
+            let headers =
+                scope.request.headers.iter().map(|(name, value)| (name.to_string(), value.to_text()));
             let headers: Vec<(String, String)> = headers.collect();
             let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
             let content = &scope.engine.host.config().telemetry.content;
@@ -86,29 +86,14 @@ pub fn ended(scope: &RunScope, state: RunState, closed: &Closed) {
 }
 
 /// The span of an activation. None unless spans are exported.
-pub fn component(scope: &RunScope, activation: &Activation) -> Option<WorkSpan> {
-    let parent = scope.span.as_ref()?;
-    let node = &activation.node;
-    let span = parent.child(|| format!("Component.{}", node.type_name), SpanKind::Internal)?;
-    let agent = &scope.subject.version.agent;
-    let event = activation.key.to_string();
-    span.set_text("agent.id", &agent.agent);
-    span.set_text("agent.name", &scope.subject.compiled.plan.identity().name);
-    span.set_text("team.id", &agent.team);
-    span.set_text("process.id", &scope.id);
-    span.set_text("session.id", &scope.session_id);
-    span.set("org.tier", TIER);
-    span.set("agent.debug", false);
-    span.set_text("event.id", &event);
-    span.set_text("cmp.id", &activation.key.component);
-    span.set_text("cmp.type", &node.type_name);
-    span.set_text("cmp.name", if node.title.is_empty() { &node.display_name } else { &node.title });
-    span.set("workflow.step", i64::try_from(activation.key.round).unwrap_or(i64::MAX));
-    let size = SpanValue::from(size_of_map(&activation.input));
+pub fn component(scope: &RunScope, started: &Activation) -> Option<WorkSpan> {
+    let span = activation(scope, &started.key, &started.node)?;
+    let event = started.key.to_string();
+    let size = SpanValue::from(size_of_map(&started.input));
     match shows(scope) {
         false => span.event("cmp.call", [("event.id", event.into()), ("cmp.input.size", size)]),
         true => {
-            let input = shown(scope, &Value::object((*activation.input).clone()));
+            let input = shown(scope, &Value::object((*started.input).clone()));
             span.event(
                 "cmp.call",
                 [("event.id", event.into()), ("cmp.input.size", size), ("cmp.input", input.into())],
@@ -116,6 +101,31 @@ pub fn component(scope: &RunScope, activation: &Activation) -> Option<WorkSpan> 
         }
     }
     Some(span)
+}
+
+fn activation(scope: &RunScope, key: &ActivationKey, node: &Node) -> Option<WorkSpan> {
+    let parent = scope.span.as_ref()?;
+    let span = parent.child(|| format!("Component.{}", node.type_name), SpanKind::Internal)?;
+    let agent = &scope.subject.version.agent;
+    span.set_text("agent.id", &agent.agent);
+    span.set_text("agent.name", &scope.subject.compiled.plan.identity().name);
+    span.set_text("team.id", &agent.team);
+    span.set_text("process.id", &scope.id);
+    span.set_text("session.id", &scope.session_id);
+    span.set("org.tier", TIER);
+    span.set("agent.debug", false);
+    span.set_text("event.id", &key.to_string());
+    span.set_text("cmp.id", &key.component);
+    span.set_text("cmp.type", &node.type_name);
+    span.set_text("cmp.name", if node.title.is_empty() { &node.display_name } else { &node.title });
+    span.set("workflow.step", i64::from(key.round));
+    Some(span)
+}
+
+/// The engine settled an activation by itself, in no time.
+pub fn settled(scope: &RunScope, settled: &Settled) {
+    let Some(span) = activation(scope, &settled.key, &settled.node) else { return };
+    landed(scope, &span, &settled.key, &settled.outcome);
 }
 
 /// How an activation ended.

@@ -12,11 +12,10 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use prost::Message as _;
+use sre_engine::run::Settled;
 use sre_proto::memory::v1::{RunKind, RunRecord, RunState};
 use sre_proto::observability::v1::usage_event::Use;
-use sre_proto::observability::v1::{
-    ComponentUse, LightRunsUse, RecordUsageRequest, RunUse, UsageEvent,
-};
+use sre_proto::observability::v1::{ComponentUse, LightRunsUse, RecordUsageRequest, RunUse, UsageEvent};
 use sre_service::UsageReporter;
 
 use super::core::timestamp;
@@ -129,6 +128,28 @@ pub fn landed(scope: &RunScope, landed: &Landed) -> Vec<Bytes> {
     let mut used = landed.used.clone();
     used.push(encoded(execution));
     used
+}
+
+/// The engine settled an activation by itself: a span of the run's trace, which the end of its id keeps from being
+/// counted as an execution.
+pub fn settled(scope: &RunScope, settled: &Settled) -> Bytes {
+    let agent = &scope.subject.version.agent;
+    let step = settled.key.to_string();
+    encoded(UsageEvent {
+        id: format!("{}/{step}/settled", scope.id),
+        team: agent.team.clone(),
+        agent: agent.agent.clone(),
+        user: named(&scope.subject.root).to_owned(),
+        run_id: scope.id.clone(),
+        time: Some(timestamp(SystemTime::now())),
+        step,
+        failed: settled.outcome.output.as_ref().and_then(steps::error_of).is_some(),
+        r#use: Some(Use::Component(ComponentUse {
+            r#type: settled.node.type_name.to_string(),
+            name: settled.node.title.to_string(),
+        })),
+        ..UsageEvent::default()
+    })
 }
 
 /// What a run without a journal did.

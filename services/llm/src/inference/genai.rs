@@ -40,7 +40,8 @@ impl Observed {
         }
         self.first = Some(Instant::now());
         let waited = self.began.elapsed().as_secs_f64();
-        metrics::histogram!("sre_llm_first_piece_seconds", "provider" => self.provider.clone()).record(waited);
+        metrics::histogram!("sre_llm_first_piece_seconds", "provider" => self.provider.clone())
+            .record(waited);
         if let Some(span) = &self.span {
             span.set("gen_ai.response.time_to_first_chunk", waited);
             span.event("llm.first.byte.received", []);
@@ -126,5 +127,8 @@ fn ask(span: &WorkSpan, call: &Call) {
         span.set_text("server.address", url.host_str().unwrap_or_default());
         span.set("server.port", i64::from(url.port_or_known_default().unwrap_or_default()));
     }
-    span.event("llm.requested", [("messages", i64::try_from(request.messages.len()).unwrap_or(i64::MAX).into())]);
+    span.event(
+        "llm.requested",
+        [("messages", i64::try_from(request.messages.len()).unwrap_or(i64::MAX).into())],
+    );
 }

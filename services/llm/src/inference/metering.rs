@@ -165,7 +165,8 @@ mod tests {
 
     fn metered(key: &str) -> Metered {
         let table = Table::new(Default::default(), Mode::Merge);
-        let request = pb::GenerateRequest { idempotency_key: key.into(), run_id: "r".into(), ..Default::default() };
+        let request =
+            pb::GenerateRequest { idempotency_key: key.into(), run_id: "r".into(), ..Default::default() };
         let payer = Payer { team: "red".into(), agent: "a".into(), user: "user/alice".into() };
         Metered::call(payer, &table.resolve("gpt-4o").unwrap(), &request)
     }
@@ -191,12 +192,17 @@ mod tests {
         assert_eq!(answered.cost_micros, 3_500);
         let told = RecordUsageRequest::decode(answered.usage_event).unwrap();
         assert_eq!(told.events, [event.clone()], "the caller can record the same");
-        assert_eq!((event.team.as_str(), event.run_id.as_str(), event.user.as_str()), ("red", "r", "user/alice"));
+        assert_eq!(
+            (event.team.as_str(), event.run_id.as_str(), event.user.as_str()),
+            ("red", "r", "user/alice")
+        );
         let Some(Use::Model(used)) = event.r#use else { panic!("a model's use") };
         assert_eq!((used.input_tokens, used.output_tokens, used.cost_micros), (1_000, 100, 3_500));
         assert!(!used.unmetered);
         let unheard = metered("k").unheard().unwrap();
-        assert!(unheard.failed && matches!(unheard.r#use, Some(Use::Model(ModelUse { unmetered: true, .. }))));
+        assert!(
+            unheard.failed && matches!(unheard.r#use, Some(Use::Model(ModelUse { unmetered: true, .. })))
+        );
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt as _, stream};
 use sre_identity::Caller;
+use sre_proto::error::{Reason, status};
 use sre_proto::llm::v1 as pb;
 use sre_proto::llm::v1::inference_server::Inference as Rpc;
-use sre_proto::error::{Reason, status};
 use sre_proto::observability::v1::UsageEvent;
 use sre_service::{Authorizer, Host, UsageReporter};
 use tokio::sync::mpsc::{self, Receiver};
@@ -146,11 +146,7 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(
-        pieces: Receiver<Result<Piece, InferenceError>>,
-        caller: Caller,
-        authorizer: Authorizer,
-    ) -> Self {
+    fn new(pieces: Receiver<Result<Piece, InferenceError>>, caller: Caller, authorizer: Authorizer) -> Self {
         let mut looks = tokio::time::interval_at(Instant::now() + REVALIDATE, REVALIDATE);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self { pieces, caller, authorizer, looks, ended: false }

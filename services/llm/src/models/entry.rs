@@ -186,8 +186,11 @@ mod tests {
 
     #[test]
     fn money_is_whole_and_rounded_once() {
-        let prices =
-            Prices { input_micros: 2_500_000, output_micros: 10_000_000, cached_input_micros: Some(1_250_000) };
+        let prices = Prices {
+            input_micros: 2_500_000,
+            output_micros: 10_000_000,
+            cached_input_micros: Some(1_250_000),
+        };
         assert_eq!(prices.cost_micros(1_000, 0, 100), 3_500);
         assert_eq!(prices.cost_micros(1_000, 400, 100), 3_000);
         // 2.5 and 0.15 millionths: halves go up, what is below a half down.

@@ -134,7 +134,10 @@ impl Table {
             hidden: own.hidden,
             embedding: aliased.and_then(|entry| entry.embedding).or(own.embedding),
             // Of the entry that was named, else of what it stands for.
-            prices: own.prices.or_else(|| aliased.and_then(|entry| entry.prices)).or_else(|| by_id.and_then(|entry| entry.prices)),
+            prices: own
+                .prices
+                .or_else(|| aliased.and_then(|entry| entry.prices))
+                .or_else(|| by_id.and_then(|entry| entry.prices)),
         })
     }
 

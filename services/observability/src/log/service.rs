@@ -134,7 +134,8 @@ impl Admitted {
             }
         }
         for (limit, value, refused) in before {
-            let words = format!("{refused} lines were not kept: the limit {} was used up ({value})", limit.name());
+            let words =
+                format!("{refused} lines were not kept: the limit {} was used up ({value})", limit.name());
             self.entries.push(notice(&entry, words));
         }
         self.written += 1;

@@ -154,7 +154,10 @@ async fn lines_beyond_the_rate_of_an_agent_or_its_team_are_refused_by_name() {
     let answer = fx.written("service/engine", "helper", &["1", "2", "3", "4", "5"]).await.unwrap();
     assert_eq!((answer.written, answer.refusals.len()), (3, 1));
     let refusal = &answer.refusals[0];
-    assert_eq!((refusal.limit.as_str(), refusal.value, refusal.refused), ("agent_log_lines_per_minute", 3, 2));
+    assert_eq!(
+        (refusal.limit.as_str(), refusal.value, refusal.refused),
+        ("agent_log_lines_per_minute", 3, 2)
+    );
     assert_eq!((refusal.team.as_str(), refusal.agent.as_str()), ("red", "helper"));
     assert!(refusal.retry_after.is_some());
     let answer = fx.written("service/engine", "other", &["1", "2"]).await.unwrap();
@@ -162,7 +165,10 @@ async fn lines_beyond_the_rate_of_an_agent_or_its_team_are_refused_by_name() {
     let page = fx.client("user/boss").list_entries(list(PARENT, 0, "")).await.unwrap().into_inner();
     let messages: Vec<&str> = page.entries.iter().map(|entry| entry.message.as_str()).collect();
     assert_eq!(messages[1..], ["3", "2", "1"]);
-    assert!(messages[0].contains("agent_log_lines_per_minute is used up (3)"), "it says so once: {messages:?}");
+    assert!(
+        messages[0].contains("agent_log_lines_per_minute is used up (3)"),
+        "it says so once: {messages:?}"
+    );
 }
 
 #[tokio::test]

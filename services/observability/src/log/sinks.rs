@@ -216,6 +216,9 @@ mod tests {
         let mut again = Rotating::open(path, 10, 3).unwrap();
         again.write("after a restart\n").unwrap();
         again.out.flush().unwrap();
-        assert_eq!((read("agents.jsonl"), read("agents.jsonl.1")), ("after a restart\n".into(), "line 7\n".into()));
+        assert_eq!(
+            (read("agents.jsonl"), read("agents.jsonl.1")),
+            ("after a restart\n".into(), "line 7\n".into())
+        );
     }
 }

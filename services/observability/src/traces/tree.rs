@@ -13,8 +13,14 @@ const ROOT: &str = "run";
 /// hang at the root.
 pub fn build(name: &str, events: &[UsageEvent]) -> Trace {
     let mut trace = Trace { name: name.to_owned(), ..Trace::default() };
-    let mut root = TraceSpan { id: ROOT.to_owned(), name: "Agent.Skill".to_owned(), running: true, ..TraceSpan::default() };
+    let mut root = TraceSpan {
+        id: ROOT.to_owned(),
+        name: "Agent.Skill".to_owned(),
+        running: true,
+        ..TraceSpan::default()
+    };
     let mut spans = Vec::with_capacity(events.len());
+    let mut end = None;
     let steps: HashSet<&str> = events
         .iter()
         .filter(|event| matches!(event.r#use, Some(Use::Component(_))))
@@ -30,10 +36,9 @@ pub fn build(name: &str, events: &[UsageEvent]) -> Trace {
                     root.title.clone_from(&run.skill);
                 }
                 if run.state.is_empty() {
-                    root.start_time = root.start_time.or(event.time);
+                    root.start_time = event.time;
                 } else {
-                    root.start_time = event.time.or(root.start_time);
-                    root.duration_micros = event.duration_micros;
+                    end = event.time;
                     root.failed = event.failed;
                     root.running = false;
                 }
@@ -64,6 +69,9 @@ pub fn build(name: &str, events: &[UsageEvent]) -> Trace {
     if root.start_time.is_none() {
         root.start_time = spans.iter().filter_map(|span| span.start_time).min_by_key(moment);
     }
+    if let (Some(start), Some(end)) = (&root.start_time, &end) {
+        root.duration_micros = (micros(end) - micros(start)).max(0);
+    }
     trace.spans = in_order(root, spans);
     trace
 }
@@ -75,6 +83,10 @@ fn span_of(event: &UsageEvent) -> TraceSpan {
         failed: event.failed,
         ..TraceSpan::default()
     }
+}
+
+fn micros(time: &Timestamp) -> i64 {
+    time.seconds.saturating_mul(1_000_000).saturating_add(i64::from(time.nanos) / 1_000)
 }
 
 fn moment(time: &Timestamp) -> (i64, i32) {
@@ -120,12 +132,22 @@ mod tests {
     }
 
     fn model(id: &str, step: &str, seconds: i64) -> UsageEvent {
-        let used = ModelUse { model: "gpt-4o".into(), operation: "chat".into(), cost_micros: 7, ..ModelUse::default() };
+        let used = ModelUse {
+            model: "gpt-4o".into(),
+            operation: "chat".into(),
+            cost_micros: 7,
+            ..ModelUse::default()
+        };
         event(id, step, seconds, Use::Model(used))
     }
 
     fn run(state: &str, seconds: i64) -> UsageEvent {
-        event("r", "", seconds, Use::Run(RunUse { skill: "ask".into(), state: state.into(), ..RunUse::default() }))
+        event(
+            "r",
+            "",
+            seconds,
+            Use::Run(RunUse { skill: "ask".into(), state: state.into(), ..RunUse::default() }),
+        )
     }
 
     fn told(trace: &Trace) -> Vec<(&str, &str, &str)> {
@@ -135,7 +157,7 @@ mod tests {
     #[test]
     fn parents_come_before_children_and_siblings_by_time() {
         let events =
-            [model("llm/1", "B@2", 6), component("B@2", 5), run("", 1), component("A@1", 2), run("done", 1)];
+            [model("llm/1", "B@2", 6), component("B@2", 5), run("", 1), component("A@1", 2), run("done", 8)];
         let trace = build("n", &events);
         let expected = [
             ("run", "", "Agent.Skill"),
@@ -145,7 +167,7 @@ mod tests {
         ];
         assert_eq!(told(&trace), expected);
         let root = &trace.spans[0];
-        assert!(!root.running && root.title == "ask" && root.duration_micros == 10);
+        assert!(!root.running && root.title == "ask" && root.duration_micros == 7_000_000);
         assert_eq!(trace.spans[3].cost_micros, 7);
     }
 

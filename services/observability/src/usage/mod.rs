@@ -90,7 +90,8 @@ impl Ledger {
 
     /// Removes what is too old; gives how many events.
     pub async fn sweep(&self, now: Millis) -> Result<usize, StoreError> {
-        let before = |age: Duration| now.saturating_sub(Millis::try_from(age.as_millis()).unwrap_or(Millis::MAX));
+        let before =
+            |age: Duration| now.saturating_sub(Millis::try_from(age.as_millis()).unwrap_or(Millis::MAX));
         let (events, sums) = (before(EVENTS), before(SUMS) / HOUR_MS);
         let mut total = 0;
         loop {

@@ -94,7 +94,8 @@ fn parse(team: &str, request: &QueryUsageRequest) -> Result<Query, Status> {
         UsageGrouping::Model => By::Model,
         UsageGrouping::Run => By::Run,
     };
-    let hour = |time: Option<prost_types::Timestamp>| time.map(|time| time.seconds.saturating_mul(1000) / HOUR_MS);
+    let hour =
+        |time: Option<prost_types::Timestamp>| time.map(|time| time.seconds.saturating_mul(1000) / HOUR_MS);
     let limit = match u32::try_from(request.page_size) {
         Ok(0) => DEFAULT_PAGE,
         Ok(size) => size.min(MAX_PAGE),

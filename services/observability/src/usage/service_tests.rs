@@ -64,7 +64,8 @@ async fn services_record_and_members_read() {
         assert_eq!(record(&suite, who).await.unwrap_err().code(), Code::PermissionDenied, "{who}");
     }
     let of = |parent: &str| QueryUsageRequest { parent: parent.into(), ..QueryUsageRequest::default() };
-    for (who, parent) in [("user/alice", "teams/red"), ("user/boss", "teams/-"), ("agent/helper", "teams/-")] {
+    for (who, parent) in [("user/alice", "teams/red"), ("user/boss", "teams/-"), ("agent/helper", "teams/-")]
+    {
         let rows = usage(&suite, who).query_usage(of(parent)).await.unwrap().into_inner().rows;
         assert_eq!((rows.len(), rows[0].executions, rows[0].runs), (1, 1, 0), "{who}");
     }

@@ -3,6 +3,10 @@
 use sre_proto::observability::v1::usage_event::Use;
 use sre_proto::observability::v1::{UsageEvent, UsageRow};
 
+/// The id of a component's event ends so where the engine settled it by itself: an endpoint, an output, an input that
+/// no component takes. It is a span of its run's trace and counts as no execution.
+const SETTLED: &str = "/settled";
+
 /// Sums of events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sums {
@@ -37,6 +41,7 @@ impl Sums {
         let time = count(event.duration_micros);
         match &event.r#use {
             Some(Use::Run(run)) => Self { runs: i64::from(!run.state.is_empty()), ..Self::default() },
+            Some(Use::Component(_)) if event.id.ends_with(SETTLED) => Self::default(),
             Some(Use::Component(_)) => Self { executions: 1, component_micros: time, ..Self::default() },
             Some(Use::Model(model)) => Self {
                 model_calls: 1,

@@ -27,7 +27,15 @@ impl Fixture {
 }
 
 fn query(by: By) -> Query {
-    Query { team: "red".into(), by, from_hour: 0, to_hour: i64::MAX, agent: String::new(), offset: 0, limit: 100 }
+    Query {
+        team: "red".into(),
+        by,
+        from_hour: 0,
+        to_hour: i64::MAX,
+        agent: String::new(),
+        offset: 0,
+        limit: 100,
+    }
 }
 
 fn event(id: &str, run: &str, hour: i64, r#use: Use) -> UsageEvent {
@@ -85,6 +93,7 @@ async fn sums_are_made_by_what_is_asked() {
     let events = vec![
         component("r1/A@1", "r1"),
         component("r2/A@1", "r2"),
+        component("r2/ask@0/settled", "r2"),
         model("llm/1", "cheap", 1000, 1),
         model("llm/2", "dear", 10, 50),
         UsageEvent { agent: "other".into(), user: "user/bob".into(), ..component("r3/A@1", "r3") },

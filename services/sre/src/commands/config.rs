@@ -59,6 +59,10 @@ mod tests {
     fn the_committed_list_of_metrics_is_the_current_one() {
         let committed = include_str!("../../../../docs/metrics.md");
         let current = sre_service::telemetry::catalogue::reference_markdown();
-        assert_eq!(committed.trim_end(), current.trim_end(), "take it over: sre config metrics > docs/metrics.md");
+        assert_eq!(
+            committed.trim_end(),
+            current.trim_end(),
+            "take it over: sre config metrics > docs/metrics.md"
+        );
     }
 }

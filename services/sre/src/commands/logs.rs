@@ -2,9 +2,7 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use sre_proto::observability::v1::{
-    ListEntriesRequest, LogEntry, LogFilter, LogLevel, TailEntriesRequest,
-};
+use sre_proto::observability::v1::{ListEntriesRequest, LogEntry, LogFilter, LogLevel, TailEntriesRequest};
 
 use crate::cli::args::{Global, LogLevel as Level, Logs};
 use crate::cli::output::{Output, line};
@@ -48,8 +46,11 @@ pub async fn run(global: &Global, arguments: Logs) -> Result<()> {
 async fn follow(output: Output, client: &Client, parent: String, filter: LogFilter) -> Result<()> {
     let mut cursor = String::new();
     loop {
-        let request =
-            TailEntriesRequest { parent: parent.clone(), filter: Some(filter.clone()), cursor: cursor.clone() };
+        let request = TailEntriesRequest {
+            parent: parent.clone(),
+            filter: Some(filter.clone()),
+            cursor: cursor.clone(),
+        };
         let mut pages = client.logs().tail_entries(request).await?.into_inner();
         while let Some(page) = pages.message().await? {
             page.entries.iter().for_each(|entry| show(output, entry));

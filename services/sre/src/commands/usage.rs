@@ -91,6 +91,9 @@ mod tests {
 
     #[test]
     fn money_is_shown_exactly() {
-        assert_eq!((dollars(0), dollars(7), dollars(12_500_003)), ("0.000000".into(), "0.000007".into(), "12.500003".into()));
+        assert_eq!(
+            (dollars(0), dollars(7), dollars(12_500_003)),
+            ("0.000000".into(), "0.000007".into(), "12.500003".into())
+        );
     }
 }

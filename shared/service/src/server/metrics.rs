@@ -91,7 +91,8 @@ impl Observation {
         if self.code != Code::Unauthenticated {
             return;
         }
-        let reason = tonic::Status::from_header_map(headers).and_then(|status| sre_proto::error::reason(&status));
+        let reason =
+            tonic::Status::from_header_map(headers).and_then(|status| sre_proto::error::reason(&status));
         let reason = reason.map_or("UNKNOWN", sre_proto::error::name);
         metrics::counter!("sre_auth_failures_total", "role" => role.name(), "reason" => reason).increment(1);
     }

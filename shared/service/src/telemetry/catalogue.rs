@@ -79,12 +79,7 @@ pub const METRICS: &[Metric] = &[
         "Decisions on whether a caller may do what it asks.",
         &[],
     ),
-    counter(
-        "sre_audit_denials_dropped_total",
-        &[],
-        "Refusals that found no place in the audit queue.",
-        ONE,
-    ),
+    counter("sre_audit_denials_dropped_total", &[], "Refusals that found no place in the audit queue.", ONE),
     counter(
         "sre_auth_failures_total",
         &[ROLE, label("reason", "the reasons of `sre.type.v1.Reason`")],
@@ -108,12 +103,7 @@ pub const METRICS: &[Metric] = &[
         "Exchanges of tokens that this process asked for and did not have.",
         &[&[("result", "ok")], &[("result", "refused")], &[("result", "unavailable")]],
     ),
-    counter(
-        "sre_engine_summaries_capped",
-        &[],
-        "Summaries of runs that a team's rate left out.",
-        ONE,
-    ),
+    counter("sre_engine_summaries_capped", &[], "Summaries of runs that a team's rate left out.", ONE),
     counter("sre_engine_summaries_lost", &[], "Summaries of runs that were lost.", ONE),
     counter(
         "sre_file_links_total",
@@ -138,11 +128,7 @@ pub const METRICS: &[Metric] = &[
         "What answers cost, in millionths of a US dollar.",
         &[],
     ),
-    histogram(
-        "sre_llm_first_piece_seconds",
-        &[PROVIDER],
-        "The wait for the first piece of an answer.",
-    ),
+    histogram("sre_llm_first_piece_seconds", &[PROVIDER], "The wait for the first piece of an answer."),
     counter(
         "sre_llm_tokens_total",
         &[PROVIDER, label("kind", "input, output, embedding")],
@@ -162,12 +148,7 @@ pub const METRICS: &[Metric] = &[
         "Log lines beyond the rate of an agent or its team.",
         &[&[("limit", "log_lines_per_minute")], &[("limit", "agent_log_lines_per_minute")]],
     ),
-    counter(
-        "sre_log_sink_lines_lost_total",
-        &[],
-        "Copies of log lines that a sink did not take.",
-        ONE,
-    ),
+    counter("sre_log_sink_lines_lost_total", &[], "Copies of log lines that a sink did not take.", ONE),
     histogram(
         "sre_rpc_duration_seconds",
         &[ROLE, SERVICE, METHOD, CODE],

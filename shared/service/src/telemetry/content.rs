@@ -91,7 +91,11 @@ mod tests {
 
     #[test]
     fn headers_that_carry_credentials_are_never_shown() {
-        let content = Content { deny_headers: vec!["X-Internal".into()], redact_fields: Vec::new(), ..Content::default() };
+        let content = Content {
+            deny_headers: vec!["X-Internal".into()],
+            redact_fields: Vec::new(),
+            ..Content::default()
+        };
         let headers = [("Authorization", "Bearer x"), ("x-internal", "y"), ("accept", "z"), ("Cookie", "c")];
         let shown = content.shown_headers(headers.into_iter());
         for secret in ["Bearer", "\"y\"", "\"c\""] {

@@ -69,7 +69,10 @@ pub(crate) fn note_code(traced: bool, code: &'static str) {
     if traced {
         let span = Span::current();
         span.record("rpc.response.status_code", code);
-        if matches!(code, "UNKNOWN" | "INTERNAL" | "UNAVAILABLE" | "DATA_LOSS" | "DEADLINE_EXCEEDED" | "UNIMPLEMENTED") {
+        if matches!(
+            code,
+            "UNKNOWN" | "INTERNAL" | "UNAVAILABLE" | "DATA_LOSS" | "DEADLINE_EXCEEDED" | "UNIMPLEMENTED"
+        ) {
             span.set_status(opentelemetry::trace::Status::error(code));
         }
     }

@@ -2,8 +2,8 @@
 //! exporter none is made, and nothing is put together for one.
 
 use http::HeaderValue;
-use opentelemetry::{Array, KeyValue, StringValue};
 use opentelemetry::trace::{Status, TraceContextExt as _};
+use opentelemetry::{Array, KeyValue, StringValue};
 use tracing::Span;
 use tracing::instrument::{Instrument as _, Instrumented};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -68,8 +68,7 @@ impl WorkSpan {
         let span = match parent.as_str() {
             "" => tracing::info_span!(target: TARGET, "work", otel.name = name(), otel.kind = kind),
             kept => {
-                let span =
-                    tracing::info_span!(target: TARGET, parent: None, "work", otel.name = name(), otel.kind = kind);
+                let span = tracing::info_span!(target: TARGET, parent: None, "work", otel.name = name(), otel.kind = kind);
                 if let Ok(header) = HeaderValue::from_str(kept) {
                     propagation::set_parent(&span, header);
                 }

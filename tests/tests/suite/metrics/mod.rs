@@ -20,9 +20,8 @@ fn metric(name: &str) -> Option<&'static Metric> {
 /// The metric that a series belongs to.
 fn metric_of_series(series: &str) -> Option<&'static Metric> {
     let of_histogram = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| series.strip_suffix(suffix));
-    metric(series).or_else(|| {
-        of_histogram.and_then(metric).filter(|metric| metric.kind == MetricKind::Histogram)
-    })
+    metric(series)
+        .or_else(|| of_histogram.and_then(metric).filter(|metric| metric.kind == MetricKind::Histogram))
 }
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -61,10 +60,7 @@ fn counted() -> BTreeMap<String, BTreeSet<String>> {
                 let call = &rest[..rest.find(')').unwrap_or(rest.len())];
                 let labels = call.split("=>").filter_map(|part| part.rsplit('"').nth(1));
                 let literal = call.matches("=>").count();
-                counted
-                    .entry(name.to_owned())
-                    .or_default()
-                    .extend(labels.take(literal).map(str::to_owned));
+                counted.entry(name.to_owned()).or_default().extend(labels.take(literal).map(str::to_owned));
             }
         }
     }

@@ -107,11 +107,13 @@ const OF_MODEL: &[&str] = &[
     "server.address",
     "server.port",
 ];
-const OF_CALL: &[&str] = &["rpc.system.name", "rpc.service", "rpc.method", "sre.role", "rpc.response.status_code"];
+const OF_CALL: &[&str] =
+    &["rpc.system.name", "rpc.service", "rpc.method", "sre.role", "rpc.response.status_code"];
 
 const GOLDEN: &str = "\
 Agent.Skill ask ok
   Component.APICall tell ok
+  Component.APIEndpoint ask ok
   Component.APIOutput answer ok
   Component.FHash sha ok
   Component.GenAILLM model ok
@@ -119,6 +121,7 @@ Agent.Skill ask ok
 ";
 const GOLDEN_OF_FAILURE: &str = "\
 Agent.Skill break failed
+  Component.APIEndpoint break ok
   Component.FHash wrong failed
 ";
 
@@ -141,7 +144,9 @@ async fn spans(mode: Mode) {
     let failing = "1bf7651916cd43dd8448eb211c80319d";
     for (skill, trace) in [("ask", ok), ("break", failing)] {
         let mut request = Request::new(run_request(AGENT, skill, &json!({ "text": TEXT })));
-        request.metadata_mut().insert("traceparent", format!("00-{trace}-b7ad6b7169203331-01").parse().unwrap());
+        request
+            .metadata_mut()
+            .insert("traceparent", format!("00-{trace}-b7ad6b7169203331-01").parse().unwrap());
         request.metadata_mut().insert("x-not-shown", HEADER.parse().unwrap());
         dev.runs().run_skill(request).await.unwrap();
     }
@@ -249,6 +254,11 @@ fn has_its_attributes(span: &Span) {
     };
     for key in expected {
         let value = attributes.get(*key);
-        assert!(value.is_some_and(|value| !value.is_empty()), "{} {}: no {key} in {attributes:?}", span.name, hex(&span.span_id));
+        assert!(
+            value.is_some_and(|value| !value.is_empty()),
+            "{} {}: no {key} in {attributes:?}",
+            span.name,
+            hex(&span.span_id)
+        );
     }
 }

@@ -56,9 +56,8 @@ impl Provider {
     /// Listens on a free port of loopback.
     pub async fn start() -> Self {
         let shared = Arc::new(Shared { book: Mutex::default(), released: Semaphore::new(0) });
-        let router = Router::new()
-            .route("/{model}/v1/chat/completions", post(answer))
-            .with_state(Arc::clone(&shared));
+        let router =
+            Router::new().route("/{model}/v1/chat/completions", post(answer)).with_state(Arc::clone(&shared));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let mut serving = JoinSet::new();

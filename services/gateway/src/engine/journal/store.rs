@@ -21,12 +21,12 @@ use sre_proto::types::v1::BlobRef;
 use sre_service::Link;
 use tonic::{Code, Status};
 
-use crate::engine::usage;
 use super::clock::StoreClock;
 use super::queue::AppendStore;
 use super::records::FORMAT;
 use crate::engine::session::Leases;
 use crate::engine::summary::SummaryStore;
+use crate::engine::usage;
 
 const CHUNK: usize = 256 << 10;
 

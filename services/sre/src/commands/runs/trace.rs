@@ -14,7 +14,10 @@ use crate::dates;
 /// Shows the tree.
 pub async fn run(output: Output, client: &Client, name: String) -> Result<()> {
     let trace = client.traces().get_trace(GetTraceRequest { name }).await?.into_inner();
-    output.rows(&["span", "title", "started", "ms", "state", "input tokens", "output tokens", "usd"], rows(output, &trace));
+    output.rows(
+        &["span", "title", "started", "ms", "state", "input tokens", "output tokens", "usd"],
+        rows(output, &trace),
+    );
     let sums = format!(
         "{} in, {} out, {} usd{}{}",
         trace.input_tokens,
@@ -45,7 +48,8 @@ fn row(output: Output, span: &TraceSpan, depth: usize) -> Vec<Value> {
         (false, true) => "failed",
         (false, false) => "ok",
     };
-    let name = if output.is_json() { span.name.clone() } else { format!("{}{}", "  ".repeat(depth), span.name) };
+    let name =
+        if output.is_json() { span.name.clone() } else { format!("{}{}", "  ".repeat(depth), span.name) };
     let number = |number: i64| if number == 0 && !output.is_json() { Value::Null } else { json!(number) };
     let money = if span.cost_micros == 0 { Value::Null } else { json!(dollars(span.cost_micros)) };
     vec![
@@ -73,7 +77,10 @@ mod tests {
             name: id.into(),
             ..TraceSpan::default()
         };
-        let trace = Trace { spans: vec![span("run", ""), span("A@1", "run"), span("llm", "A@1")], ..Trace::default() };
+        let trace = Trace {
+            spans: vec![span("run", ""), span("A@1", "run"), span("llm", "A@1")],
+            ..Trace::default()
+        };
         let names: Vec<Value> =
             rows(Output::new(Format::Table), &trace).into_iter().map(|row| row[0].clone()).collect();
         assert_eq!(names, [json!("run"), json!("  A@1"), json!("    llm")]);

@@ -64,7 +64,10 @@ fn use_of(world: &World) -> UsageEvent {
         user: "user/dev".into(),
         run_id: run,
         step: "A@1".into(),
-        r#use: Some(usage_event::Use::Component(ComponentUse { r#type: "FHash".into(), name: String::new() })),
+        r#use: Some(usage_event::Use::Component(ComponentUse {
+            r#type: "FHash".into(),
+            name: String::new(),
+        })),
         ..UsageEvent::default()
     }
 }
@@ -75,10 +78,14 @@ pub async fn usage(world: &World, method: &str) -> anyhow::Result<Option<Case>> 
         "RecordUsage" => Case::of(&record).services("engine", "memory").stores(),
         "QueryUsage" => {
             let _: RecordUsageResponse = world.ask("service/engine", record).await?;
-            let request = |parent: &str| QueryUsageRequest { parent: parent.into(), ..QueryUsageRequest::default() };
+            let request =
+                |parent: &str| QueryUsageRequest { parent: parent.into(), ..QueryUsageRequest::default() };
             Case::of(&request("teams/default")).absent(&request("teams/absent")).exact(MEMBER).answers(
                 |sums: QueryUsageResponse| {
-                    ensure!(sums.rows.iter().any(|row| row.key == "default" && row.executions > 0), "{sums:?}");
+                    ensure!(
+                        sums.rows.iter().any(|row| row.key == "default" && row.executions > 0),
+                        "{sums:?}"
+                    );
                     Ok(())
                 },
             )
