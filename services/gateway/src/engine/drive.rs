@@ -361,9 +361,9 @@ impl Drive {
         let redactor = self.scope.redactor();
         for settled in &settled {
             trace::settled(&self.scope, settled);
-            let Settled { key, node, outcome } = settled;
-            self.scope.log_failure(key, &node.type_name, outcome);
             if let Some(journal) = &mut self.journal {
+                let Settled { key, node, outcome } = settled;
+                self.scope.log_failure(key, &node.type_name, outcome);
                 journal.use_up([usage::settled(&self.scope, settled)]);
                 journal.push(settled_record(settled, &redactor)?);
             }
@@ -434,7 +434,7 @@ impl Drive {
                 Vec::new()
             }
         };
-        if let What::Finished(outcome) = &landed.what {
+        if let (What::Finished(outcome), Some(_)) = (&landed.what, &self.journal) {
             self.scope.log_failure(&landed.key, &landed.component_type, outcome);
         }
         let Landed { key, component_type, started, what, .. } = landed;

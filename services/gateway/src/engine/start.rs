@@ -11,6 +11,7 @@ use sre_identity::token::Purpose;
 use sre_identity::{Caller, Candidate};
 use sre_proto::error::{Reason, invalid_argument, status};
 use sre_proto::memory::v1::{JournalRecord, OpenRunRequest, RecordKind, RunKind, RunRecord};
+use sre_proto::observability::v1::LogLevel;
 use sre_service::Role;
 use sre_service::telemetry::spans::TraceParent;
 use tokio_util::sync::CancellationToken;
@@ -174,6 +175,13 @@ async fn light(engine: &Engine, ready: Ready) -> Result<Answered, Status> {
     };
     let closed = ending.closed(None);
     trace::ended(&scope, ending.state(), &closed);
+    // What fails before it is executed is not told here, so all that failed is said at the end.
+    for failed in &closed.errors {
+        engine.lines.write(&scope, &failed.component, LogLevel::Error, || {
+            let error = scope.redactor().presentable_text(&failed.message);
+            format!("{} ({}) failed: {error}", failed.component_type, failed.component)
+        });
+    }
     summarise(engine, &scope, &root, Summary { ending: &ending, closed: &closed, marker, skill, began });
     Ok(Answered { name: scope.subject.version.agent.run(&scope.id), closed: Arc::new(closed) })
 }
