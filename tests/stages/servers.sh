@@ -11,9 +11,9 @@
 #
 # Sourced, it gives servers_start DIR LIST (exports the variables) and servers_stop DIR.
 stages=$(dirname "${BASH_SOURCE[0]}")
-for script in postgres redis moto azurite milvus pgvector oidc connector; do source "$stages/$script.sh"; done
+for script in postgres redis moto azurite milvus pgvector oidc connector prometheus; do source "$stages/$script.sh"; done
 
-servers_all='postgres redis redis-tls redis-sentinel moto azurite milvus pgvector oidc connector'
+servers_all='postgres redis redis-tls redis-sentinel moto azurite milvus pgvector oidc connector prometheus'
 
 servers_start_one() {
   local dir=$1/$2
@@ -28,6 +28,7 @@ servers_start_one() {
     pgvector) pgvector_start "$dir" ;;
     oidc) oidc_start "$dir" ;;
     connector) connector_start "$dir" ;;
+    prometheus) prometheus_start "$dir" ;;
     *) echo "no server $2: there are $servers_all" >&2; return 1 ;;
   esac
 }

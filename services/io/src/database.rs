@@ -51,6 +51,21 @@ impl Database {
         }
     }
 
+    /// Bytes of what teams hold, after this team and kind in order.
+    pub async fn held(
+        &self,
+        after: &(String, String),
+        limit: u32,
+    ) -> Result<Vec<(String, String, i64)>, IoError> {
+        match self {
+            Self::Embedded(store) => {
+                let after = after.clone();
+                Ok(store.read(move |conn| usage::held(conn, &after, limit)).await?)
+            }
+            Self::Postgres(pg) => Ok(usage_pg::held(&pg.get().await?, after, limit).await?),
+        }
+    }
+
     /// Agents of a team with files, and what they hold: things and bytes. Those that hold most come first.
     pub async fn usage_of_agents(&self, team: &str, limit: u32) -> Result<Vec<(String, i64, i64)>, IoError> {
         match self {

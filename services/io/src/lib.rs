@@ -10,6 +10,7 @@ pub mod clock;
 mod connectors;
 pub mod database;
 pub mod error;
+mod ledger;
 pub mod nkv;
 mod quotas;
 mod request;
@@ -31,7 +32,7 @@ use sre_proto::io::v1::quotas_server::QuotasServer;
 use sre_proto::io::v1::router_server::RouterServer;
 use sre_proto::io::v1::storage_server::StorageServer;
 use sre_proto::io::v1::vector_db_server::VectorDbServer;
-use sre_service::Host;
+use sre_service::{Host, UsageReporter};
 use tokio::time::MissedTickBehavior;
 use tonic::service::Routes;
 
@@ -55,6 +56,8 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
     let files = Files::new(database.files(), objects, Clock::system()).limited(host.limits().clone());
     let links = Links::new(database.links(), Clock::system(), host.config().files.key_time());
     let vectors = vector_db::start(&host).await?;
+    let ledger = ledger::Reports::new(UsageReporter::of(&host), database.clone(), vectors.vectors().clone());
+    host.spawn("storage in the ledger", ledger.report_forever());
     let quotas = QuotasService::new(host.clone(), database, vectors.vectors().clone());
     host.spawn("io sweeper", sweep(files.clone(), links.clone()));
     let nkv = nkv::start(&host).await?;

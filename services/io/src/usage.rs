@@ -112,6 +112,21 @@ pub fn release(tx: &Connection, team: &str, kind: Kind, items: i64, bytes: i64) 
     book(tx, team, kind, Change { items: -items, bytes: -bytes }, none).map(|_| ())
 }
 
+/// Bytes of what teams hold, after this team and kind in order.
+pub fn held(
+    tx: &Connection,
+    after: &(String, String),
+    limit: u32,
+) -> Result<Vec<(String, String, i64)>, StoreError> {
+    let mut statement = tx.prepare_cached(
+        "select team, kind, bytes from team_usage where (team, kind) > (?1, ?2) and kind <> 'agent_files'
+         order by team, kind limit ?3",
+    )?;
+    let rows = statement
+        .query_map(params![after.0, after.1, limit], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// What a team holds: things and bytes.
 pub fn of(tx: &Connection, team: &str, kind: Kind) -> Result<(i64, i64), StoreError> {
     let row = tx

@@ -8,7 +8,7 @@ use sre_proto::memory::v1::llm_context_server::LlmContextServer;
 use sre_proto::memory::v1::quotas_server::QuotasServer;
 use sre_proto::memory::v1::runtime_context_server::RuntimeContextServer;
 use sre_service::config::Backend;
-use sre_service::{Config, Host};
+use sre_service::{Config, Host, Role};
 use tonic::service::Routes;
 
 pub mod backup;
@@ -41,6 +41,7 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
     let context = RuntimeContext::open(journal, blobs, clock, settings, host.draining()).await?;
     host.spawn("journal: wake what is due", context.clone().wake_due());
     host.spawn("journal: sweep", context.clone().sweep());
+    host.spawn("journal: ship usage", context.clone().ship_usage(host.link(Role::Observability)));
 
     let cache = cache::start(&host).await?;
     let quotas = QuotasServer::new(QuotasService::new(host.clone(), cache.usage()));

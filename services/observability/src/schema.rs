@@ -3,8 +3,10 @@
 use sre_store::Migration;
 
 /// Schema versions.
-pub static MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "log entries", expand: TABLES, contract: None }];
+pub static MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "log entries", expand: TABLES, contract: None },
+    Migration { version: 2, name: "the ledger", expand: LEDGER, contract: None },
+];
 
 const TABLES: &str = "
 create table entry (
@@ -29,4 +31,63 @@ create table team_lines (
     team text primary key,
     lines integer not null
 ) strict, without rowid;
+";
+
+const LEDGER: &str = "
+-- Events as they came, for traces and runs, and so that each counts once: (team, id) is what an event is.
+create table usage_event (
+    seq integer primary key autoincrement,
+    team text not null,
+    id text not null,
+    agent text not null,
+    run text not null,
+    stored_ms integer not null,
+    -- The event, encoded.
+    event blob not null
+) strict;
+create unique index usage_event_by_id on usage_event (team, id);
+create index usage_event_by_run on usage_event (team, run, seq) where run <> '';
+create index usage_event_by_age on usage_event (stored_ms);
+
+-- Sums by hour, changed in the transaction that stores an event. They outlive the events.
+create table usage_hour (
+    team text not null,
+    hour integer not null,
+    agent text not null,
+    user text not null,
+    model text not null,
+    runs integer not null,
+    executions integer not null,
+    component_micros integer not null,
+    model_calls integer not null,
+    input_tokens integer not null,
+    output_tokens integer not null,
+    cached_input_tokens integer not null,
+    reasoning_tokens integer not null,
+    cost_micros integer not null,
+    byte_hours integer not null,
+    unmetered_calls integer not null,
+    primary key (team, hour, agent, user, model)
+) strict, without rowid;
+
+-- Sums by run.
+create table usage_run (
+    team text not null,
+    run text not null,
+    agent text not null,
+    hour integer not null,
+    runs integer not null,
+    executions integer not null,
+    component_micros integer not null,
+    model_calls integer not null,
+    input_tokens integer not null,
+    output_tokens integer not null,
+    cached_input_tokens integer not null,
+    reasoning_tokens integer not null,
+    cost_micros integer not null,
+    byte_hours integer not null,
+    unmetered_calls integer not null,
+    primary key (team, run)
+) strict, without rowid;
+create index usage_run_by_hour on usage_run (hour);
 ";

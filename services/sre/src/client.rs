@@ -10,6 +10,9 @@ use sre_proto::gateway::v1::debugger_client::DebuggerClient;
 use sre_proto::gateway::v1::runs_client::RunsClient;
 use sre_proto::llm::v1::inference_client::InferenceClient;
 use sre_proto::llm::v1::models_client::ModelsClient;
+use sre_proto::observability::v1::log_client::LogClient;
+use sre_proto::observability::v1::telemetry_client::TelemetryClient;
+use sre_proto::observability::v1::usage_client::UsageClient;
 use sre_proto::security::v1::account_client::AccountClient;
 use sre_proto::security::v1::api_keys_client::ApiKeysClient;
 use sre_proto::security::v1::audit_client::AuditClient;
@@ -156,6 +159,21 @@ impl Client {
     /// Namespaces of vectors.
     pub fn vectors(&self) -> io::v1::vector_db_client::VectorDbClient<Link> {
         io::v1::vector_db_client::VectorDbClient::new(self.link.clone())
+    }
+
+    /// Log lines of agents.
+    pub fn logs(&self) -> LogClient<Link> {
+        LogClient::new(self.link.clone())
+    }
+
+    /// The ledger.
+    pub fn usage(&self) -> UsageClient<Link> {
+        UsageClient::new(self.link.clone())
+    }
+
+    /// Traces of runs.
+    pub fn traces(&self) -> TelemetryClient<Link> {
+        TelemetryClient::new(self.link.clone())
     }
 
     /// Inference.

@@ -179,7 +179,7 @@ fn in_team(candidate: &Candidate, role: Option<TeamRole>, rest: &[&str]) -> Leve
         // Whoever is asked sees what they may decide; admins see all of it, and decide no more than others.
         ["approvals"] if is_admin => read(),
         // What is counted is changed by nobody.
-        ["quotas"] => read(),
+        ["quotas" | "usage"] => read(),
         [] | ["secrets" | "members" | "settings" | "revocations" | "apiKeys", ..] if !is_admin => read(),
         ["agents"]
         | [

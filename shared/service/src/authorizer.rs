@@ -16,6 +16,7 @@ use tonic::{Code, Status};
 use crate::accounts::{Accounts, Memberships};
 use crate::audit::{self, AuditSink, Pending};
 use crate::server::errors;
+use crate::telemetry::spans;
 
 /// Decides whether a caller may do what a request asks. Clones share everything.
 #[derive(Clone)]
@@ -146,6 +147,15 @@ impl Authorizer {
             None => false,
         };
         let name = name.map_or_else(|| resource.to_owned(), std::borrow::Cow::into_owned);
+        spans::note("sre.acl.decision", if allowed { "allowed" } else { "denied" });
+        spans::note("sre.acl.step", if acl.is_some() { "list" } else { "name" });
+        metrics::counter!(
+            "sre_acl_decisions_total",
+            "level" => level.as_str(),
+            "result" => if allowed { "allowed" } else { "denied" },
+            "step" => if acl.is_some() { "list" } else { "name" }
+        )
+        .increment(1);
         if allowed {
             return self.granted(caller, mode, Some(candidate.clone()), memberships, name);
         }

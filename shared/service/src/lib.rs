@@ -29,6 +29,7 @@ pub mod task;
 pub mod telemetry;
 pub mod testing;
 pub mod tokens;
+pub mod usage;
 mod workload;
 
 pub use accounts::{Accounts, Memberships};
@@ -43,3 +44,4 @@ pub use readiness::ReadyGuard;
 pub use role::Role;
 pub use tokens::{ExchangeKey, Proof, Token, Tokens};
 pub use tokio_util::sync::CancellationToken;
+pub use usage::UsageReporter;

@@ -186,8 +186,16 @@ impl Tokens {
         self.cache
             .try_get_with(key, async move {
                 let mut client = IdentityClient::new(security);
-                let response = client.exchange(request).await?.into_inner();
-                Token::of_response(response).map(Arc::new)
+                let answer = client.exchange(request).await;
+                let result = match &answer {
+                    Ok(_) => "ok",
+                    Err(status) if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) => {
+                        "unavailable"
+                    }
+                    Err(_) => "refused",
+                };
+                metrics::counter!("sre_delegation_exchanges_total", "result" => result).increment(1);
+                Token::of_response(answer?.into_inner()).map(Arc::new)
             })
             .await
             .map_err(|status: Arc<Status>| Status::clone(&status))

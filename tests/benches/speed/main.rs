@@ -26,6 +26,7 @@ mod peer;
 mod sandbox;
 mod storage;
 mod suite;
+mod telemetry;
 mod tokens;
 mod trivial;
 mod vectors;
@@ -66,6 +67,9 @@ async fn run() {
     }
     if wanted("trivial") {
         trivial::measure().await;
+    }
+    if wanted("telemetry") {
+        telemetry::measure().await;
     }
     if wanted("durable") {
         durable::measure().await;

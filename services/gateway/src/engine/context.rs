@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
 use secrecy::ExposeSecret as _;
 use sre_components::egress;
 use sre_components::{
@@ -20,6 +22,7 @@ use sre_proto::llm::v1::generate_event::Event as Generated;
 use sre_proto::llm::v1::inference_client::InferenceClient;
 use sre_proto::llm::v1::models_client::ModelsClient;
 use sre_proto::llm::v1::{GenerateRequest, GenerateResponse, GenerateStreamRequest, GetModelRequest, Model};
+use sre_proto::observability::v1::LogLevel;
 use sre_service::{Link, Role};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +33,9 @@ use super::journal::records::{WaitKind, Waiting};
 use super::questions::{self, About};
 use super::scope::RunScope;
 
+/// A longer event of the ledger is none.
+const MOST_USED_BYTES: usize = 4096;
+
 /// The context of one activation.
 pub struct ActivationContext {
     scope: Arc<RunScope>,
@@ -37,13 +43,27 @@ pub struct ActivationContext {
     sleeps: AtomicU32,
     awaits: AtomicU32,
     questions: AtomicU32,
+    /// What models said they used, for the ledger.
+    used: Mutex<Vec<Bytes>>,
 }
 
 impl ActivationContext {
     /// The context of an activation of this run.
     pub fn new(scope: Arc<RunScope>, key: ActivationKey) -> Self {
         let counter = AtomicU32::default;
-        Self { scope, key, sleeps: counter(), awaits: counter(), questions: counter() }
+        Self {
+            scope,
+            key,
+            sleeps: counter(),
+            awaits: counter(),
+            questions: counter(),
+            used: Mutex::default(),
+        }
+    }
+
+    /// What models said they used so far.
+    pub fn take_used(&self) -> Vec<Bytes> {
+        std::mem::take(&mut *self.used.lock())
     }
 
     async fn link(&self, role: Role) -> Result<Link, Status> {
@@ -103,6 +123,8 @@ impl Context for ActivationContext {
         if request.idempotency_key.is_empty() {
             request.idempotency_key = self.idempotency_key();
         }
+        request.run_id.clone_from(&self.scope.id);
+        request.step = self.key.to_string();
         let mut client = InferenceClient::new(self.link(Role::Llm).await?);
         let call = self.call(GenerateStreamRequest { request: Some(request) });
         let mut events = client.generate_stream(call).await?.into_inner();
@@ -110,7 +132,13 @@ impl Context for ActivationContext {
             match event.event {
                 Some(Generated::Text(text)) => on_chunk(Chunk::Text(text)),
                 Some(Generated::Thinking(text)) => on_chunk(Chunk::Thinking(text)),
-                Some(Generated::Finished(answer)) => return Ok(answer),
+                Some(Generated::Finished(mut answer)) => {
+                    let used = std::mem::take(&mut answer.usage_event);
+                    if !used.is_empty() && used.len() <= MOST_USED_BYTES {
+                        self.used.lock().push(used);
+                    }
+                    return Ok(answer);
+                }
                 None => {}
             }
         }
@@ -210,6 +238,13 @@ impl Context for ActivationContext {
 
     fn log(&self, level: tracing::Level, message: &str) {
         let message = self.scope.redactor().presentable_text(message);
+        let of_log = match level {
+            tracing::Level::ERROR => LogLevel::Error,
+            tracing::Level::WARN => LogLevel::Warn,
+            tracing::Level::INFO => LogLevel::Info,
+            _ => LogLevel::Debug,
+        };
+        self.scope.engine.lines.write(&self.scope, &self.key.component, of_log, || message.clone());
         let (run, component) = (self.scope.id.as_str(), self.key.component.as_ref());
         match level {
             tracing::Level::ERROR => tracing::warn!(run, component, "{message}"),

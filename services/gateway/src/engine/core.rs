@@ -13,11 +13,13 @@ use tonic::{Code, Status};
 use super::admission::Admission;
 use super::journal::queue::AppendQueue;
 use super::journal::store::JournalStore;
+use super::lines::Lines;
 use super::live::Live;
 use super::plans::Plans;
 use super::session::{Lease, Sessions};
 use super::summary::Summaries;
 use super::takeover::Takeover;
+use super::usage::LightRuns;
 
 /// How long a run that must be journalled waits for the engine to have a session.
 const SESSION_PATIENCE: Duration = Duration::from_millis(500);
@@ -50,6 +52,10 @@ pub struct Parts {
     pub admission: Admission,
     /// Runs that answered first.
     pub summaries: Summaries,
+    /// Log lines of agents.
+    pub lines: Lines,
+    /// What runs without a journal use.
+    pub light_runs: LightRuns,
 }
 
 impl Engine {

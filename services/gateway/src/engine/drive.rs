@@ -25,9 +25,12 @@ use super::journal::records::{Finished, Intent, SignalTaken, record};
 use super::journal::run::{Flushed, Parked, Parking, RunJournal};
 use super::journal::values::ValueError;
 use super::live::CANCEL;
+use super::ready::{at, waits_changed, written};
 use super::redact::Redactor;
 use super::runs;
 use super::scope::RunScope;
+use super::trace;
+use super::usage::{self, Tally};
 use super::waits::Patience;
 
 /// Activations of one run that are executed at a time; those that wait are not counted.
@@ -52,6 +55,8 @@ pub struct Drive {
     again: VecDeque<Activation>,
     /// Not before this is parking tried: it was refused a moment ago.
     parks_from: Instant,
+    /// Of a run without a journal: what it did.
+    tally: Tally,
 }
 
 /// What a journalled run begins with.
@@ -117,13 +122,14 @@ impl Drive {
             ready: VecDeque::new(),
             again: VecDeque::new(),
             parks_from: Instant::now(),
+            tally: Tally::default(),
         }
     }
 
     /// Works until the run ends. For runs without a journal, which never park.
-    pub async fn to_end(mut self) -> Result<Ending, Stopped> {
+    pub async fn to_end(mut self) -> Result<(Ending, Tally), Stopped> {
         match self.work().await? {
-            Worked::Ended(ending) => Ok(ending),
+            Worked::Ended(ending) => Ok((ending, self.tally)),
             Worked::Parked => Err(Stopped::SessionOver),
         }
     }
@@ -135,6 +141,7 @@ impl Drive {
             Worked::Parked => return Ok(Done::Parked),
         };
         let live = ending.closed(None);
+        trace::ended(&self.scope, ending.state(), &live);
         if ending.state() == RunState::Cancelled && self.has_jobs() {
             // Before its own end: whoever would have to go on with it does the same.
             runs::cancel_jobs(&self.scope, &self.scope.cancel.reason()).await;
@@ -145,6 +152,7 @@ impl Drive {
             for signal in self.scope.inbox.take() {
                 journal.consume(signal.signal_id);
             }
+            journal.use_up(usage::ended_here(&self.scope, ending.state()));
             journal.push(record(RecordKind::Closed, None, &()));
             journal.close(ending.state(), stored.encode_to_vec().into()).await?;
         }
@@ -346,11 +354,17 @@ impl Drive {
 
     /// Writes down, for watchers, what the engine settled by itself.
     fn tell_settled(&mut self) -> Result<(), ValueError> {
-        let Some(journal) = &mut self.journal else { return Ok(()) };
         let settled = self.run.take_settled();
-        if !settled.is_empty() {
-            let redactor = self.scope.redactor();
-            for settled in &settled {
+        if settled.is_empty() {
+            return Ok(());
+        }
+        let redactor = self.scope.redactor();
+        for settled in &settled {
+            trace::settled(&self.scope, settled);
+            if let Some(journal) = &mut self.journal {
+                let Settled { key, node, outcome } = settled;
+                self.scope.log_failure(key, &node.type_name, outcome);
+                journal.use_up([usage::settled(&self.scope, settled)]);
                 journal.push(settled_record(settled, &redactor)?);
             }
         }
@@ -413,7 +427,17 @@ impl Drive {
 
     /// Takes in how something ended.
     fn land(&mut self, landed: Landed) -> Result<Result<(), ValueError>, Stopped> {
-        let Landed { key, component_type, started, what } = landed;
+        let used = match &self.journal {
+            Some(_) => usage::landed(&self.scope, &landed),
+            None => {
+                self.tally.add(&landed);
+                Vec::new()
+            }
+        };
+        if let (What::Finished(outcome), Some(_)) = (&landed.what, &self.journal) {
+            self.scope.log_failure(&landed.key, &landed.component_type, outcome);
+        }
+        let Landed { key, component_type, started, what, .. } = landed;
         let redactor = self.journal.is_some().then(|| self.scope.redactor());
         let stored = match (&what, redactor) {
             (What::Finished(outcome), Some(redactor)) => {
@@ -444,6 +468,7 @@ impl Drive {
             match stored {
                 Ok(finished) => {
                     let finished = Finished { started_ms: since_1970(started), ..finished };
+                    journal.use_up(used);
                     journal.push(record(RecordKind::Finished, Some(&key), &finished));
                 }
                 Err(error) => return Ok(Err(error)),
@@ -461,28 +486,6 @@ pub fn settled_record(settled: &Settled, redactor: &Redactor) -> Result<JournalR
 
 fn unwritable(error: &ValueError) -> Ending {
     Ending::Broken(Reason::Internal, format!("a component's output cannot be written: {error}"))
-}
-
-/// Ready when the append on its way is; never while there is none.
-async fn written(writing: &mut Option<Flushed>) -> Option<Result<(), AppendError>> {
-    match writing {
-        Some(flushed) => Some(flushed.await),
-        None => std::future::pending().await,
-    }
-}
-
-async fn waits_changed(scope: &RunScope) {
-    match &scope.waits {
-        Some(waits) => waits.changed().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
 }
 
 fn since_1970(time: SystemTime) -> u64 {

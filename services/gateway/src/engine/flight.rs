@@ -3,8 +3,9 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use futures::FutureExt as _;
 use sre_components::{Call, Component};
 use sre_engine::spec::{OnUncertain, Waits};
@@ -17,6 +18,7 @@ use super::drive::Stopped;
 use super::journal::run::Flushed;
 use super::scope::RunScope;
 use super::session::Lease;
+use super::trace;
 use super::uncertain;
 
 /// Something that was executed.
@@ -27,6 +29,10 @@ pub struct Landed {
     pub component_type: Arc<str>,
     /// When it left the engine.
     pub started: SystemTime,
+    /// How long it took.
+    pub took: Duration,
+    /// What models said it used, encoded for the ledger.
+    pub used: Vec<Bytes>,
     /// How it ended.
     pub what: What,
 }
@@ -71,8 +77,13 @@ pub async fn execute(scope: Arc<RunScope>, activation: Activation, before: Optio
             return landed.at(What::Stopped(Stopped::SessionOver));
         }
         landed.started = SystemTime::now();
+        landed.began = Instant::now();
     }
     scope.events.emit(|| started_event(&scope, &activation));
+    let span = match activation.kind {
+        ActivationKind::Execute => trace::component(&scope, &activation),
+        ActivationKind::Resolve(_) => None,
+    };
     let Activation { key, node, input, kind, .. } = activation;
     if kind == ActivationKind::Execute {
         // What a test of recovery compares with the journal.
@@ -104,7 +115,15 @@ pub async fn execute(scope: Arc<RunScope>, activation: Activation, before: Optio
             },
         }
     };
-    match AssertUnwindSafe(work).catch_unwind().await {
+    let ended = match &span {
+        Some(span) => span.around(AssertUnwindSafe(work).catch_unwind()).await,
+        None => AssertUnwindSafe(work).catch_unwind().await,
+    };
+    if let (Some(span), Ok(What::Finished(outcome))) = (&span, &ended) {
+        trace::landed(&scope, span, &landed.key, outcome);
+    }
+    landed.used = context.take_used();
+    match ended {
         Ok(what) => landed.at(what),
         Err(_) => {
             let outcome = landed.panicked(&scope);
@@ -140,6 +159,8 @@ struct Landing {
     key: ActivationKey,
     component_type: Arc<str>,
     started: SystemTime,
+    began: Instant,
+    used: Vec<Bytes>,
 }
 
 impl Landing {
@@ -148,12 +169,14 @@ impl Landing {
             key: activation.key.clone(),
             component_type: activation.node.type_name.clone(),
             started: SystemTime::now(),
+            began: Instant::now(),
+            used: Vec::new(),
         }
     }
 
     fn at(self, what: What) -> Landed {
-        let Self { key, component_type, started } = self;
-        Landed { key, component_type, started, what }
+        let Self { key, component_type, started, began, used } = self;
+        Landed { key, component_type, started, took: began.elapsed(), used, what }
     }
 
     fn panicked(&self, scope: &RunScope) -> Outcome {

@@ -9,6 +9,7 @@ use sre_engine::run::{Checkpoint as State, Observe};
 use sre_engine::{ActivationKey, EntryId, Map, RequestData, Run, RunOptions, Value};
 use sre_proto::error::Reason;
 use sre_proto::memory::v1::{JournalRecord, RecordKind, RunRecord};
+use sre_service::telemetry::spans::TraceParent;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
@@ -28,6 +29,7 @@ use super::names::AgentName;
 use super::plans::{Compiled, Version};
 use super::redact::Redactor;
 use super::scope::{NewScope, RunScope, Subject};
+use super::usage;
 use super::waits::Waits;
 
 /// The longest that any run may take.
@@ -110,6 +112,7 @@ pub async fn fold(
     let scope = Arc::new(RunScope::new(
         engine.clone(),
         NewScope {
+            traced: Some(TraceParent::kept(&opened.traceparent)),
             id: row.run_id.clone(),
             subject: Subject { version, compiled, entry: at, root: opened.root.as_str().into() },
             marker: opened.marker.clone(),
@@ -151,6 +154,7 @@ pub async fn fold(
         }
     }
     for settled in run.take_settled().iter().filter(|settled| !stored.told.contains(&settled.key)) {
+        journal.use_up([usage::settled(&scope, settled)]);
         journal.push(drive::settled_record(settled, &scope.redactor())?);
     }
     let under_way: HashSet<&ActivationKey> = run.under_way().collect();

@@ -14,6 +14,7 @@ use sre_proto::error::{Reason, invalid_argument, status};
 use sre_proto::gateway::v1::ForkRunRequest;
 use sre_proto::memory::v1::{JournalRecord, OpenRunRequest, RecordKind, RunKind, RunRecord};
 use sre_proto::{AccessLevel, Guarded as _};
+use sre_service::telemetry::spans::TraceParent;
 use sre_service::{Granted, Role};
 use tonic::{Code, Status};
 
@@ -63,6 +64,7 @@ pub async fn fork(engine: &Engine, caller: &Caller, request: ForkRunRequest) -> 
         time_ms: launch::milliseconds(time),
         origin: runs::of_record(&origin).run(&origin.run_id),
         fork_at: forked.at.to_string(),
+        traceparent: TraceParent::current().as_str().to_owned(),
         overrides: with_inputs(&forked.opened, &forked.at, set)
             .map_err(|error| internal("inputs of a fork cannot be written", &error))?,
         ..forked.opened

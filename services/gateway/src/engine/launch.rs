@@ -23,6 +23,7 @@ use super::live::Entry;
 use super::scope::RunScope;
 use super::session::Lease;
 use super::takeover::HandedBack;
+use super::usage;
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -208,7 +209,7 @@ async fn work(engine: &Engine, owned: Owned) -> Option<Owned> {
         }
         Err(Unstartable::Never(reason, message)) => {
             tracing::warn!(run = run.run_id, message, "a run cannot be gone on with");
-            close(journal, &entry, Ending::Broken(reason, message)).await
+            close(journal, &entry, Ending::Broken(reason, message), Some(&run)).await
         }
         Err(Unstartable::Later(status)) => {
             tracing::info!(run = run.run_id, %status, "a run could not be gone on with in time");
@@ -217,7 +218,7 @@ async fn work(engine: &Engine, owned: Owned) -> Option<Owned> {
                 true => cancelled(&cancel.reason()),
                 false => Ending::TimedOut(time_left(engine, &run)),
             };
-            close(journal, &entry, ending).await
+            close(journal, &entry, ending, Some(&run)).await
         }
     };
     match done {
@@ -290,18 +291,26 @@ async fn end(engine: &Engine, run_id: &str, lease: &Lease, epoch: i64, entry: En
     }
     let (store, appends) = (engine.journal.clone(), engine.appends.clone());
     let journal = RunJournal::new(store, appends, run_id.to_owned(), lease.clone(), epoch, next);
-    match close(journal, &entry, ending).await {
+    // What the ledger knows of a run is not worth more than its end.
+    let row = engine.journal.find(run_id).await.ok().flatten();
+    match close(journal, &entry, ending, row.as_ref()).await {
         Ok(Done::Closed(state, closed)) => entry.closed(state, closed),
         Ok(Done::Parked) => {}
         Err(error) => tracing::debug!(run = run_id, %error, "a run could not be ended"),
     }
 }
 
-async fn close(mut journal: RunJournal, entry: &Entry, ending: Ending) -> Result<Done, Stopped> {
+async fn close(
+    mut journal: RunJournal,
+    entry: &Entry,
+    ending: Ending,
+    run: Option<&RunRecord>,
+) -> Result<Done, Stopped> {
     let closed: Closed = ending.closed(None);
     for signal in entry.run().inbox.take() {
         journal.consume(signal.signal_id);
     }
+    journal.use_up(run.and_then(|run| usage::ended(run, ending.state())));
     journal.push(record(RecordKind::Closed, None, &()));
     journal.close(ending.state(), prost::Message::encode_to_vec(&closed).into()).await?;
     Ok(Done::Closed(ending.state(), Arc::new(closed)))

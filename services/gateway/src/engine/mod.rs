@@ -25,10 +25,12 @@ pub mod job_id;
 pub mod jobs;
 pub mod journal;
 pub mod launch;
+pub mod lines;
 pub mod live;
 pub mod names;
 pub mod plans;
 pub mod questions;
+pub mod ready;
 pub mod recording;
 pub mod redact;
 pub mod requests;
@@ -40,7 +42,9 @@ pub mod start;
 pub mod steps;
 pub mod summary;
 pub mod takeover;
+pub mod trace;
 pub mod uncertain;
+pub mod usage;
 pub mod waits;
 pub mod watch;
 
@@ -52,7 +56,7 @@ use sre_components::egress;
 use sre_proto::gateway::v1::approvals_server::ApprovalsServer;
 use sre_proto::gateway::v1::debugger_server::DebuggerServer;
 use sre_proto::gateway::v1::runs_server::RunsServer;
-use sre_service::{Host, Role};
+use sre_service::{Host, Role, UsageReporter};
 use tonic::service::Routes;
 
 use admission::Admission;
@@ -61,12 +65,14 @@ use core::{Engine, Parts};
 use debugger::service::DebuggerService;
 use journal::queue::AppendQueue;
 use journal::store::JournalStore;
+use lines::Lines;
 use live::Live;
 use plans::Plans;
 use service::RunsService;
 use session::Sessions;
 use summary::Summaries;
 use takeover::Takeover;
+use usage::LightRuns;
 
 /// An append is tried for so long; a run whose lease ends before stops by itself.
 const APPEND_PATIENCE: Duration = Duration::from_secs(3_600);
@@ -107,6 +113,10 @@ fn build(host: &Host) -> anyhow::Result<Engine> {
     let (summaries, writer) =
         Summaries::new(Arc::new(journal.clone()), host.config().journal.summary_rate_cap);
     host.spawn("summaries", writer);
+    let (lines, writer) = Lines::new(host.link(Role::Observability), host.shutdown());
+    host.spawn_to_end("log lines", writer);
+    let light_runs = LightRuns::new(UsageReporter::of(host));
+    host.spawn_to_end("light runs", light_runs.clone().report_forever(host.shutdown()));
     let (sessions, keeper) = Sessions::new(Arc::new(journal.clone()), host.shutdown());
     host.spawn_to_end("session", keeper);
     Ok(Engine::new(Parts {
@@ -121,6 +131,8 @@ fn build(host: &Host) -> anyhow::Result<Engine> {
         live: Live::default(),
         admission: Admission::new(config.gateway.max_light_runs, config.gateway.max_running),
         summaries,
+        lines,
+        light_runs,
     }))
 }
 

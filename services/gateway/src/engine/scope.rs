@@ -9,12 +9,14 @@ use parking_lot::Mutex;
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use sre_components::{AgentInfo, RequestInfo};
-use sre_engine::{EntryId, RequestData, Secrets};
+use sre_engine::{ActivationKey, EntryId, Outcome, RequestData, Secrets};
 use sre_proto::error::{Reason, status};
 use sre_proto::memory::v1::PendingSignal;
+use sre_proto::observability::v1::LogLevel;
 use sre_proto::security::v1::AccessSecretsRequest;
 use sre_proto::security::v1::vault_client::VaultClient;
 use sre_service::Role;
+use sre_service::telemetry::spans::{TraceParent, WorkSpan};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
@@ -28,6 +30,8 @@ use super::live::{self, Cancel};
 use super::names::AgentName;
 use super::plans::{Compiled, Version};
 use super::redact::Redactor;
+use super::steps;
+use super::trace;
 use super::waits::Waits;
 
 /// Keys that one call of the vault takes.
@@ -81,6 +85,8 @@ pub struct RunScope {
     pub opened: CancellationToken,
     /// Its owner's epoch.
     pub epoch: i64,
+    /// Its span; none unless spans are exported.
+    pub span: Option<WorkSpan>,
     secrets: Mutex<RunSecrets>,
 }
 
@@ -119,6 +125,8 @@ pub struct NewScope {
     pub opened: CancellationToken,
     /// Its owner's epoch.
     pub epoch: i64,
+    /// The context of whoever asked for it; none for a scope in which nothing runs.
+    pub traced: Option<TraceParent>,
 }
 
 impl RunScope {
@@ -128,8 +136,10 @@ impl RunScope {
             Some(session) if !session.is_empty() => format!("rt-{session}"),
             _ => format!("rt-{}", new.id),
         };
+        let span = new.traced.as_ref().and_then(|parent| trace::skill(&new, &session_id, parent));
         Self {
             engine,
+            span,
             authority: new.authority.with_scopes(new.subject.compiled.scopes(new.subject.entry)),
             id: new.id,
             subject: new.subject,
@@ -248,6 +258,15 @@ impl RunScope {
         for (name, value) in &self.secrets.lock().values {
             redactor.learn(name, value.expose_secret());
         }
+    }
+
+    /// What failed is said in the agent's log.
+    pub fn log_failure(&self, key: &ActivationKey, component_type: &str, outcome: &Outcome) {
+        let Some(error) = outcome.output.as_ref().and_then(steps::error_of) else { return };
+        self.engine.lines.write(self, &key.component, LogLevel::Error, || {
+            let error = self.redactor().presentable_text(&error);
+            format!("{component_type} ({key}) failed: {error}")
+        });
     }
 
     /// A signal came, in another way than by the command stream.

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prost::Message as _;
+use sre_engine::run::Observe;
 use sre_engine::{RequestData, RunOptions};
 use sre_identity::token::Purpose;
 use sre_identity::{Caller, Candidate};
 use sre_proto::error::{Reason, invalid_argument, status};
 use sre_proto::memory::v1::{JournalRecord, OpenRunRequest, RecordKind, RunKind, RunRecord};
+use sre_proto::observability::v1::LogLevel;
 use sre_service::Role;
+use sre_service::telemetry::spans::TraceParent;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
@@ -32,6 +35,8 @@ use super::redact::Redactor;
 use super::requests::{self, Routed, Wanted};
 use super::scope::{NewScope, RunScope, Subject};
 use super::session::Lease;
+use super::trace;
+use super::usage;
 use super::waits::Waits;
 
 /// How long a caller is kept waiting while the journal does not answer; the run itself goes on.
@@ -63,6 +68,7 @@ struct Ready {
     version_asked: String,
     time: Duration,
     clock: StoreClock,
+    trace: TraceParent,
 }
 
 /// An answered run.
@@ -110,6 +116,7 @@ async fn prepare(engine: &Engine, caller: &Caller, asked: Asked, usual: Duration
         version_asked: asked.version,
         time,
         clock: engine.journal.clock().clone(),
+        trace: TraceParent::current(),
     })
 }
 
@@ -155,12 +162,26 @@ async fn light(engine: &Engine, ready: Ready) -> Result<Answered, Status> {
     let Ready { root, routed, .. } = ready;
     let Routed { request, skill, .. } = routed;
     let scope = Arc::new(RunScope::new(engine.clone(), new, &request));
-    let run = begin(&scope, request, RunOptions::default()).await?;
+    trace::began(&scope);
+    // What the engine settles by itself is only worth telling where somebody looks.
+    let observe = if scope.span.is_some() { Observe::Settled } else { Observe::default() };
+    let run = begin(&scope, request, RunOptions { observe, ..RunOptions::default() }).await?;
     let ending = match Drive::light(scope.clone(), run).to_end().await {
-        Ok(ending) => ending,
+        Ok((ending, tally)) => {
+            engine.light_runs.add(&scope, tally);
+            ending
+        }
         Err(stopped) => return Err(internal("a run without a journal stopped", &stopped)),
     };
     let closed = ending.closed(None);
+    trace::ended(&scope, ending.state(), &closed);
+    // What fails before it is executed is not told here, so all that failed is said at the end.
+    for failed in &closed.errors {
+        engine.lines.write(&scope, &failed.component, LogLevel::Error, || {
+            let error = scope.redactor().presentable_text(&failed.message);
+            format!("{} ({}) failed: {error}", failed.component_type, failed.component)
+        });
+    }
     summarise(engine, &scope, &root, Summary { ending: &ending, closed: &closed, marker, skill, began });
     Ok(Answered { name: scope.subject.version.agent.run(&scope.id), closed: Arc::new(closed) })
 }
@@ -215,7 +236,8 @@ async fn journalled(engine: &Engine, mut ready: Ready) -> Result<Answered, Statu
         Ended::Here(_, closed) => closed,
         Ended::Stored(stored) => {
             // Its secrets are resolved again under the authority of whoever asks again.
-            let new = ready.scope(run.run_id, String::new(), None, None);
+            let mut new = ready.scope(run.run_id, String::new(), None, None);
+            new.traced = None;
             let scope = RunScope::new(engine.clone(), new, &RequestData::default());
             Arc::new(ended::restored_answer(&scope, &stored).await?)
         }
@@ -256,6 +278,7 @@ async fn open_under(
     };
     let new = ready.scope(run_id, marker, Some(grant.clone()), Some((entry.run(), slot.clone())));
     let scope = Arc::new(RunScope::new(engine.clone(), new, &ready.routed.request));
+    trace::began(&scope);
     let (opening, begun) = Opening::new(request, scope.opened.clone());
     let request = ready.routed.request.clone();
     let fresh = Fresh { scope, first, request, opening, lease, entry, slot };
@@ -290,6 +313,7 @@ fn first_record(
         skill: ready.routed.skill.clone(),
         root: root.to_string(),
         time_ms: launch::milliseconds(ready.time),
+        traceparent: ready.trace.as_str().to_owned(),
         ..Opened::default()
     };
     let row = RunRecord {
@@ -312,7 +336,11 @@ fn first_record(
         input_digest: input_digest(ready),
         ..OpenRunRequest::default()
     };
-    Ok((record(RecordKind::Opened, None, &opened), request))
+    let mut first = record(RecordKind::Opened, None, &opened);
+    if let Some(run) = &request.run {
+        first.usage = usage::opened(run, ready.trace.trace_id()).unwrap_or_default();
+    }
+    Ok((first, request))
 }
 
 impl Ready {
@@ -341,6 +369,7 @@ impl Ready {
             slot,
             opened: CancellationToken::new(),
             epoch: 1,
+            traced: Some(self.trace.clone()),
         }
     }
 }

@@ -203,7 +203,11 @@ impl Storage for StorageService {
         let upload = self.files.receive(write.claims(), &mut receiving).await?;
         let object = upload.object.clone();
         match self.commit(&caller, &first, &write, upload).await {
-            Ok(row) => Ok(Response::new(File::from(&row))),
+            Ok(row) => {
+                let file = File::from(&row);
+                count_bytes("write", file.size_bytes);
+                Ok(Response::new(file))
+            }
             Err(status) => {
                 self.files.abandon(&object).await;
                 Err(status)
@@ -225,8 +229,10 @@ impl Storage for StorageService {
             .map_err(IoError::from)?;
         let range = stream::range(&request, &found.row)?;
         let reader = self.files.open(&found.row, range).await?;
+        let file = File::from(&found.row);
+        count_bytes("read", file.size_bytes);
         let reading = Reading {
-            file: Some(File::from(&found.row)),
+            file: Some(file),
             reader,
             authorizer: self.host.authorizer().clone(),
             caller,
@@ -398,4 +404,10 @@ impl Storage for StorageService {
         }
         Err(IoError::AclChanged.into())
     }
+}
+
+/// Bytes of files that were written, and of those that were asked for.
+fn count_bytes(op: &'static str, bytes: i64) {
+    let bytes = u64::try_from(bytes).unwrap_or_default();
+    metrics::counter!("sre_storage_bytes_total", "op" => op).increment(bytes);
 }

@@ -106,6 +106,21 @@ impl Refusal {
 }
 
 impl InferenceError {
+    /// What went wrong, in one word: for labels and spans.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::UnknownModel { .. } => "unknown_model",
+            Self::Invalid { .. } => "invalid",
+            Self::UnknownProvider(_) => "unknown_provider",
+            Self::KeyMissing { .. } => "key_missing",
+            Self::Refused(_) => "refused",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Silent { .. } => "silent",
+            Self::Broken { .. } => "broken",
+            Self::Service(_) => "service",
+        }
+    }
+
     /// A wrong argument.
     pub fn invalid(field: &'static str, message: impl Into<String>) -> Self {
         Self::Invalid { field, message: message.into() }

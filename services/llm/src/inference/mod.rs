@@ -4,8 +4,11 @@ mod credentials;
 mod embeddings;
 mod error;
 mod finish;
+mod genai;
 mod http;
+mod metering;
 mod providers;
+mod pump;
 mod service;
 mod settings;
 mod sse;
@@ -16,6 +19,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use sre_proto::llm::v1 as pb;
+use tokio::sync::Semaphore;
 use url::Url;
 
 pub use credentials::{Environment, Need, NoSecrets, Secrets};
@@ -42,6 +46,8 @@ pub struct Inference {
     environment: Arc<Environment>,
     /// Addresses by provider that the configuration states, in lower case.
     base_urls: Arc<BTreeMap<String, String>>,
+    /// Places of calls whose listener has gone.
+    abandoned: Arc<Semaphore>,
 }
 
 impl Inference {
@@ -59,23 +65,18 @@ impl Inference {
             embedders: Arc::new(Embedders::new(settings)?),
             environment: Arc::new(environment),
             base_urls: Arc::new(base_urls),
+            abandoned: pump::places(),
         })
     }
 
-    /// The whole answer.
-    pub async fn generate(
-        &self,
-        request: pb::GenerateRequest,
-        secrets: &dyn Secrets,
-    ) -> Result<pb::GenerateResponse> {
-        let (provider, call) = self.prepare(request, secrets).await?;
-        provider.generate(call).await
+    /// The whole answer to a call that was prepared.
+    async fn answer(&self, call: Call) -> Result<pb::GenerateResponse> {
+        self.provider(&call)?.generate(call).await
     }
 
-    /// The answer in pieces.
-    pub async fn stream(&self, request: pb::GenerateRequest, secrets: &dyn Secrets) -> Result<Pieces> {
-        let (provider, call) = self.prepare(request, secrets).await?;
-        provider.stream(call).await
+    /// The same in pieces.
+    async fn pieces(&self, call: Call) -> Result<Pieces> {
+        self.provider(&call)?.stream(call).await
     }
 
     /// Texts as vectors, in order.
@@ -120,26 +121,32 @@ impl Inference {
         &self.catalogue
     }
 
-    async fn prepare(
-        &self,
-        mut request: pb::GenerateRequest,
-        secrets: &dyn Secrets,
-    ) -> Result<(&dyn Provider, Call)> {
+    fn abandoned(&self) -> &Arc<Semaphore> {
+        &self.abandoned
+    }
+
+    fn provider(&self, call: &Call) -> Result<&dyn Provider> {
+        match self.providers.find(&call.model.provider) {
+            Some(Answers::Echo(provider) | Answers::OpenAiChat(provider, _)) => Ok(provider),
+            None => Err(InferenceError::UnknownProvider(call.model.provider.clone())),
+        }
+    }
+
+    /// A request as its provider gets it: checked, filled in, with address and key.
+    async fn prepare(&self, mut request: pb::GenerateRequest, secrets: &dyn Secrets) -> Result<Call> {
         let model = self.find(&request.model)?;
         let provider = self.providers.find(&model.provider);
         let provider = provider.ok_or_else(|| InferenceError::UnknownProvider(model.provider.clone()))?;
-        let (provider, dialect) = match provider {
-            Answers::Echo(echo) => {
-                return Ok((echo, Call { model, request, base_url: None, key: None }));
-            }
-            Answers::OpenAiChat(provider, dialect) => (provider, dialect),
+        let dialect = match provider {
+            Answers::Echo(_) => return Ok(Call { model, request, base_url: None, key: None }),
+            Answers::OpenAiChat(_, dialect) => dialect,
         };
         fill_in(&mut request, &model);
         check(&request, &model)?;
         clamp(&mut request, &model);
         let key = credentials::find(&model, dialect.environment, &self.environment, secrets).await?;
         let base_url = self.base_url(&model, dialect.base_url)?;
-        Ok((provider, Call { model, request, base_url: Some(base_url), key }))
+        Ok(Call { model, request, base_url: Some(base_url), key })
     }
 
     /// What a name stands for, or what resembles it.

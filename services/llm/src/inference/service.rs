@@ -5,29 +5,54 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt as _, stream};
 use sre_identity::Caller;
+use sre_proto::error::{Reason, status};
 use sre_proto::llm::v1 as pb;
 use sre_proto::llm::v1::inference_server::Inference as Rpc;
-use sre_service::{Authorizer, Host};
+use sre_proto::observability::v1::UsageEvent;
+use sre_service::{Authorizer, Host, UsageReporter};
+use tokio::sync::mpsc::{self, Receiver};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
-use super::providers::{Piece, Pieces};
+use super::metering::{Metered, Payer};
+use super::providers::{Call, Piece};
+use super::pump::{Delivery, Pump};
 use super::{Inference, InferenceError, NoSecrets, VaultSecrets};
 
 /// How often the caller of a stream is looked at again.
 const REVALIDATE: Duration = Duration::from_secs(15);
+
+/// Pieces that a slow listener may be behind before the provider waits for it.
+const PIECES_AHEAD: usize = 32;
 
 /// `sre.llm.v1.Inference`.
 #[derive(Clone)]
 pub struct InferenceService {
     inference: Inference,
     host: Host,
+    usage: UsageReporter,
 }
 
 impl InferenceService {
     /// The service over the calls.
     pub fn new(inference: Inference, host: Host) -> Self {
-        Self { inference, host }
+        let usage = UsageReporter::of(&host);
+        Self { inference, host, usage }
+    }
+
+    /// Calls the provider in a task of its own, so that what it uses is counted whoever listens.
+    fn pump(&self, call: Call, payer: Payer, delivery: Delivery) -> Receiver<Result<Piece, InferenceError>> {
+        let (pieces, listener) = mpsc::channel(PIECES_AHEAD);
+        let pump = Pump::new(self.inference.clone(), self.usage.clone(), call, payer);
+        self.host.spawn("model call", pump.run(delivery, pieces));
+        listener
+    }
+
+    fn report(&self, event: Option<UsageEvent>) {
+        if let Some(event) = event {
+            self.usage.report(event);
+        }
     }
 }
 
@@ -40,9 +65,16 @@ impl Rpc for InferenceService {
         let caller = Caller::of(request.extensions())?.clone();
         let request = request.into_inner();
         require_model(&request.model)?;
-        let _granted = self.host.authorizer().check(&caller, &request, None).await?;
+        let granted = self.host.authorizer().check(&caller, &request, None).await?;
         let secrets = VaultSecrets::of(&self.host, &caller);
-        Ok(Response::new(self.inference.generate(request, &secrets).await?))
+        let call = self.inference.prepare(request, &secrets).await?;
+        let mut listener = self.pump(call, Payer::of(&caller, &granted), Delivery::Whole);
+        while let Some(piece) = listener.recv().await {
+            if let Piece::Finished(answer) = piece? {
+                return Ok(Response::new(*answer));
+            }
+        }
+        Err(stopping())
     }
 
     type GenerateStreamStream = Pin<Box<dyn Stream<Item = Result<pb::GenerateEvent, Status>> + Send>>;
@@ -54,9 +86,12 @@ impl Rpc for InferenceService {
         let caller = Caller::of(request.extensions())?.clone();
         let request = request.into_inner();
         require_model(request.request.as_ref().map_or("", |request| &request.model))?;
-        let _granted = self.host.authorizer().check(&caller, &request, None).await?;
+        let granted = self.host.authorizer().check(&caller, &request, None).await?;
         let secrets = VaultSecrets::of(&self.host, &caller);
-        let pieces = self.inference.stream(request.request.unwrap_or_default(), &secrets).await?;
+        let call = self.inference.prepare(request.request.unwrap_or_default(), &secrets).await?;
+        let (begun, begins) = oneshot::channel();
+        let pieces = self.pump(call, Payer::of(&caller, &granted), Delivery::Pieces(begun));
+        begins.await.map_err(|_| stopping())??;
         let watched = Watched::new(pieces, caller, self.host.authorizer().clone());
         Ok(Response::new(stream::unfold(watched, Watched::step).boxed()))
     }
@@ -65,9 +100,13 @@ impl Rpc for InferenceService {
         let caller = Caller::of(request.extensions())?.clone();
         let request = request.into_inner();
         require_model(&request.model)?;
-        let _granted = self.host.authorizer().check(&caller, &request, None).await?;
+        let granted = self.host.authorizer().check(&caller, &request, None).await?;
         let secrets = VaultSecrets::of(&self.host, &caller);
-        Ok(Response::new(self.inference.embed(request, &secrets).await?))
+        let model = self.inference.find(&request.model)?;
+        let metered = Metered::embedding(Payer::of(&caller, &granted), &model);
+        let answer = self.inference.embed(request, &secrets).await?;
+        self.report(metered.embedded(answer.usage.as_ref()).filter(|_| !answer.embeddings.is_empty()));
+        Ok(Response::new(answer))
     }
 
     async fn embed_unkeyed(
@@ -83,6 +122,12 @@ impl Rpc for InferenceService {
     }
 }
 
+/// The call's task ended with the process.
+fn stopping() -> Status {
+    let message = "the service is stopping: try again with the same idempotency key";
+    status(Code::Unavailable, Reason::BackendUnavailable, message)
+}
+
 /// Before the decision, so that a missing name is told apart from a refusal.
 fn require_model(name: &str) -> Result<(), Status> {
     if name.is_empty() {
@@ -93,7 +138,7 @@ fn require_model(name: &str) -> Result<(), Status> {
 
 /// A stream whose caller is looked at now and then.
 struct Watched {
-    pieces: Pieces,
+    pieces: Receiver<Result<Piece, InferenceError>>,
     caller: Caller,
     authorizer: Authorizer,
     looks: Interval,
@@ -101,7 +146,7 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(pieces: Pieces, caller: Caller, authorizer: Authorizer) -> Self {
+    fn new(pieces: Receiver<Result<Piece, InferenceError>>, caller: Caller, authorizer: Authorizer) -> Self {
         let mut looks = tokio::time::interval_at(Instant::now() + REVALIDATE, REVALIDATE);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self { pieces, caller, authorizer, looks, ended: false }
@@ -113,7 +158,7 @@ impl Watched {
         }
         let answer = loop {
             tokio::select! {
-                piece = self.pieces.next() => break piece?.map(event).map_err(Status::from),
+                piece = self.pieces.recv() => break piece?.map(event).map_err(Status::from),
                 _ = self.looks.tick() => {
                     if let Err(status) = self.authorizer.revalidate(&self.caller).await {
                         break Err(status);

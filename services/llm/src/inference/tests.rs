@@ -35,15 +35,17 @@ fn request(model: &str, text: &str) -> pb::GenerateRequest {
 }
 
 async fn refused(request: pb::GenerateRequest) -> Status {
-    inference().generate(request, &NoSecrets).await.unwrap_err().into()
+    inference().prepare(request, &NoSecrets).await.unwrap_err().into()
 }
 
 #[tokio::test]
 async fn echo_answers_under_either_name() {
     for name in ["Echo", "echo"] {
-        assert_eq!(inference().generate(request(name, "hi"), &NoSecrets).await.unwrap().text, "hi");
-        let pieces: Vec<_> =
-            inference().stream(request(name, "hi you"), &NoSecrets).await.unwrap().collect().await;
+        let inference = inference();
+        let call = inference.prepare(request(name, "hi"), &NoSecrets).await.unwrap();
+        assert_eq!(inference.answer(call).await.unwrap().text, "hi");
+        let call = inference.prepare(request(name, "hi you"), &NoSecrets).await.unwrap();
+        let pieces: Vec<_> = inference.pieces(call).await.unwrap().collect().await;
         assert_eq!(pieces.len(), 3);
     }
 }

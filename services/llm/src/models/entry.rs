@@ -38,6 +38,32 @@ pub struct Entry {
     pub params: Map<String, Value>,
     /// The vectors that it makes of texts; absent where it makes none.
     pub embedding: Option<Embedding>,
+    /// What it costs; absent where nobody said.
+    pub prices: Option<Prices>,
+}
+
+/// What a model costs: millionths of a US dollar for a million tokens, so millionths of a millionth for one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Prices {
+    /// Of the request.
+    pub input_micros: u64,
+    /// Of the answer, thinking included.
+    pub output_micros: u64,
+    /// Of the request where the provider had it cached; the price of the request where absent.
+    pub cached_input_micros: Option<u64>,
+}
+
+impl Prices {
+    /// What these tokens cost, in millionths of a US dollar, rounded half up. Negative counts are none.
+    pub fn cost_micros(&self, input: i64, cached: i64, output: i64) -> i64 {
+        let tokens = |count: i64| u128::from(u64::try_from(count).unwrap_or_default());
+        let cached = tokens(cached).min(tokens(input));
+        let cached_price = u128::from(self.cached_input_micros.unwrap_or(self.input_micros));
+        let of_input = (tokens(input) - cached) * u128::from(self.input_micros) + cached * cached_price;
+        let whole = of_input + tokens(output) * u128::from(self.output_micros);
+        i64::try_from((whole + 500_000) / 1_000_000).unwrap_or(i64::MAX)
+    }
 }
 
 /// The vectors that a model makes of texts.
@@ -152,4 +178,27 @@ fn problem(value: &Value) -> Option<String> {
     }
     // The error of serde names the field, never its value of another type in full.
     Entry::deserialize(value).err().map(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn money_is_whole_and_rounded_once() {
+        let prices = Prices {
+            input_micros: 2_500_000,
+            output_micros: 10_000_000,
+            cached_input_micros: Some(1_250_000),
+        };
+        assert_eq!(prices.cost_micros(1_000, 0, 100), 3_500);
+        assert_eq!(prices.cost_micros(1_000, 400, 100), 3_000);
+        // 2.5 and 0.15 millionths: halves go up, what is below a half down.
+        assert_eq!(prices.cost_micros(1, 0, 0), 3);
+        assert_eq!(Prices { input_micros: 150_000, ..Prices::default() }.cost_micros(3, 0, 0), 0);
+        assert_eq!(prices.cost_micros(-5, -1, -1), 0);
+        assert_eq!(prices.cost_micros(10, 99, 0), 13, "no more is cached than was sent");
+        let huge = Prices { input_micros: u64::MAX, ..Prices::default() };
+        assert_eq!(huge.cost_micros(i64::MAX, 0, 0), i64::MAX);
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use super::entry::{Credentials, Embedding, Entry, entries_of};
+use super::entry::{Credentials, Embedding, Entry, Prices, entries_of};
 
 static BUILTIN: &str = include_str!("builtin.json");
 
@@ -55,6 +55,8 @@ pub struct Resolved {
     pub hidden: bool,
     /// The vectors that it makes of texts; none where it makes none.
     pub embedding: Option<Embedding>,
+    /// What it costs; none where nobody said.
+    pub prices: Option<Prices>,
 }
 
 impl Table {
@@ -131,6 +133,11 @@ impl Table {
             params,
             hidden: own.hidden,
             embedding: aliased.and_then(|entry| entry.embedding).or(own.embedding),
+            // Of the entry that was named, else of what it stands for.
+            prices: own
+                .prices
+                .or_else(|| aliased.and_then(|entry| entry.prices))
+                .or_else(|| by_id.and_then(|entry| entry.prices)),
         })
     }
 

@@ -129,6 +129,8 @@ impl CacheService {
         let (store, name) = self.find(caller, named).await?;
         let record = store.look(&name).await?;
         let _granted = self.decide(caller, request, record.as_ref().map(|record| &record.head)).await?;
+        let result = if record.is_some() { "hit" } else { "miss" };
+        metrics::counter!("sre_cache_reads_total", "result" => result).increment(1);
         Ok((record, store.now()))
     }
 

@@ -133,6 +133,7 @@ impl TryFrom<pb::JournalRecord> for NewRecord {
                     Ok::<_, JournalError>(Blob { digest, size_bytes: blob.size_bytes })
                 })
                 .transpose()?,
+            usage: limited("records.usage", record.usage, BODY_BYTES)?,
         })
     }
 }
@@ -357,6 +358,7 @@ impl From<Record> for pb::JournalRecord {
             body: record.content.body,
             blob: record.content.blob.map(BlobRef::from),
             time: Some(timestamp(record.time)),
+            usage: record.content.usage,
         }
     }
 }

@@ -19,6 +19,7 @@ mod service;
 mod settings;
 mod time;
 mod upkeep;
+mod usage_outbox;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -87,6 +87,16 @@ pub struct NewRecord {
     pub body: Bytes,
     /// Content kept apart.
     pub blob: Option<Blob>,
+    /// What it adds to the ledger, opaque: written beside it and shipped. Empty in a record that is read.
+    pub usage: Bytes,
+}
+
+impl NewRecord {
+    /// Whether a record that was read is this one, written before.
+    pub fn is_written_as(&self, read: &Self) -> bool {
+        let Self { kind, step, body, blob, usage: _ } = self;
+        (kind, step, body, blob) == (&read.kind, &read.step, &read.body, &read.blob)
+    }
 }
 
 /// A record as written.

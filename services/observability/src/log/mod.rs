@@ -1,71 +1,80 @@
-//! Log lines: appended, kept per team for a bounded time and up to a bounded number, listed newest first.
+//! Log lines: appended, kept per team for a bounded time and up to a bounded number, listed newest first, followed
+//! oldest first.
 
+mod filter;
+mod rates;
 mod service;
 #[cfg(test)]
 mod service_tests;
+mod sinks;
 mod table;
+mod tail;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::collections::HashMap;
 
 use sre_store::{Store, StoreError};
+use tokio::sync::watch;
 
+pub use filter::Filter;
 pub use service::LogService;
+pub(crate) use service::rescue;
+pub use sinks::Sinks;
 pub use table::Entry;
 
 use crate::clock::Millis;
 
 /// Rows that go in one transaction.
 const SWEEP_BATCH: u32 = 1000;
-
-/// How much is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    /// Lines of a team; the oldest go first.
-    pub lines_per_team: i64,
-    /// How long a line stays.
-    pub retention: Duration,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self { lines_per_team: 100_000, retention: Duration::from_secs(7 * 24 * 3600) }
-    }
-}
+/// Rows that one read looks at: a filter that lets few pass gives a short page, not a long wait.
+const WINDOW: u32 = 20_000;
 
 /// The lines of all teams.
 #[derive(Debug, Clone)]
 pub struct Entries {
     store: Store,
-    bounds: Bounds,
 }
 
-/// Whose lines are listed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Whose lines are read, and which.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Selection {
     /// The team.
     pub team: String,
     /// The agent.
     pub agent: String,
-    /// One run's lines only, where not empty.
-    pub run: String,
+    /// Which lines.
+    pub filter: Filter,
+}
+
+/// Some lines with their places.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The lines.
+    pub entries: Vec<(i64, Entry)>,
+    /// The place that was looked at last; none where there is nothing further.
+    pub looked_to: Option<i64>,
 }
 
 impl Entries {
     /// Lines in a store.
-    pub fn new(store: Store, bounds: Bounds) -> Self {
-        Self { store, bounds }
+    pub fn new(store: Store) -> Self {
+        Self { store }
     }
 
-    /// Appends lines, and lets go of the oldest ones of teams that have too many: the bound holds at every
-    /// moment, not only after a sweep.
-    pub async fn append(&self, entries: Vec<Entry>, now: Millis) -> Result<(), StoreError> {
-        let most = self.bounds.lines_per_team;
+    /// Appends lines, and lets go of the oldest ones of teams that have more than they may: the bound holds at
+    /// every moment, not only after a sweep. A team that `most` does not name is bounded by others' calls.
+    pub async fn append(
+        &self,
+        entries: Vec<Entry>,
+        most: HashMap<String, i64>,
+        now: Millis,
+    ) -> Result<(), StoreError> {
         self.store
             .write(move |tx| {
                 for (team, added) in table::insert(tx, &entries, now)? {
                     table::count(tx, &team, added)?;
+                    let Some(most) = most.get(&team) else { continue };
                     let excess = table::lines(tx, &team)? - most;
                     if excess > 0 {
                         let gone = table::remove_oldest(tx, &team, excess)?;
@@ -77,31 +86,44 @@ impl Entries {
             .await
     }
 
-    /// Some lines, newest first, before the line `before`.
-    pub async fn list(
-        &self,
-        selection: &Selection,
-        before: i64,
-        limit: u32,
-    ) -> Result<Vec<(i64, Entry)>, StoreError> {
+    /// Some lines, newest first, before the place `before`.
+    pub async fn list(&self, selection: &Selection, before: i64, limit: u32) -> Result<Found, StoreError> {
         let selection = selection.clone();
-        self.store.read(move |conn| table::select(conn, &selection, before, limit)).await
+        self.store.read(move |conn| table::before(conn, &selection, before, limit, WINDOW)).await
     }
 
-    /// Removes lines that are too old; gives how many.
-    pub async fn sweep(&self, now: Millis) -> Result<i64, StoreError> {
-        let retention = Millis::try_from(self.bounds.retention.as_millis()).unwrap_or(Millis::MAX);
-        let oldest = now.saturating_sub(retention);
+    /// Some lines, oldest first, after the place `after`.
+    pub async fn follow(&self, selection: &Selection, after: i64, limit: u32) -> Result<Found, StoreError> {
+        let selection = selection.clone();
+        self.store.read(move |conn| table::after(conn, &selection, after, limit, WINDOW)).await
+    }
+
+    /// The place of the newest line of all.
+    pub async fn end(&self) -> Result<i64, StoreError> {
+        self.store.read(table::end).await
+    }
+
+    /// Changes with each write here.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.store.watch()
+    }
+
+    /// Teams that have lines.
+    pub async fn teams(&self) -> Result<Vec<String>, StoreError> {
+        self.store.read(table::teams).await
+    }
+
+    /// Removes lines of a team that were stored before `oldest`; gives how many.
+    pub async fn sweep(&self, team: &str, oldest: Millis) -> Result<i64, StoreError> {
         let mut total = 0;
         loop {
+            let team = team.to_owned();
             let gone = self
                 .store
                 .write(move |tx| {
-                    let teams = table::remove_older(tx, oldest, SWEEP_BATCH)?;
-                    for (team, gone) in &teams {
-                        table::count(tx, team, -gone)?;
-                    }
-                    Ok(teams.values().sum::<i64>())
+                    let gone = table::remove_older(tx, &team, oldest, SWEEP_BATCH)?;
+                    table::count(tx, &team, -gone)?;
+                    Ok(gone)
                 })
                 .await?;
             total += gone;

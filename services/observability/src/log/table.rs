@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use sre_store::StoreError;
 
-use super::Selection;
+use super::{Found, Selection};
 use crate::clock::Millis;
 
 /// A line.
@@ -28,6 +28,13 @@ pub struct Entry {
 }
 
 const COLUMNS: &str = "team, agent, run, component, level, message, time_seconds, time_nanos";
+
+/// What passes a filter, of the columns above.
+const PASSES: &str = "(:component = '' or component = :component)
+    and level >= :level
+    and (:start_s is null or (time_seconds, time_nanos) >= (:start_s, :start_n))
+    and (:end_s is null or (time_seconds, time_nanos) < (:end_s, :end_n))
+    and (:text = '' or instr(lower(message), :text) > 0)";
 
 impl Entry {
     fn read(row: &Row<'_>) -> rusqlite::Result<(i64, Self)> {
@@ -67,21 +74,102 @@ pub fn insert(tx: &Connection, entries: &[Entry], now: Millis) -> Result<BTreeMa
     Ok(added)
 }
 
-/// Some lines, newest first.
-pub fn select(
+/// Some lines before a place, newest first, out of the `window` nearest ones.
+pub fn before(
     conn: &Connection,
     selection: &Selection,
     before: i64,
     limit: u32,
-) -> Result<Vec<(i64, Entry)>, StoreError> {
-    let of_run = if selection.run.is_empty() { "?5 = ''" } else { "run = ?5" };
-    let mut statement = conn.prepare_cached(&format!(
-        "select id, {COLUMNS} from entry where team = ?1 and agent = ?2 and id < ?3 and {of_run}
-         order by id desc limit ?4"
-    ))?;
-    let rows = statement
-        .query_map(params![selection.team, selection.agent, before, limit, selection.run], Entry::read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    window: u32,
+) -> Result<Found, StoreError> {
+    read(conn, selection, Side { compare: "<", order: "desc", furthest: "min" }, before, limit, window)
+}
+
+/// Some lines after a place, oldest first, out of the `window` nearest ones.
+pub fn after(
+    conn: &Connection,
+    selection: &Selection,
+    after: i64,
+    limit: u32,
+    window: u32,
+) -> Result<Found, StoreError> {
+    read(conn, selection, Side { compare: ">", order: "asc", furthest: "max" }, after, limit, window)
+}
+
+struct Side {
+    compare: &'static str,
+    order: &'static str,
+    furthest: &'static str,
+}
+
+fn read(
+    conn: &Connection,
+    selection: &Selection,
+    side: Side,
+    place: i64,
+    limit: u32,
+    window: u32,
+) -> Result<Found, StoreError> {
+    let Side { compare, order, furthest } = side;
+    let filter = &selection.filter;
+    let of_run = if filter.run.is_empty() { ":run = ''" } else { "run = :run" };
+    let near = format!(
+        "select * from entry where team = :team and agent = :agent and id {compare} :place and {of_run}
+         order by id {order} limit :window"
+    );
+    let sql = format!("select id, {COLUMNS} from ({near}) where {PASSES} order by id {order} limit :limit");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let rows = statement.query_map(
+        named_params! {
+            ":team": selection.team,
+            ":agent": selection.agent,
+            ":place": place,
+            ":run": filter.run,
+            ":window": window,
+            ":component": filter.component,
+            ":level": filter.min_level,
+            ":start_s": filter.start.map(|start| start.0),
+            ":start_n": filter.start.map(|start| start.1),
+            ":end_s": filter.end.map(|end| end.0),
+            ":end_n": filter.end.map(|end| end.1),
+            ":text": filter.text,
+            ":limit": limit,
+        },
+        Entry::read,
+    )?;
+    let entries = rows.collect::<Result<Vec<_>, _>>()?;
+    if entries.len() == limit as usize {
+        let looked_to = entries.last().map(|(id, _)| *id);
+        return Ok(Found { entries, looked_to });
+    }
+    let sql = format!("select {furthest}(id), count(*) from ({near})");
+    let (furthest, seen): (Option<i64>, u32) = conn.prepare_cached(&sql)?.query_row(
+        named_params! {
+            ":team": selection.team,
+            ":agent": selection.agent,
+            ":place": place,
+            ":run": filter.run,
+            ":window": window,
+        },
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    Ok(Found { entries, looked_to: furthest.filter(|_| seen == window) })
+}
+
+/// The place of the newest line of all; 0 where there never was one.
+pub fn end(conn: &Connection) -> Result<i64, StoreError> {
+    let end = conn
+        .prepare_cached("select seq from sqlite_sequence where name = 'entry'")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(end.unwrap_or(0))
+}
+
+/// Teams that have lines.
+pub fn teams(conn: &Connection) -> Result<Vec<String>, StoreError> {
+    let mut statement = conn.prepare_cached("select team from team_lines where lines > 0")?;
+    let teams = statement.query_map([], |row| row.get(0))?;
+    Ok(teams.collect::<Result<_, _>>()?)
 }
 
 /// How many lines a team has.
@@ -113,21 +201,15 @@ pub fn remove_oldest(tx: &Connection, team: &str, limit: i64) -> Result<i64, Sto
     Ok(i64::try_from(gone).unwrap_or(i64::MAX))
 }
 
-/// Removes some lines that were stored before `oldest`; gives how many of each team.
-pub fn remove_older(
-    tx: &Connection,
-    oldest: Millis,
-    limit: u32,
-) -> Result<BTreeMap<String, i64>, StoreError> {
-    let mut statement = tx.prepare_cached(
-        "delete from entry where id in
-           (select id from entry where stored_ms < ?1 order by stored_ms limit ?2)
-         returning team",
-    )?;
-    let teams = statement.query_map(params![oldest, limit], |row| row.get::<_, String>(0))?;
-    let mut gone = BTreeMap::new();
-    for team in teams {
-        *gone.entry(team?).or_default() += 1;
-    }
-    Ok(gone)
+/// Removes some lines of a team that were stored before `oldest`; gives how many. Places grow with the time of
+/// storing, so that only the oldest are looked at.
+pub fn remove_older(tx: &Connection, team: &str, oldest: Millis, limit: u32) -> Result<i64, StoreError> {
+    let gone = tx
+        .prepare_cached(
+            "delete from entry where id in
+               (select id from (select id, stored_ms from entry where team = ?1 order by id limit ?3)
+                where stored_ms < ?2)",
+        )?
+        .execute(params![team, oldest, limit])?;
+    Ok(i64::try_from(gone).unwrap_or(i64::MAX))
 }

@@ -95,7 +95,7 @@ fn in_team(person: &Person, admin: bool, rest: &[&str]) -> u8 {
         ["nkv" | "files" | "vectors" | "cache", ..] | ["agents"] => steered(READ | WRITE),
         ["audit", ..] => steered(0),
         ["approvals"] if admin => READ,
-        ["quotas"] => READ,
+        ["quotas" | "usage"] => READ,
         ["agents", _, "skills", ..] => 0,
         ["agents", agent, below @ ..] => match () {
             () if admin => OWNER,

@@ -17,6 +17,7 @@ pub fn run(global: &Global, command: &Config) -> Result<()> {
     let output = Output::new(global.format());
     match command {
         Config::Reference => line(&sre_service::config::reference_markdown()),
+        Config::Metrics => line(sre_service::telemetry::catalogue::reference_markdown().trim_end()),
         Config::Check => {
             let config = Arc::new(settings::load(global, Vec::new())?);
             let problems = connectors::problems(&config);
@@ -51,6 +52,17 @@ mod tests {
             committed.trim_end(),
             current.trim_end(),
             "take it over: sre config reference > docs/configuration.md"
+        );
+    }
+
+    #[test]
+    fn the_committed_list_of_metrics_is_the_current_one() {
+        let committed = include_str!("../../../../docs/metrics.md");
+        let current = sre_service::telemetry::catalogue::reference_markdown();
+        assert_eq!(
+            committed.trim_end(),
+            current.trim_end(),
+            "take it over: sre config metrics > docs/metrics.md"
         );
     }
 }

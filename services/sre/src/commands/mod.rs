@@ -16,6 +16,7 @@ mod import;
 mod import_files;
 mod import_values;
 mod keys;
+mod logs;
 mod prompt;
 mod quota;
 mod runs;
@@ -24,6 +25,7 @@ mod split;
 mod teams;
 mod test;
 mod up;
+mod usage;
 mod vault;
 
 use anyhow::Result;
@@ -44,6 +46,8 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Agents(command) => Box::pin(agents::run(&global, command)).await,
         Command::Runs(command) => Box::pin(runs::run(&global, command)).await,
         Command::Approvals(command) => Box::pin(approvals::run(&global, command)).await,
+        Command::Logs(arguments) => Box::pin(logs::run(&global, arguments)).await,
+        Command::Usage(arguments) => Box::pin(usage::run(&global, arguments)).await,
         Command::Debug(command) => Box::pin(debug::run(&global, command)).await,
         Command::Keys(command) => Box::pin(keys::run(&global, command)).await,
         Command::Teams(command) => Box::pin(teams::run(&global, command)).await,

@@ -93,6 +93,10 @@ impl Limits {
             TeamLimit::VectorBytes => quota.vector_bytes,
             TeamLimit::CacheEntries => quota.cache_entries,
             TeamLimit::CacheBytes => quota.cache_bytes,
+            TeamLimit::LogLines => quota.log_lines,
+            TeamLimit::LogDays => quota.log_days,
+            TeamLimit::LogLinesPerMinute => quota.log_lines_per_minute,
+            TeamLimit::AgentLogLinesPerMinute => quota.agent_log_lines_per_minute,
         }
     }
 }

@@ -53,7 +53,7 @@ pub use reference::reference_markdown;
 pub use security::{Security, Vault};
 pub use store::{Backend, StoreSection, Synchronous};
 pub use team_limits::{Quotas, SubjectRate, TeamLimit, TeamRate};
-pub use telemetry::{LogFormat, Telemetry};
+pub use telemetry::{AgentLog, Content, LogFormat, Telemetry};
 
 /// The one unary method that lasts as long as what it runs.
 const RUN_SKILL: &str = "/sre.gateway.v1.Runs/RunSkill";

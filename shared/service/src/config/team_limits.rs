@@ -72,6 +72,14 @@ pub struct Quotas {
     pub cache_entries: u64,
     /// Bytes of the cache's entries. The cache as a whole has `[cache] max_bytes`.
     pub cache_bytes: u64,
+    /// Log lines that are kept; beyond it the oldest go.
+    pub log_lines: u64,
+    /// Days that a log line is kept.
+    pub log_days: u64,
+    /// Log lines that a team's agents may write a minute; beyond it they are refused.
+    pub log_lines_per_minute: u64,
+    /// The same for each agent, within what its team may.
+    pub agent_log_lines_per_minute: u64,
 }
 
 impl Default for Quotas {
@@ -87,6 +95,10 @@ impl Default for Quotas {
             vector_bytes: 16 << 30,
             cache_entries: 1_000_000,
             cache_bytes: 1 << 30,
+            log_lines: 100_000,
+            log_days: 7,
+            log_lines_per_minute: 60_000,
+            agent_log_lines_per_minute: 12_000,
         }
     }
 }
@@ -125,11 +137,19 @@ pub enum TeamLimit {
     CacheEntries,
     /// Bytes of the cache.
     CacheBytes,
+    /// Log lines that are kept.
+    LogLines,
+    /// Days that a log line is kept.
+    LogDays,
+    /// Log lines a minute.
+    LogLinesPerMinute,
+    /// Log lines a minute of each agent.
+    AgentLogLinesPerMinute,
 }
 
 impl TeamLimit {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 19] = [
         Self::EdgeCallsPerSecond,
         Self::CallsPerSecond,
         Self::SubjectEdgeCallsPerSecond,
@@ -145,6 +165,10 @@ impl TeamLimit {
         Self::VectorBytes,
         Self::CacheEntries,
         Self::CacheBytes,
+        Self::LogLines,
+        Self::LogDays,
+        Self::LogLinesPerMinute,
+        Self::AgentLogLinesPerMinute,
     ];
 
     /// Its name.
@@ -165,6 +189,10 @@ impl TeamLimit {
             Self::VectorBytes => "vector_bytes",
             Self::CacheEntries => "cache_entries",
             Self::CacheBytes => "cache_bytes",
+            Self::LogLines => "log_lines",
+            Self::LogDays => "log_days",
+            Self::LogLinesPerMinute => "log_lines_per_minute",
+            Self::AgentLogLinesPerMinute => "agent_log_lines_per_minute",
         }
     }
 

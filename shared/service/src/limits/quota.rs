@@ -44,12 +44,26 @@ impl Limiter {
     /// How much a team may hold: its setting, else the configuration. At most ten seconds old; asks Account
     /// where it is not known. It says nothing about whether there is such a team.
     pub async fn quota(&self, team: &str, of: HolderQuota) -> Result<Quota, Status> {
-        let set = match self.0.set.get(team) {
-            Some(set) => set,
-            None => self.look_up_set(team).await?,
-        };
+        let set = self.set(team).await?;
         let limit = |limit| self.0.config.limits.of_team(team, &set, limit);
         Ok(Quota { items: limit(of.items), bytes: limit(of.bytes) })
+    }
+
+    /// Some limits of a team, in order, as old as [`Self::quota`] is.
+    pub async fn of_team<const N: usize>(
+        &self,
+        team: &str,
+        limits: [TeamLimit; N],
+    ) -> Result<[u64; N], Status> {
+        let set = self.set(team).await?;
+        Ok(limits.map(|limit| self.0.config.limits.of_team(team, &set, limit)))
+    }
+
+    async fn set(&self, team: &str) -> Result<Arc<BTreeMap<String, u64>>, Status> {
+        match self.0.set.get(team) {
+            Some(set) => Ok(set),
+            None => self.look_up_set(team).await,
+        }
     }
 
     async fn look_up_set(&self, team: &str) -> Result<Arc<BTreeMap<String, u64>>, Status> {

@@ -86,6 +86,22 @@ impl Observation {
         self.code = code;
     }
 
+    /// Counts a call whose credentials were refused, by the reason.
+    pub(crate) fn count_refused_credentials(&self, role: Role, headers: &HeaderMap) {
+        if self.code != Code::Unauthenticated {
+            return;
+        }
+        let reason =
+            tonic::Status::from_header_map(headers).and_then(|status| sre_proto::error::reason(&status));
+        let reason = reason.map_or("UNKNOWN", sre_proto::error::name);
+        metrics::counter!("sre_auth_failures_total", "role" => role.name(), "reason" => reason).increment(1);
+    }
+
+    /// How the call ended so far.
+    pub(crate) fn code_name(&self) -> &'static str {
+        code_name(self.code)
+    }
+
     /// How the call ended, as headers or trailers say.
     pub(crate) fn code_of(&mut self, headers: &HeaderMap) {
         if let Some(value) = headers.get("grpc-status") {

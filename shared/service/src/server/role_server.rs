@@ -100,6 +100,7 @@ impl RoleServer {
         let deadline = deadline.or_else(|| (!streams).then(default));
         let context = CallContext::of_headers(request.headers(), deadline);
         let span = propagation::server_span(self.role, method, &context);
+        let traced = span.is_some();
         let (role, cut) = (self.role, self.cut.clone());
         let limit = self.max_message_bytes;
         let request = request.map(|body| Body::new(SizedBody::new(body, limit)));
@@ -119,6 +120,8 @@ impl RoleServer {
                 Err(_) => errors::deadline_exceeded(role).into_http(),
             };
             observation.code_of(response.headers());
+            propagation::note_code(traced, observation.code_name());
+            observation.count_refused_credentials(role, response.headers());
             let place = response.extensions_mut().remove::<HeldPlace>();
             if streams {
                 let held = (pass, place);

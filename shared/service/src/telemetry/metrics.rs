@@ -31,6 +31,7 @@ pub(super) fn install(meter: Option<Meter>) -> anyhow::Result<()> {
         None => metrics::set_global_recorder(prometheus).is_ok(),
     };
     if installed {
+        super::catalogue::describe();
         // The one place that sets it.
         drop(HANDLE.set(handle));
     }

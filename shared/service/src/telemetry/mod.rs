@@ -1,9 +1,13 @@
 //! Logs, traces, metrics: set up once per process.
 
+pub mod catalogue;
+pub mod content;
+mod counted;
 mod log_bridge;
 pub(crate) mod metrics;
 pub(crate) mod otlp;
 pub(crate) mod propagation;
+pub mod spans;
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;

@@ -13,6 +13,7 @@ use tracing::Subscriber;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer};
 
+use super::counted::Counted;
 use super::log_bridge::LogBridge;
 use super::propagation;
 
@@ -41,7 +42,7 @@ pub(super) fn start(endpoint: &str, sample_ratio: f64) -> anyhow::Result<Exporte
         MetricExporter::builder().with_tonic().with_endpoint(endpoint).build().with_context(wrong)?;
     let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(sample_ratio)));
     let traces = SdkTracerProvider::builder()
-        .with_batch_exporter(spans)
+        .with_span_processor(Counted::new(spans))
         .with_sampler(sampler)
         .with_resource(resource.clone())
         .build();

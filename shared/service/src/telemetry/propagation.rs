@@ -22,7 +22,7 @@ pub(super) fn enable() {
     EXPORTING.store(true, Ordering::Release);
 }
 
-fn exporting() -> bool {
+pub(crate) fn exporting() -> bool {
     EXPORTING.load(Ordering::Relaxed)
 }
 
@@ -52,14 +52,37 @@ pub(crate) fn server_span(role: Role, method: Option<&MethodPolicy>, context: &C
         otel.name = format!("{}/{}", method.service, method.method),
         otel.kind = "server",
         rpc.system = "grpc",
+        rpc.system.name = "grpc",
         rpc.service = method.service,
         rpc.method = method.method,
         sre.role = role.name(),
+        rpc.response.status_code = tracing::field::Empty,
     );
     let headers = Headers { parent: context.traceparent.clone(), state: context.tracestate.clone() };
     // A malformed context starts a trace of its own.
     drop(span.set_parent(TraceContextPropagator::new().extract(&headers)));
     Some(span)
+}
+
+/// How a call ended, on its span.
+pub(crate) fn note_code(traced: bool, code: &'static str) {
+    if traced {
+        let span = Span::current();
+        span.record("rpc.response.status_code", code);
+        if matches!(
+            code,
+            "UNKNOWN" | "INTERNAL" | "UNAVAILABLE" | "DATA_LOSS" | "DEADLINE_EXCEEDED" | "UNIMPLEMENTED"
+        ) {
+            span.set_status(opentelemetry::trace::Status::error(code));
+        }
+    }
+}
+
+/// Makes a span the child of a context that was kept.
+pub(crate) fn set_parent(span: &Span, parent: HeaderValue) {
+    let headers = Headers { parent: Some(parent), state: None };
+    // A malformed context starts a trace of its own.
+    drop(span.set_parent(TraceContextPropagator::new().extract(&headers)));
 }
 
 #[derive(Default)]

@@ -18,6 +18,7 @@ use crate::engine::flight::{self, Landed, What};
 use crate::engine::journal::records::{Intent, record};
 use crate::engine::journal::run::RunJournal;
 use crate::engine::scope::RunScope;
+use crate::engine::usage;
 
 /// Components of one cycle that are executed at a time.
 const IN_FLIGHT: usize = 64;
@@ -54,7 +55,9 @@ pub async fn run(
             () = &mut deadline => return Err(Broken::Cancelled),
             landed = flights.next() => landed,
         };
-        let Some(Landed { key, what, .. }) = landed else { break };
+        let Some(landed) = landed else { break };
+        journal.use_up(usage::landed(scope, &landed));
+        let Landed { key, what, .. } = landed;
         let taken = match what {
             What::Finished(outcome) => run.complete(&key, outcome),
             What::Resolved(values) => run.resolve(&key, values),

@@ -11,6 +11,7 @@ use sre_engine::{EntryId, Limits, Plan, RequestData, RunOptions};
 use sre_proto::error::{Reason, reason, status};
 use sre_proto::memory::v1::{JournalRecord, PendingSignal, RecordKind, RunRecord, RunState};
 use sre_service::Role;
+use sre_service::telemetry::spans::TraceParent;
 use tonic::{Code, Status};
 
 use super::messages::About;
@@ -388,6 +389,7 @@ async fn restored(
     let mut scope = RunScope::new(
         engine.clone(),
         NewScope {
+            traced: Some(TraceParent::current()),
             id: held.row.run_id.clone(),
             subject: Subject {
                 version: stored.version()?,

@@ -105,6 +105,9 @@ pub struct Opened {
     /// Of a debug session: its id as people see it.
     #[prost(string, tag = "23")]
     pub debug_session: String,
+    /// The W3C context of whoever asked for it; empty where nothing was traced.
+    #[prost(string, tag = "24")]
+    pub traceparent: String,
 }
 
 /// What a run's row says beside its records, for readers that do not fold it.

@@ -2,8 +2,10 @@
 //! its way at a time. The journal of a run that nobody knows yet begins with opening it: what the run did in
 //! memory until then goes into the same transaction.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use prost::Message as _;
@@ -24,6 +26,8 @@ pub type Flushed = Shared<BoxFuture<'static, Result<(), AppendError>>>;
 const UNWRITTEN_RECORDS: usize = 1_000;
 /// Bytes of them, and of one append: a message holds 4 MiB.
 const UNWRITTEN_BYTES: usize = 1 << 20;
+/// What one record adds to the ledger at most: the store takes no more.
+const USAGE_BYTES: usize = 48 << 10;
 /// Wait before a run is parked again whose store did not answer.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -40,6 +44,8 @@ pub struct RunJournal {
     pending_bytes: usize,
     approvals: Vec<RunApproval>,
     consumed: Vec<String>,
+    /// What the run did and no record tells the ledger yet.
+    used: VecDeque<Bytes>,
     last: Flushed,
 }
 
@@ -87,6 +93,7 @@ impl RunJournal {
             pending_bytes: 0,
             approvals: Vec::new(),
             consumed: Vec::new(),
+            used: VecDeque::new(),
             last,
         }
     }
@@ -111,9 +118,35 @@ impl RunJournal {
     }
 
     /// Adds a record; it is written with the next flush.
-    pub fn push(&mut self, record: JournalRecord) {
-        self.pending_bytes += record.body.len();
+    pub fn push(&mut self, mut record: JournalRecord) {
+        if record.usage.is_empty() {
+            record.usage = self.next_used();
+        }
+        self.pending_bytes += record.body.len() + record.usage.len();
         self.pending.push(record);
+    }
+
+    /// Adds to the ledger, with the record that is added next (and those after it, where it is much).
+    pub fn use_up(&mut self, events: impl IntoIterator<Item = Bytes>) {
+        self.used.extend(events);
+    }
+
+    /// As many events as a record takes. Encoded messages that follow each other are one with the items of all.
+    fn next_used(&mut self) -> Bytes {
+        match self.used.len() {
+            0 => return Bytes::new(),
+            1 => return self.used.pop_front().unwrap_or_default(),
+            _ => {}
+        }
+        let mut used = BytesMut::new();
+        while let Some(event) = self.used.pop_front() {
+            if !used.is_empty() && used.len() + event.len() > USAGE_BYTES {
+                self.used.push_front(event);
+                break;
+            }
+            used.extend_from_slice(&event);
+        }
+        used.freeze()
     }
 
     /// Asks people; the next flush does.

@@ -26,6 +26,7 @@ use super::queue::AppendStore;
 use super::records::FORMAT;
 use crate::engine::session::Leases;
 use crate::engine::summary::SummaryStore;
+use crate::engine::usage;
 
 const CHUNK: usize = 256 << 10;
 
@@ -54,7 +55,13 @@ impl JournalStore {
     }
 
     /// Opens a run; durable when it answers.
-    pub async fn open(&self, request: OpenRunRequest) -> Result<OpenRunResponse, Status> {
+    pub async fn open(&self, mut request: OpenRunRequest) -> Result<OpenRunResponse, Status> {
+        // A run that is there already keeps its own records, and with them what it adds to the ledger.
+        if let (Some(run), Some(first)) = (&request.run, request.records.first_mut())
+            && first.usage.is_empty()
+        {
+            first.usage = usage::opened(run, "").unwrap_or_default();
+        }
         Ok(self.client().open_run(request).await?.into_inner())
     }
 

@@ -9,6 +9,7 @@ mod contract;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 pub use postgres::{PG_MIGRATIONS, PostgresBlobs, PostgresJournal, SESSION as PG_SESSION};
 pub use sqlite::{MIGRATIONS, SqliteJournal};
@@ -143,9 +144,25 @@ pub trait Journal: Send + Sync + 'static {
     /// Which of these runs exist, in any state, deleted ones that are not purged included.
     async fn existing(&self, runs: Vec<RunId>) -> Result<Vec<RunId>, JournalError>;
 
+    /// What records added to the ledger and was not shipped yet, oldest first, so much at most. Replicas may be
+    /// given the same: the ledger counts an event once.
+    async fn unshipped(&self, limit: usize) -> Result<Vec<Unshipped>, JournalError>;
+
+    /// It was shipped.
+    async fn shipped(&self, ids: Vec<i64>) -> Result<(), JournalError>;
+
     /// How often a reader must look for records written by other processes; none where this process writes
     /// them all.
     fn poll_interval(&self) -> Option<Duration>;
+}
+
+/// What records of one write added to the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unshipped {
+    /// Its place in the outbox.
+    pub id: i64,
+    /// Encoded events, opaque.
+    pub events: Bytes,
 }
 
 /// A batch of what deleted runs left behind.

@@ -6,6 +6,7 @@ mod authz;
 mod backup;
 mod connectors;
 mod debug;
+mod observe;
 mod runs;
 mod teams;
 mod vault;
@@ -20,6 +21,7 @@ pub use authz::Authz;
 pub use backup::{Backup, Restore};
 pub use connectors::{Connectors, Which};
 pub use debug::Debug;
+pub use observe::{Level as LogLevel, Logs, UsageBy, UsageOf};
 pub use runs::{Approvals, Runs};
 pub use teams::{Role as TeamMemberRole, Settings as TeamSettings, Teams};
 pub use vault::Vault;
@@ -128,6 +130,10 @@ pub enum Command {
     /// Questions that runs put to people.
     #[command(subcommand)]
     Approvals(Approvals),
+    /// Log lines of an agent.
+    Logs(Logs),
+    /// What a team used: tokens, money, component time, storage.
+    Usage(UsageOf),
     /// Debug sessions: runs an agent step by step.
     #[command(subcommand)]
     Debug(Debug),
@@ -291,6 +297,8 @@ pub enum Config {
     Print,
     /// Prints the reference of all keys in Markdown.
     Reference,
+    /// Prints the list of all metrics in Markdown.
+    Metrics,
 }
 
 /// `sre import`.

@@ -33,6 +33,11 @@ pub enum Runs {
         /// The run's name.
         run: String,
     },
+    /// Shows a run's span tree with times, tokens and cost.
+    Trace {
+        /// The run's name.
+        run: String,
+    },
     /// Cancels a run.
     Cancel {
         /// The run's name.

@@ -4,6 +4,7 @@ mod fork;
 mod recording;
 mod steps;
 mod stopped;
+mod trace;
 mod watch;
 
 use anyhow::Result;
@@ -44,6 +45,7 @@ async fn with_client(output: Output, client: &Client, command: Runs) -> Result<(
         }
         Runs::Watch { run, after } => return watch::run(output, client, run, after).await,
         Runs::Steps { run } => return steps::run(output, client, run).await,
+        Runs::Trace { run } => return trace::run(output, client, run).await,
         Runs::Export { run, file } => return recording::export(output, client, run, file).await,
         Runs::Delete { run } => {
             runs.delete_run(DeleteRunRequest { name: run.clone() }).await?;

@@ -23,6 +23,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use super::*;
 use crate::Role;
 use crate::context::CallContext;
+use crate::telemetry::spans::{SpanKind, TraceParent, WorkSpan};
 
 #[derive(Clone, Default)]
 struct Collector(Arc<Mutex<String>>);
@@ -93,6 +94,11 @@ async fn a_dead_collector_blocks_nobody() {
     tracing::subscriber::with_default(subscriber, || {
         for line in 0..10_000 {
             tracing::info!(line, "into the void");
+        }
+        // More than the queue holds.
+        for _ in 0..50_000 {
+            let span = WorkSpan::begin(|| "work".to_owned(), SpanKind::Internal, &TraceParent::default());
+            assert!(span.is_some());
         }
     });
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());

@@ -50,6 +50,8 @@ pub async fn case(world: &World, row: &MethodPolicy) -> anyhow::Result<Option<Ca
         "sre.memory.v1.Quotas" => Ok(quotas::memory(method)),
         "sre.memory.v1.RuntimeContext" => journal::case(world, method).await,
         "sre.observability.v1.Log" => observability::log(world, method).await,
+        "sre.observability.v1.Telemetry" => observability::telemetry(world, method).await,
+        "sre.observability.v1.Usage" => observability::usage(world, method).await,
         "sre.security.v1.Account" => account::case(world, method).await,
         "sre.security.v1.ApiKeys" => vault::api_keys(world, method).await,
         "sre.security.v1.Audit" => vault::audit(world, method).await,

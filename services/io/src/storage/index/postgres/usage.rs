@@ -34,6 +34,20 @@ pub async fn of(client: &PgClient, holder: &str, kind: Kind) -> Result<(i64, i64
     }
 }
 
+/// Bytes of what teams hold, after this team and kind in order.
+pub async fn held(
+    client: &PgClient,
+    after: &(String, String),
+    limit: u32,
+) -> Result<Vec<(String, String, i64)>, StoreError> {
+    let sql = "select team, kind, bytes from team_usage where (team, kind) > ($1, $2) and kind <> $3
+               order by team, kind limit $4";
+    let statement = client.prepare_cached(sql).await?;
+    let kind = Kind::AgentFiles.name();
+    let rows = client.query(&statement, &[&after.0, &after.1, &kind, &i64::from(limit)]).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect()
+}
+
 /// Agents of a team with files, and what they hold: files and bytes. Those that hold most come first.
 pub async fn of_agents(
     client: &PgClient,

@@ -9,10 +9,14 @@ use sre_proto::llm::v1 as pb;
 use crate::inference::finish::finish_reason;
 use crate::inference::providers::{Call, Piece};
 
+/// A longer id of an answer is none.
+const LONGEST_ID: usize = 256;
+
 /// A whole answer, or a piece of one. Unknown fields are ignored.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Completion {
+    id: Option<String>,
     choices: Vec<Choice>,
     usage: Option<Usage>,
     /// Some services report a failure in the middle of a stream.
@@ -85,6 +89,7 @@ struct ToolCall {
 /// Puts an answer together.
 #[derive(Debug, Default)]
 pub struct Assembly {
+    id: String,
     text: String,
     thinking: String,
     calls: BTreeMap<u64, ToolCall>,
@@ -97,6 +102,9 @@ pub struct Assembly {
 impl Assembly {
     /// Takes a completion or chunk; gives what of it a watcher sees.
     pub fn take(&mut self, completion: Completion) -> Vec<Piece> {
+        if let Some(id) = completion.id.filter(|id| self.id.is_empty() && id.len() <= LONGEST_ID) {
+            self.id = id;
+        }
         // Some services repeat a running total in every chunk: the last one counts.
         if let Some(usage) = completion.usage {
             self.usage = Some(usage);
@@ -195,6 +203,8 @@ impl Assembly {
             model_id: call.model.model_id.clone(),
             provider: call.model.provider.clone(),
             thinking: self.thinking,
+            response_id: self.id,
+            ..pb::GenerateResponse::default()
         }
     }
 }

@@ -8,6 +8,7 @@ use reqwest::Response;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
+use sre_service::telemetry::spans;
 use tokio::time::Instant;
 
 use super::broken;
@@ -83,6 +84,9 @@ impl Exchange {
         }
         if !call.request.idempotency_key.is_empty() {
             request = request.header("idempotency-key", &call.request.idempotency_key);
+        }
+        if let Some(parent) = spans::outgoing_header() {
+            request = request.header("traceparent", parent);
         }
         let response = request.send().await.map_err(|error| unreachable(call, &error))?;
         if response.status().is_success() {

@@ -9,7 +9,7 @@ use super::{Bench, empty, new_id, opening, record, signal};
 use crate::runtime_context::JournalError;
 use crate::runtime_context::ids::Digest;
 use crate::runtime_context::model::{
-    Append, Blob, NewRecord, Opening, ReadFrom, Request, RunFilter, RunHead, Summary,
+    Append, Blob, NewRecord, Opening, Owner, ReadFrom, Request, RunFilter, RunHead, Summary,
 };
 use crate::runtime_context::time::UnixMs;
 
@@ -258,4 +258,38 @@ pub(crate) async fn summaries_are_written_once(bench: &Bench) {
     assert_eq!((run.head, run.outcome), (three[1].head.clone(), three[1].outcome.clone()));
     assert!(bench.journal.read(three[1].head.id, ReadFrom::After(0)).await.unwrap().records.is_empty());
     assert_eq!(bench.claim(bench.session().await, 16).await.runs.len(), 1);
+}
+
+pub(crate) async fn what_records_use_is_kept_until_it_is_shipped(bench: &Bench) {
+    let using = |step: &str, usage: &'static [u8]| NewRecord {
+        usage: Bytes::from_static(usage),
+        ..record(RecordKind::Finished, step)
+    };
+    let session = bench.session().await;
+    let asked = Opening {
+        session: Some(session),
+        records: vec![using("opened", b"one"), record(RecordKind::Finished, "uses nothing")],
+        ..opening()
+    };
+    let run = bench.attach(asked).await.run;
+    let owner = Owner { run: run.head.id, session, epoch: run.epoch };
+    let append =
+        Append { records: vec![using("a", b"two")], expected_sequence: Some(3), ..Append::of(owner) };
+    assert_eq!(bench.journal.append(vec![append.clone()]).await.unwrap()[0].as_ref().unwrap(), &3);
+    let repeated = bench.journal.append(vec![append]).await.unwrap();
+    assert_eq!(repeated[0].as_ref().unwrap(), &3, "a repeat is one, and adds nothing");
+    let zombie = Owner { epoch: run.epoch + 1, ..owner };
+    let refused = Append { records: vec![using("z", b"never")], ..Append::of(zombie) };
+    assert!(bench.journal.append(vec![refused]).await.unwrap()[0].is_err());
+    let page = bench.journal.read(run.head.id, ReadFrom::After(0)).await.unwrap();
+    assert!(page.records.iter().all(|record| record.content.usage.is_empty()), "readers do not get it");
+
+    let waiting = bench.journal.unshipped(10).await.unwrap();
+    let events: Vec<&[u8]> = waiting.iter().map(|waiting| &waiting.events[..]).collect();
+    assert_eq!(events, [b"one".as_slice(), b"two"]);
+    assert_eq!(bench.journal.unshipped(1).await.unwrap(), waiting[..1]);
+    bench.journal.shipped(vec![waiting[0].id]).await.unwrap();
+    assert_eq!(bench.journal.unshipped(10).await.unwrap(), waiting[1..]);
+    bench.journal.shipped(vec![waiting[1].id]).await.unwrap();
+    assert_eq!(bench.journal.unshipped(10).await.unwrap(), []);
 }

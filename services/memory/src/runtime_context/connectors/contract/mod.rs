@@ -78,6 +78,7 @@ macro_rules! every_case {
             an_owner_hears_a_decision, the_first_decision_stands, one_of_many_decides, a_question_expires,
             approvals_are_listed_newest_first, a_request_id_finds_its_run, runs_are_listed_by_parent_and_kind,
             changes_are_told,
+            what_records_use_is_kept_until_it_is_shipped,
         );
         crate::runtime_context::connectors::contract::every_case!(@ $fresh, contract::limited(),
             a_team_has_so_many_running, whoever_stops_frees_a_slot, the_queue_is_served_in_order,
@@ -187,7 +188,8 @@ pub(crate) fn new_id() -> RunId {
 }
 
 pub(crate) fn record(kind: RecordKind, step: &str) -> NewRecord {
-    NewRecord { kind, step: step.to_owned(), body: Bytes::from(format!("body of {step}")), blob: None }
+    let body = Bytes::from(format!("body of {step}"));
+    NewRecord { kind, step: step.to_owned(), body, blob: None, usage: Bytes::new() }
 }
 
 pub(crate) fn empty(owner: Owner) -> Append {

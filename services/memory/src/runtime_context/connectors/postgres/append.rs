@@ -265,7 +265,7 @@ async fn is_repeat(client: &PgClient, append: &Append, run: i64, first: i64) -> 
     for (row, asked) in found.iter().zip(&append.records) {
         let record = rows::record(row, 0)?;
         let content: &NewRecord = &record.content;
-        same &= record.epoch == append.owner.epoch && content == asked;
+        same &= record.epoch == append.owner.epoch && asked.is_written_as(content);
     }
     Ok(same)
 }

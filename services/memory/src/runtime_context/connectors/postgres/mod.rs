@@ -14,6 +14,7 @@ mod inbox;
 mod lane;
 mod notices;
 mod open;
+mod outbox;
 mod park;
 mod partitions;
 mod poison;
@@ -37,7 +38,7 @@ use uuid::Uuid;
 pub use blobs::PostgresBlobs;
 pub use schema::{PG_MIGRATIONS, SESSION};
 
-use super::{Journal, Purge};
+use super::{Journal, Purge, Unshipped};
 use crate::runtime_context::approval::{Approval, ApprovalFilter, Decision};
 use crate::runtime_context::changes::{Change, Observed, Observer};
 use crate::runtime_context::error::JournalError;
@@ -298,6 +299,14 @@ impl Journal for PostgresJournal {
 
     async fn existing(&self, runs: Vec<RunId>) -> Result<Vec<RunId>> {
         transact!(self.core, client => retention::existing(client, &runs).await)
+    }
+
+    async fn unshipped(&self, limit: usize) -> Result<Vec<Unshipped>> {
+        transact!(self.core, client => outbox::waiting(client, limit).await)
+    }
+
+    async fn shipped(&self, ids: Vec<i64>) -> Result<()> {
+        transact!(self.core, client => outbox::remove(client, &ids).await)
     }
 
     fn poll_interval(&self) -> Option<Duration> {

@@ -31,6 +31,7 @@ pub(super) async fn fail(core: &Core, client: &PgClient, poisoned: &[Candidate])
             step: "poison".to_owned(),
             body,
             blob: None,
+            usage: Bytes::new(),
         });
     }
     let ids: Ids = poisoned.iter().map(|candidate| candidate.place.id).collect();

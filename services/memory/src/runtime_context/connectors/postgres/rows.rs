@@ -97,6 +97,7 @@ pub(super) fn record(row: &Row, first: usize) -> Result<Record> {
             step: get(row, first + 3)?,
             body: Bytes::copy_from_slice(get(row, first + 4)?),
             blob,
+            usage: Bytes::new(),
         },
     })
 }
@@ -200,14 +201,21 @@ pub(super) struct Records<'a> {
     bodies: Vec<&'a [u8]>,
     digests: Vec<Option<&'a [u8]>>,
     sizes: Vec<Option<i64>>,
+    usages: Vec<Option<&'a [u8]>>,
 }
 
 impl<'a> Records<'a> {
-    /// Writes records of runs.
+    /// Writes records of runs, and what they add to the ledger into its outbox.
     pub(super) const INSERT: &'static str = "
+        with item as materialized (
+            select * from unnest($1::uuid[], $2::int8[], $3::int8[], $4::int8[], $5::int2[], $6::text[],
+                $7::bytea[], $8::bytea[], $9::int8[], $10::bytea[])
+                as i(id, run, seq, epoch, kind, step, body, blob_digest, blob_bytes, usage)
+        ), used as (
+            insert into usage_outbox (events) select usage from item where usage is not null
+        )
         insert into record (id, run, seq, epoch, kind, step, body, blob_digest, blob_bytes, at_ms)
-        select i.*, (select now_ms()) from unnest($1::uuid[], $2::int8[], $3::int8[], $4::int8[], $5::int2[],
-            $6::text[], $7::bytea[], $8::bytea[], $9::int8[]) as i";
+        select id, run, seq, epoch, kind, step, body, blob_digest, blob_bytes, (select now_ms()) from item";
 
     /// Adds a run's records from sequence `first` on.
     pub(super) fn add(
@@ -227,11 +235,12 @@ impl<'a> Records<'a> {
             self.bodies.push(&record.body);
             self.digests.push(record.blob.as_ref().map(|blob| &blob.digest.0[..]));
             self.sizes.push(record.blob.map(|blob| blob.size_bytes));
+            self.usages.push(Some(&record.usage[..]).filter(|usage| !usage.is_empty()));
         }
     }
 
     /// The columns.
-    pub(super) fn params(&self) -> [Param<'_>; 9] {
+    pub(super) fn params(&self) -> [Param<'_>; 10] {
         [
             &self.ids,
             &self.runs,
@@ -242,6 +251,7 @@ impl<'a> Records<'a> {
             &self.bodies,
             &self.digests,
             &self.sizes,
+            &self.usages,
         ]
     }
 }

@@ -11,10 +11,20 @@ use sre_store::Migration;
 /// - `record` is partitioned by the run's UUIDv7, so by time: see `partitions.rs`.
 /// - Moments are milliseconds since 1970 by the server's clock, `now_ms()`: that of the statement's start, so
 ///   that leases are rather renewed too short and reaped too late.
-pub static PG_MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "journal",
-    expand: "
+pub static PG_MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "journal", expand: JOURNAL, contract: None },
+    Migration { version: 2, name: "usage outbox", expand: USAGE, contract: None },
+];
+
+/// What records add to the ledger, until it is shipped.
+const USAGE: &str = "
+create table usage_outbox (
+  id     bigint generated always as identity primary key,
+  events bytea not null
+);
+";
+
+const JOURNAL: &str = "
 create function now_ms() returns bigint language sql stable
   as $$ select (extract(epoch from statement_timestamp()) * 1000)::bigint $$;
 create sequence run_row;
@@ -198,9 +208,7 @@ create table blob_piece (
   primary key (upload, n)
 );
 alter table blob_piece alter column data set storage external;
-",
-    contract: None,
-}];
+";
 
 /// What the statements of this folder are written for: each reads and changes few rows by their keys, so
 /// one plan serves all values, and a plan made while a table was small must not read the whole of it once it

@@ -5,7 +5,7 @@ use sre_store::rusqlite::{OptionalExtension, params};
 
 use super::rows::{self, Marks, RunRow, key, locate};
 use super::slots::Share;
-use super::{Result, Transaction, approvals, inbox, slots, waiters};
+use super::{Result, Transaction, approvals, inbox, outbox, slots, waiters};
 use crate::runtime_context::changes::Change;
 use crate::runtime_context::error::JournalError;
 use crate::runtime_context::model::{Append, NewRecord, Owner, Parked, Parking, Signal, job_done};
@@ -181,7 +181,7 @@ fn repeated(tx: &Transaction<'_>, append: &Append) -> Result<i64> {
         && there
             .iter()
             .zip(&append.records)
-            .all(|(there, record)| there.epoch == append.owner.epoch && there.content == *record);
+            .all(|(there, record)| there.epoch == append.owner.epoch && record.is_written_as(&there.content));
     let last = expected + append.records.len() as i64 - 1;
     match (as_asked && same && last < next, mine) {
         (true, _) => Ok(last),
@@ -215,6 +215,9 @@ pub(super) fn insert_records(
             record.blob.map(|blob| blob.size_bytes),
             tx.now.0,
         ])?;
+        if !record.usage.is_empty() {
+            outbox::put(tx.conn, &record.usage)?;
+        }
         if record.kind == RecordKind::Checkpoint {
             checkpoint = Some(sequence);
         }

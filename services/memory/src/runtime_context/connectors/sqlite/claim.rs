@@ -141,8 +141,13 @@ fn fail_poisoned(tx: &Transaction<'_>, row: RunRow, run: &Run) -> Result<()> {
         ),
     });
     let body = Bytes::from(words.to_string());
-    let record =
-        NewRecord { kind: RecordKind::Closed, step: "poison".to_owned(), body: body.clone(), blob: None };
+    let record = NewRecord {
+        kind: RecordKind::Closed,
+        step: "poison".to_owned(),
+        body: body.clone(),
+        blob: None,
+        usage: Bytes::new(),
+    };
     insert_records(tx, row, run.epoch, run.next_sequence, &[record])?;
     tx.conn
         .prepare_cached(

@@ -6,6 +6,7 @@ mod approvals;
 mod claim;
 mod inbox;
 mod open;
+mod outbox;
 mod query;
 mod retention;
 mod rows;
@@ -24,7 +25,7 @@ use sre_store::rusqlite::Connection;
 
 pub use schema::MIGRATIONS;
 
-use super::{Emptied, Journal, Purge};
+use super::{Emptied, Journal, Purge, Unshipped};
 use crate::runtime_context::approval::{Approval, ApprovalFilter, Decision};
 use crate::runtime_context::changes::{Change, Observed, Observer};
 use crate::runtime_context::error::JournalError;
@@ -221,6 +222,14 @@ impl Journal for SqliteJournal {
 
     async fn existing(&self, runs: Vec<RunId>) -> Result<Vec<RunId>> {
         self.query(move |conn| retention::existing(conn, &runs)).await
+    }
+
+    async fn unshipped(&self, limit: usize) -> Result<Vec<Unshipped>> {
+        self.query(move |conn| outbox::waiting(conn, limit)).await
+    }
+
+    async fn shipped(&self, ids: Vec<i64>) -> Result<()> {
+        self.write(move |tx| outbox::remove(tx.conn, &ids)).await
     }
 
     fn poll_interval(&self) -> Option<Duration> {

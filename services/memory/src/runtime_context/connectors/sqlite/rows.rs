@@ -105,6 +105,7 @@ pub(super) fn record(row: &Row<'_>) -> sre_store::rusqlite::Result<Record> {
             step: row.get(3)?,
             body: Bytes::from(row.get::<_, Vec<u8>>(4)?),
             blob,
+            usage: Bytes::new(),
         },
     })
 }

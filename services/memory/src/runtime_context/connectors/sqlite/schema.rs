@@ -24,6 +24,7 @@ pub static MIGRATIONS: &[Migration] = &[
         // Served the claims of version 1.
         contract: Some("drop index run_due"),
     },
+    Migration { version: 3, name: "usage outbox", expand: USAGE, contract: None },
 ];
 
 const JOURNAL: &str = "
@@ -168,4 +169,12 @@ create unique index approval_run on approval (run, id);
 create index approval_team on approval (team, place);
 create index approval_pending on approval (team, place) where state = 1;
 create index approval_expire on approval (expire_ms) where state = 1 and expire_ms is not null;
+";
+
+/// What records add to the ledger, until it is shipped; apart from the records, which go with their run.
+const USAGE: &str = "
+create table usage_outbox (
+  id     integer primary key autoincrement,
+  events blob not null
+) strict;
 ";

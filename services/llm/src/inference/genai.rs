@@ -1,0 +1,134 @@
+//! The span of a model's answer, by OpenTelemetry's conventions for generative AI, and its metrics. No content: what
+//! was asked and answered is shown by the engine, for teams that want it.
+
+use std::time::Instant;
+
+use sre_proto::llm::v1 as pb;
+use sre_service::telemetry::spans::{SpanKind, TraceParent, WorkSpan};
+
+use super::error::InferenceError;
+use super::providers::Call;
+
+/// A model's answer as telemetry sees it.
+pub struct Observed {
+    span: Option<WorkSpan>,
+    provider: String,
+    began: Instant,
+    first: Option<Instant>,
+}
+
+impl Observed {
+    /// A call that begins now, below the call that this task handles.
+    pub fn begin(call: &Call) -> Self {
+        let name = || format!("chat {}", call.model.model_id);
+        let span = WorkSpan::begin(name, SpanKind::Client, &TraceParent::current());
+        if let Some(span) = &span {
+            ask(span, call);
+        }
+        Self { span, provider: known(&call.model.provider), began: Instant::now(), first: None }
+    }
+
+    /// The span, where there is one.
+    pub fn span(&self) -> Option<&WorkSpan> {
+        self.span.as_ref()
+    }
+
+    /// A piece came.
+    pub fn piece(&mut self) {
+        if self.first.is_some() {
+            return;
+        }
+        self.first = Some(Instant::now());
+        let waited = self.began.elapsed().as_secs_f64();
+        metrics::histogram!("sre_llm_first_piece_seconds", "provider" => self.provider.clone())
+            .record(waited);
+        if let Some(span) = &self.span {
+            span.set("gen_ai.response.time_to_first_chunk", waited);
+            span.event("llm.first.byte.received", []);
+        }
+    }
+
+    /// The answer is whole.
+    pub fn answered(&self, answer: &pb::GenerateResponse) {
+        let usage = answer.usage.unwrap_or_default();
+        self.count("ok");
+        for (kind, tokens) in [("input", usage.input_tokens), ("output", usage.output_tokens)] {
+            let tokens = u64::try_from(tokens).unwrap_or_default();
+            metrics::counter!("sre_llm_tokens_total", "provider" => self.provider.clone(), "kind" => kind)
+                .increment(tokens);
+        }
+        let cost = u64::try_from(answer.cost_micros).unwrap_or_default();
+        metrics::counter!("sre_llm_cost_micros_total", "provider" => self.provider.clone()).increment(cost);
+        let Some(span) = &self.span else { return };
+        span.set_text("gen_ai.response.id", &answer.response_id);
+        span.set_text("gen_ai.response.model", &answer.model_id);
+        let reason = answer.finish_reason().as_str_name().trim_start_matches("FINISH_REASON_").to_lowercase();
+        span.set_list("gen_ai.response.finish_reasons", vec![reason]);
+        if answer.usage.is_some() {
+            span.set("gen_ai.usage.input_tokens", usage.input_tokens);
+            span.set("gen_ai.usage.output_tokens", usage.output_tokens);
+            span.set("gen_ai.usage.cache_read.input_tokens", usage.cached_input_tokens);
+            span.set("gen_ai.usage.reasoning.output_tokens", usage.reasoning_tokens);
+            span.set("sre.usage.cost_micros", answer.cost_micros);
+        }
+        span.succeeded();
+    }
+
+    /// There is no answer.
+    pub fn failed(&self, error: &InferenceError) {
+        let kind = error.kind();
+        self.count(kind);
+        if let Some(span) = &self.span {
+            span.failed(kind, kind);
+        }
+    }
+
+    /// Whoever listened has gone, and the answer was not read to its end.
+    pub fn abandoned(&self) {
+        self.count("abandoned");
+        if let Some(span) = &self.span {
+            span.failed("abandoned", "abandoned");
+        }
+    }
+
+    fn count(&self, result: &'static str) {
+        metrics::histogram!("sre_llm_call_seconds", "provider" => self.provider.clone(), "result" => result)
+            .record(self.began.elapsed().as_secs_f64());
+    }
+}
+
+/// A provider's name as labels and attributes have it: names of the catalogue, in lower case.
+fn known(provider: &str) -> String {
+    provider.to_lowercase()
+}
+
+fn ask(span: &WorkSpan, call: &Call) {
+    let request = &call.request;
+    span.set("gen_ai.operation.name", "chat");
+    span.set_text("gen_ai.provider.name", &known(&call.model.provider));
+    span.set_text("gen_ai.request.model", &call.model.model_id);
+    span.set_text("llm.model", &call.model.entry);
+    span.set_text("process.id", &request.run_id);
+    span.set_text("event.id", &request.step);
+    if let Some(limit) = request.max_tokens {
+        span.set("gen_ai.request.max_tokens", limit);
+    }
+    for (key, value) in [
+        ("gen_ai.request.temperature", request.temperature),
+        ("gen_ai.request.top_p", request.top_p),
+        ("gen_ai.request.frequency_penalty", request.frequency_penalty),
+        ("gen_ai.request.presence_penalty", request.presence_penalty),
+    ] {
+        if let Some(value) = value {
+            span.set(key, value);
+        }
+    }
+    if let Some(url) = &call.base_url {
+        span.set_text("server.address", url.host_str().unwrap_or_default());
+        span.set("server.port", i64::from(url.port_or_known_default().unwrap_or_default()));
+    }
+    span.event(
+        "llm.requested",
+        [("messages", i64::try_from(request.messages.len()).unwrap_or(i64::MAX).into())],
+    );
+}

@@ -1,0 +1,188 @@
+//! The rows of the ledger. Every statement about these tables is here.
+
+use prost::Message as _;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params, params_from_iter};
+use sre_proto::observability::v1::UsageEvent;
+use sre_proto::observability::v1::usage_event::Use;
+use sre_store::StoreError;
+
+use super::{HOUR_MS, Sums};
+use crate::clock::Millis;
+
+/// The columns of [`Sums::columns`].
+const SUMS: [&str; 11] = [
+    "runs",
+    "executions",
+    "component_micros",
+    "model_calls",
+    "input_tokens",
+    "output_tokens",
+    "cached_input_tokens",
+    "reasoning_tokens",
+    "cost_micros",
+    "byte_hours",
+    "unmetered_calls",
+];
+
+/// What sums are made by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The team.
+    Team,
+    /// Agents.
+    Agent,
+    /// Users.
+    User,
+    /// Models.
+    Model,
+    /// Runs.
+    Run,
+}
+
+/// Which sums.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    /// The team.
+    pub team: String,
+    /// Made by what.
+    pub by: By,
+    /// From this hour on.
+    pub from_hour: i64,
+    /// Before this hour.
+    pub to_hour: i64,
+    /// Only of this agent, where not empty.
+    pub agent: String,
+    /// Rows to pass over.
+    pub offset: u32,
+    /// Rows at most.
+    pub limit: u32,
+}
+
+/// Stores an event; false where it is known.
+pub fn insert(tx: &Connection, event: &UsageEvent, now: Millis) -> Result<bool, StoreError> {
+    let stored = tx
+        .prepare_cached(
+            "insert into usage_event (team, id, agent, run, stored_ms, event) values (?1, ?2, ?3, ?4, ?5, ?6)
+             on conflict (team, id) do nothing",
+        )?
+        .execute(params![event.team, event.id, event.agent, event.run_id, now, event.encode_to_vec()])?;
+    Ok(stored > 0)
+}
+
+/// Adds what an event adds to its sums. The hour is the one in which it began, as far as that can be true.
+pub fn add(tx: &Connection, event: &UsageEvent, sums: &Sums, now: Millis) -> Result<(), StoreError> {
+    if *sums == Sums::default() {
+        return Ok(());
+    }
+    let began = event.time.map(|time| time.seconds.saturating_mul(1000) + i64::from(time.nanos) / 1_000_000);
+    let hour = began.filter(|began| (0..=now).contains(began)).unwrap_or(now) / HOUR_MS;
+    let model = match &event.r#use {
+        Some(Use::Model(model)) => model.model.as_str(),
+        _ => "",
+    };
+    let text = |text: &str| Value::from(text.to_owned());
+    let keys = [text(&event.team), Value::from(hour), text(&event.agent), text(&event.user), text(model)];
+    let keys = keys.into_iter().chain(sums.columns().map(Value::from));
+    tx.prepare_cached(&upsert("usage_hour", &["team", "hour", "agent", "user", "model"], 5))?
+        .execute(params_from_iter(keys))?;
+    if !event.run_id.is_empty() {
+        let keys = [text(&event.team), text(&event.run_id), text(&event.agent), Value::from(hour)];
+        let keys = keys.into_iter().chain(sums.columns().map(Value::from));
+        tx.prepare_cached(&upsert("usage_run", &["team", "run", "agent", "hour"], 2))?
+            .execute(params_from_iter(keys))?;
+    }
+    Ok(())
+}
+
+/// Adds to a row, whose first `key` columns name it.
+fn upsert(table: &str, columns: &[&str], key: usize) -> String {
+    let all: Vec<&str> = columns.iter().copied().chain(SUMS).collect();
+    let places: Vec<String> = (1..=all.len()).map(|place| format!("?{place}")).collect();
+    let sums = SUMS.map(|name| format!("{name} = {name} + excluded.{name}"));
+    format!(
+        "insert into {table} ({}) values ({}) on conflict ({}) do update set {}",
+        all.join(", "),
+        places.join(", "),
+        columns[..key].join(", "),
+        sums.join(", ")
+    )
+}
+
+fn sums_of(row: &Row<'_>, first: usize) -> rusqlite::Result<Sums> {
+    let mut columns = [0; SUMS.len()];
+    for (place, column) in columns.iter_mut().enumerate() {
+        *column = row.get::<_, Option<i64>>(first + place)?.unwrap_or_default();
+    }
+    Ok(Sums::of_columns(columns))
+}
+
+fn summed() -> String {
+    SUMS.map(|name| format!("sum({name})")).join(", ")
+}
+
+/// Sums by key, the most expensive first.
+pub fn query(conn: &Connection, query: &Query) -> Result<Vec<(String, Sums)>, StoreError> {
+    let (table, key) = match query.by {
+        By::Team => ("usage_hour", "team"),
+        By::Agent => ("usage_hour", "agent"),
+        By::User => ("usage_hour", "user"),
+        By::Model => ("usage_hour", "model"),
+        By::Run => ("usage_run", "run"),
+    };
+    // What no model did is no model's.
+    let only = if query.by == By::Model { "and model <> ''" } else { "" };
+    let sql = format!(
+        "select {key}, {} from {table} where team = :team and hour >= :from and hour < :to
+         and (:agent = '' or agent = :agent) {only} group by {key}
+         order by sum(cost_micros) desc, sum(input_tokens + output_tokens) desc, sum(executions) desc, {key}
+         limit :limit offset :offset",
+        summed()
+    );
+    let mut statement = conn.prepare_cached(&sql)?;
+    let rows = statement.query_map(
+        named_params! {
+            ":team": query.team,
+            ":from": query.from_hour,
+            ":to": query.to_hour,
+            ":agent": query.agent,
+            ":limit": query.limit,
+            ":offset": query.offset,
+        },
+        |row| Ok((row.get(0)?, sums_of(row, 1)?)),
+    )?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The events of a run, encoded, in the order in which they came.
+pub fn of_run(conn: &Connection, team: &str, run: &str, most: u32) -> Result<Vec<Vec<u8>>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "select event from usage_event where team = ?1 and run = ?2 and run <> '' order by seq limit ?3",
+    )?;
+    let rows = statement.query_map(params![team, run, most], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The sums of a run.
+pub fn sums_of_run(conn: &Connection, team: &str, run: &str) -> Result<Sums, StoreError> {
+    let sql = format!("select {} from usage_run where team = ?1 and run = ?2", SUMS.join(", "));
+    let sums = conn.prepare_cached(&sql)?.query_row([team, run], |row| sums_of(row, 0)).optional()?;
+    Ok(sums.unwrap_or_default())
+}
+
+/// Removes some events that were stored before a moment; gives how many.
+pub fn remove_events(tx: &Connection, before: Millis, limit: u32) -> Result<usize, StoreError> {
+    let sql = "delete from usage_event where seq in
+                 (select seq from usage_event where stored_ms < ?1 order by stored_ms limit ?2)";
+    Ok(tx.prepare_cached(sql)?.execute(params![before, limit])?)
+}
+
+/// Removes some sums by run and by hour of before these hours; gives how many.
+pub fn remove_sums(tx: &Connection, runs: i64, hours: i64, limit: u32) -> Result<usize, StoreError> {
+    let sql = "delete from usage_run where (team, run) in
+                 (select team, run from usage_run where hour < ?1 order by hour limit ?2)";
+    let gone = tx.prepare_cached(sql)?.execute(params![runs, limit])?;
+    let sql = "delete from usage_hour where (team, hour, agent, user, model) in
+                 (select team, hour, agent, user, model from usage_hour where hour < ?1 limit ?2)";
+    Ok(gone.max(tx.prepare_cached(sql)?.execute(params![hours, limit])?))
+}

@@ -1,0 +1,146 @@
+//! The ledger without the network.
+
+use prost_types::Timestamp;
+use sre_proto::observability::v1::usage_event::Use;
+use sre_proto::observability::v1::{ComponentUse, LightRunsUse, ModelUse, RunUse, UsageEvent};
+use sre_store::{OpenOptions, Store};
+
+use super::{By, HOUR_MS, Ledger, Query, Recorded, Sums};
+use crate::schema::MIGRATIONS;
+
+struct Fixture {
+    _dir: tempfile::TempDir,
+    ledger: Ledger,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store =
+            Store::open(OpenOptions::new(dir.path().join("usage.db"), "store.dir", MIGRATIONS)).unwrap();
+        Self { _dir: dir, ledger: Ledger::new(store) }
+    }
+
+    async fn by(&self, by: By) -> Vec<(String, Sums)> {
+        self.ledger.query(&query(by)).await.unwrap()
+    }
+}
+
+fn query(by: By) -> Query {
+    Query {
+        team: "red".into(),
+        by,
+        from_hour: 0,
+        to_hour: i64::MAX,
+        agent: String::new(),
+        offset: 0,
+        limit: 100,
+    }
+}
+
+fn event(id: &str, run: &str, hour: i64, r#use: Use) -> UsageEvent {
+    UsageEvent {
+        id: id.into(),
+        team: "red".into(),
+        agent: "helper".into(),
+        user: "user/alice".into(),
+        run_id: run.into(),
+        time: Some(Timestamp { seconds: hour * 3600 + 5, nanos: 0 }),
+        duration_micros: 10,
+        r#use: Some(r#use),
+        ..UsageEvent::default()
+    }
+}
+
+fn component(id: &str, run: &str) -> UsageEvent {
+    event(id, run, 1, Use::Component(ComponentUse::default()))
+}
+
+fn model(id: &str, model: &str, tokens: i64, cost_micros: i64) -> UsageEvent {
+    let used = ModelUse {
+        model: model.into(),
+        input_tokens: tokens,
+        output_tokens: 1,
+        cost_micros,
+        ..ModelUse::default()
+    };
+    event(id, "r1", 2, Use::Model(used))
+}
+
+const NOW: i64 = 100 * HOUR_MS;
+
+#[tokio::test]
+async fn an_event_counts_once_however_often_it_comes() {
+    let fx = Fixture::new();
+    let events = vec![component("r1/A@1", "r1"), model("llm/1", "gpt", 100, 7)];
+    assert_eq!(fx.ledger.record(events.clone(), NOW).await.unwrap(), Recorded { new: 2, known: 0 });
+    let twice = [events.clone(), events].concat();
+    assert_eq!(fx.ledger.record(twice, NOW).await.unwrap(), Recorded { new: 0, known: 4 });
+    let sums = fx.by(By::Team).await;
+    assert_eq!(sums.len(), 1);
+    let (key, sums) = &sums[0];
+    assert_eq!((key.as_str(), sums.executions, sums.component_micros), ("red", 1, 10));
+    assert_eq!((sums.model_calls, sums.input_tokens, sums.output_tokens, sums.cost_micros), (1, 100, 1, 7));
+    // The same id in another team is another event.
+    let other = UsageEvent { team: "blue".into(), ..component("r1/A@1", "r1") };
+    assert_eq!(fx.ledger.record(vec![other], NOW).await.unwrap().new, 1);
+    assert_eq!(fx.by(By::Team).await[0].1, *sums);
+}
+
+#[tokio::test]
+async fn sums_are_made_by_what_is_asked() {
+    let fx = Fixture::new();
+    let events = vec![
+        component("r1/A@1", "r1"),
+        component("r2/A@1", "r2"),
+        component("r2/ask@0/settled", "r2"),
+        model("llm/1", "cheap", 1000, 1),
+        model("llm/2", "dear", 10, 50),
+        UsageEvent { agent: "other".into(), user: "user/bob".into(), ..component("r3/A@1", "r3") },
+        event("r1/opened", "r1", 1, Use::Run(RunUse::default())),
+        event("r1/closed", "r1", 1, Use::Run(RunUse { state: "done".into(), ..RunUse::default() })),
+        event("light/1", "", 1, Use::LightRuns(LightRunsUse { runs: 5, executions: 20 })),
+    ];
+    fx.ledger.record(events, NOW).await.unwrap();
+    let keys = |rows: &[(String, Sums)]| rows.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
+    assert_eq!(keys(&fx.by(By::Model).await), ["dear", "cheap"], "the most expensive first");
+    assert_eq!(keys(&fx.by(By::Agent).await), ["helper", "other"]);
+    assert_eq!(keys(&fx.by(By::User).await), ["user/alice", "user/bob"]);
+    let runs = fx.by(By::Run).await;
+    assert_eq!(keys(&runs), ["r1", "r2", "r3"]);
+    assert_eq!((runs[0].1.runs, runs[0].1.executions, runs[0].1.cost_micros), (1, 1, 51));
+    let team = &fx.by(By::Team).await[0].1;
+    assert_eq!((team.runs, team.executions), (6, 23));
+    let of_other = Query { agent: "other".into(), ..query(By::Team) };
+    assert_eq!(fx.ledger.query(&of_other).await.unwrap()[0].1.executions, 1);
+    let later = Query { from_hour: 2, ..query(By::Team) };
+    let later = &fx.ledger.query(&later).await.unwrap()[0].1;
+    assert_eq!((later.executions, later.model_calls), (0, 2), "by the hour in which it began");
+    let page = Query { offset: 1, limit: 1, ..query(By::Run) };
+    assert_eq!(keys(&fx.ledger.query(&page).await.unwrap()), ["r2"]);
+}
+
+#[tokio::test]
+async fn old_events_go_and_their_sums_stay() {
+    let fx = Fixture::new();
+    fx.ledger.record(vec![component("r1/A@1", "r1")], NOW).await.unwrap();
+    let day = 24 * HOUR_MS;
+    assert_eq!(fx.ledger.sweep(NOW + 35 * day).await.unwrap(), 0);
+    assert_eq!(fx.ledger.of_run("red", "r1", 10).await.unwrap().len(), 1);
+    assert_eq!(fx.ledger.sweep(NOW + 35 * day + 1).await.unwrap(), 1);
+    assert!(fx.ledger.of_run("red", "r1", 10).await.unwrap().is_empty());
+    assert!(fx.by(By::Run).await.is_empty());
+    assert_eq!(fx.by(By::Team).await[0].1.executions, 1);
+    fx.ledger.sweep(NOW + 401 * day).await.unwrap();
+    assert!(fx.by(By::Team).await.is_empty());
+}
+
+#[tokio::test]
+async fn nothing_takes_away_from_the_ledger() {
+    let fx = Fixture::new();
+    let mut odd = model("llm/1", "gpt", -50, -7);
+    odd.time = Some(Timestamp { seconds: i64::MAX, nanos: -1 });
+    fx.ledger.record(vec![odd], NOW).await.unwrap();
+    let sums = &fx.by(By::Team).await[0].1;
+    assert_eq!((sums.input_tokens, sums.cost_micros, sums.output_tokens), (0, 0, 1));
+}
