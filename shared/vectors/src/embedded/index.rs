@@ -173,9 +173,14 @@ impl Index {
             .collect())
     }
 
+    /// Whether there is too much to compare with everything, by the settings of now: a graph of earlier ones may be
+    /// there as well.
     fn use_graph(&self, meeting: Option<&RoaringBitmap>, settings: &EmbeddedSettings) -> bool {
-        let few = (settings.exact_below as u64).max(self.live.len() / FEW);
-        meeting.is_none_or(|meeting| meeting.len() > few)
+        let (exact_below, rows) = (settings.exact_below as u64, self.live.len());
+        match meeting {
+            None => rows > exact_below,
+            Some(meeting) => meeting.len() > exact_below.max(rows / FEW),
+        }
     }
 
     /// The graph for what it covers, a scan for the rest. Where the graph finds too few, everything is scanned.

@@ -117,6 +117,25 @@ async fn the_graph_finds_what_a_scan_finds_also_under_conditions() {
     close(backend).await;
 }
 
+/// What is told by the settings of now counts, whatever earlier ones left on the disk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_graph_of_earlier_settings_does_not_answer_where_all_is_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let sparse = EmbeddedSettings { connectivity: 4, expansion_add: 8, expansion_search: 8, ..eager() };
+    let backend = open(folder.path(), sparse.clone()).await;
+    let mut dice = Dice::new(21);
+    let rows: Vec<Row> = (0..3000).map(|n| row(&format!("r{n}"), &dice.vector(96))).collect();
+    let collection = filled(&backend, &rows).await;
+    backend.search(&collection, like(&rows[0].vector, 1)).await.unwrap();
+    backend.settled().await;
+    let asked = queries(&rows, 20, None);
+    assert!(recall(&backend, &collection, &rows, &asked).await < 1.0, "a graph of this kind misses some");
+    close(backend).await;
+    let backend = open(folder.path(), EmbeddedSettings { exact_below: usize::MAX, ..sparse }).await;
+    assert!(recall(&backend, &collection, &rows, &asked).await >= 1.0);
+    close(backend).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_in_the_graph_yet_is_found_and_what_is_deleted_is_not() {
     let folder = tempfile::tempdir().unwrap();
