@@ -14,6 +14,7 @@ mod http_door;
 mod keys;
 mod oidc;
 mod operation;
+mod out_of_process;
 mod pause;
 mod rotation;
 mod runs;
