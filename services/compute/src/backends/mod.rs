@@ -13,7 +13,7 @@ pub enum Backend {
     Sandbox,
     /// AWS Lambda.
     #[cfg(feature = "aws")]
-    Lambda(lambda::Lambda),
+    Lambda(Box<lambda::Lambda>),
 }
 
 #[async_trait]

@@ -25,7 +25,7 @@ pub struct Idle {
 
 impl Idle {
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.count
     }
 

@@ -202,7 +202,7 @@ impl Workers {
             }
         }
         // This call is among the busy ones.
-        while self.inner.busy.load(Ordering::Acquire) + self.inner.idle.lock().len()
+        while self.inner.busy.load(Ordering::Acquire) + self.inner.idle.lock().count()
             > self.inner.settings.max_workers
         {
             let oldest = self.inner.idle.lock().oldest();

@@ -206,9 +206,10 @@ impl Drop for Worker {
     /// first would be left to whoever is the machine's first process, which in a container may be this one.
     fn drop(&mut self) {
         // Either may have ended already.
-        match &self.handle {
-            Some(handle) => drop(pidfd_send_signal(handle, Signal::KILL)),
-            None => drop(self.child.start_kill()),
+        if let Some(handle) = &self.handle {
+            let _ = pidfd_send_signal(handle, Signal::KILL);
+        } else {
+            let _ = self.child.start_kill();
         }
     }
 }

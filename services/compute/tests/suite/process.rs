@@ -156,3 +156,27 @@ async fn it_has_given_everything_up() {
         assert_eq!(line[name.len()..].split_whitespace().next(), Some(value), "{line}");
     }
 }
+
+/// What one tries who has broken into the interpreter.
+fn probe(jail: &str, what: &str) -> Option<i32> {
+    let ended = std::process::Command::new(program()).args(["probe", jail, what]).env_clear().status();
+    ended.unwrap().code()
+}
+
+/// SIGSYS, as shells tell it.
+const KILLED_BY_THE_FILTER: i32 = 128 + 31;
+
+#[test]
+fn a_call_that_is_not_listed_ends_the_process() {
+    assert_eq!(probe("whole", "nothing"), Some(0));
+    for what in ["read", "list", "write", "folder", "connect", "listen", "send", "spawn", "thread", "link"] {
+        assert_eq!(probe("whole", what), Some(KILLED_BY_THE_FILTER), "{what}");
+    }
+}
+
+#[test]
+fn behind_the_filter_stand_other_walls() {
+    for what in ["nothing", "read", "list", "write", "folder", "connect", "listen", "send", "spawn", "link"] {
+        assert_eq!(probe("but-calls", what), Some(0), "{what}");
+    }
+}

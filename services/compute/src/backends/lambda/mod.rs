@@ -49,7 +49,7 @@ pub struct Lambda {
 pub async fn open(opening: Opening) -> anyhow::Result<Arc<Backend>> {
     let lambda = Lambda::new(opening.settings()?)?;
     lambda.ping().await?;
-    Ok(Arc::new(Backend::Lambda(lambda)))
+    Ok(Arc::new(Backend::Lambda(Box::new(lambda))))
 }
 
 /// Checks settings without a call.

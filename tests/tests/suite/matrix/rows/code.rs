@@ -2,6 +2,7 @@
 
 use anyhow::ensure;
 use sre_proto::AccessLevel;
+use sre_proto::compute::v1::execution_event::Event;
 use sre_proto::compute::v1::*;
 use sre_proto::types::v1::{Acl, Level};
 
@@ -71,11 +72,23 @@ fn deployed(method: &str, code: &str, no_code: &str, deployment: &str) -> Option
                 name: name.into(),
                 ..ExecuteDeploymentRequest::default()
             };
-            Case::of(&request(deployment)).absent(&request(&absent)).by_list(AccessLevel::Read)
+            Case::of(&request(deployment)).absent(&request(&absent)).by_list(AccessLevel::Read).answers(
+                |event: ExecutionEvent| {
+                    let gave = matches!(&event.event, Some(Event::Result(done)) if done.result_json == "1");
+                    ensure!(gave, "{event:?}");
+                    Ok(())
+                },
+            )
         }
         "GetDeployment" => {
             let request = |name: &str| GetDeploymentRequest { name: name.into() };
-            Case::of(&request(deployment)).absent(&request(&absent)).by_list(AccessLevel::Read)
+            let wanted = deployment.to_owned();
+            Case::of(&request(deployment)).absent(&request(&absent)).by_list(AccessLevel::Read).answers(
+                move |found: CodeDeployment| {
+                    ensure!(found.name == wanted, "{found:?}");
+                    Ok(())
+                },
+            )
         }
         "ListDeployments" => {
             let request = |parent: &str| ListDeploymentsRequest {
