@@ -79,7 +79,12 @@ pub const METRICS: &[Metric] = &[
         "Decisions on whether a caller may do what it asks.",
         &[],
     ),
-    counter("sre_audit_denials_dropped_total", &[], "Refusals that found no place in the audit queue.", ONE),
+    counter(
+        "sre_audit_denials_dropped_total",
+        &[ROLE],
+        "Refusals that found no place in the audit queue.",
+        &[],
+    ),
     counter(
         "sre_auth_failures_total",
         &[ROLE, label("reason", "the reasons of `sre.type.v1.Reason`")],

@@ -100,7 +100,13 @@ async fn a_prometheus_finds_every_metric_and_no_label_grows() {
     let _ = dev.get_run("teams/other/agents/nobody/runs/00-none").await.unwrap_err();
     // A token that is none.
     let door = format!("http://{}/api/ask", suite.address("http"));
-    let refused = reqwest::Client::new().post(door).bearer_auth("nonsense").send().await.unwrap();
+    let refused = reqwest::Client::new()
+        .post(door)
+        .header("x-agent-id", "measured")
+        .bearer_auth("nonsense")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(refused.status(), 401);
 
     let admins: BTreeMap<&String, &String> =
@@ -115,7 +121,12 @@ async fn a_prometheus_finds_every_metric_and_no_label_grows() {
     eventually("Prometheus has scraped every process", WITHIN, up).await;
 
     // Those that count what goes wrong somewhere else, and did not here.
-    let rare = ["sre_limit_refusals_total", "sre_auth_failures_total", "sre_connector_health"];
+    let rare = [
+        "sre_audit_denials_dropped_total",
+        "sre_limit_refusals_total",
+        "sre_auth_failures_total",
+        "sre_connector_health",
+    ];
     let wanted: BTreeSet<&str> =
         METRICS.iter().map(|metric| metric.name).filter(|name| !rare.contains(name)).collect();
     let found = async || {

@@ -18,7 +18,12 @@ pub async fn log(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
     };
     let write = WriteEntriesRequest { entries: vec![line.clone()] };
     Ok(Some(match method {
-        "WriteEntries" => Case::of(&write).services("engine", "engine").stores(),
+        "WriteEntries" => {
+            Case::of(&write).services("engine", "engine").answers(|answer: WriteEntriesResponse| {
+                ensure!(answer.written == 1 && answer.refusals.is_empty(), "{answer:?}");
+                Ok(())
+            })
+        }
         "ListEntries" => {
             let _: WriteEntriesResponse = world.ask("service/engine", write).await?;
             let request =
@@ -74,7 +79,12 @@ fn use_of(world: &World) -> UsageEvent {
 pub async fn usage(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
     let record = RecordUsageRequest { events: vec![use_of(world)] };
     Ok(Some(match method {
-        "RecordUsage" => Case::of(&record).services("engine", "memory").stores(),
+        "RecordUsage" => {
+            Case::of(&record).services("engine", "memory").answers(|answer: RecordUsageResponse| {
+                ensure!(answer.recorded + answer.known == 1, "{answer:?}");
+                Ok(())
+            })
+        }
         "QueryUsage" => {
             let _: RecordUsageResponse = world.ask("service/engine", record).await?;
             let request =
