@@ -213,6 +213,10 @@ fn every_row_is_run_or_named() {
     for line in vectors.lines() {
         let vector: Json = serde_json::from_str(line).unwrap();
         let id = vector["id"].as_str().unwrap();
+        // What shows a component instead of a row is named for it.
+        if id.starts_with("sandbox#") {
+            continue;
+        }
         let row =
             id.strip_prefix("row-").and_then(|rest| rest.split_once('#')).unwrap_or_else(|| panic!("{id}")).0;
         seen.insert(row.to_owned());

@@ -333,7 +333,9 @@ static RUN_CEILING: LazyLock<Vec<String>> = LazyLock::new(|| {
 
 fn may_run_use(package: &str, service: &str, level: AccessLevel) -> bool {
     match package {
-        "memory" | "io" | "compute" => true,
+        "memory" | "io" => true,
+        // Components run code and deploy it; taking it away is for people.
+        "compute" => level != AccessLevel::Owner,
         "agent" | "llm" => level == AccessLevel::Read,
         "security" => is_scope(USE_KEY, service, level) || is_scope(READ_SETTINGS, service, level),
         _ => false,

@@ -191,7 +191,7 @@ mod tests {
         let event = metered("k").answered(&mut answered).unwrap();
         assert_eq!(answered.cost_micros, 3_500);
         let told = RecordUsageRequest::decode(answered.usage_event).unwrap();
-        assert_eq!(told.events, [event.clone()], "the caller can record the same");
+        assert_eq!(told.events, std::slice::from_ref(&event), "the caller can record the same");
         assert_eq!(
             (event.team.as_str(), event.run_id.as_str(), event.user.as_str()),
             ("red", "r", "user/alice")

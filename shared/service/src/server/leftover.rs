@@ -60,7 +60,8 @@ impl Drop for IncomingBody {
         if self.has_ended {
             return;
         }
-        let mut rest = Rest { body: std::mem::replace(&mut self.inner, Body::empty()), left_bytes: LEFTOVER_BYTES };
+        let mut rest =
+            Rest { body: std::mem::replace(&mut self.inner, Body::empty()), left_bytes: LEFTOVER_BYTES };
         // Mostly it is there already, and nothing need be waited for.
         let read = Pin::new(&mut rest).poll_all(&mut Context::from_waker(Waker::noop()));
         if read.is_pending() && tokio::runtime::Handle::try_current().is_ok() {
