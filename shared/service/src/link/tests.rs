@@ -120,7 +120,8 @@ async fn a_deadline_is_enforced_and_handed_on() {
         assert_eq!(seen, trace);
         let answer = setup.run("left").await.unwrap();
         let left: u64 = answer.split_once(' ').unwrap().0.parse().unwrap();
-        assert!((20_000..=30_000).contains(&left), "the default deadline applies: {left}");
+        // What code may take, and the default of other calls.
+        assert!((80_000..=90_000).contains(&left), "the default deadline applies: {left}");
     }
 }
 

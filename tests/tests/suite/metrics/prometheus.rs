@@ -15,6 +15,7 @@ use sre_service::telemetry::catalogue::METRICS;
 use sre_service::testing::backend;
 
 const AGENT: &str = "teams/default/agents/measured";
+const LENGTH: &str = "async function main(text) { return text.length; }";
 const WITHIN: Duration = Duration::from_secs(60);
 /// More values than this of one label are no bounded set. Methods are the largest one.
 const MOST_VALUES: usize = 300;
@@ -65,7 +66,7 @@ impl Drop for Prometheus {
     }
 }
 
-/// Asks a model, and makes something of its answer.
+/// Asks a model, and runs code.
 fn measured() -> Value {
     let ask = json!({ "model": "charging", "prompt": "{{text}}", "passthrough": true });
     document(
@@ -74,9 +75,15 @@ fn measured() -> Value {
         &[
             endpoint("ask", "POST", &[("text", "Text")]),
             component("model", "GenAILLM", ask, &["text"], &["Reply"]),
-            output("answer", &["reply"]),
+            component("code", "ECMASandbox", json!({ "code": LENGTH }), &["text"], &["Output"]),
+            output("answer", &["reply", "length"]),
         ],
-        &["ask.text > model.text", "model.Reply > answer.reply"],
+        &[
+            "ask.text > model.text",
+            "ask.text > code.text",
+            "model.Reply > answer.reply",
+            "code.Output > answer.length",
+        ],
     )
 }
 
