@@ -39,13 +39,14 @@ pub fn unclear(outcomes: &[Outcome], from: Instant) -> Vec<String> {
     wrong.into_iter().map(|(what, example)| format!("{what}: {example}")).collect()
 }
 
-/// UNAVAILABLE or DEADLINE_EXCEEDED, with the reason for programs. Where the client's own clock was faster than the
-/// suite's answer there is no reason.
+/// UNAVAILABLE or DEADLINE_EXCEEDED, with the reason for programs, or RESOURCE_EXHAUSTED where others hang on all
+/// connections that may be open. Where the client's own clock was faster than the suite's answer there is no reason.
 fn is_clear(status: &Status) -> bool {
     let reason = status.get_details_error_info().map(|info| info.reason);
     match (status.code(), reason.as_deref()) {
         (Code::Unavailable, Some("BACKEND_UNAVAILABLE" | "ROLE_UNAVAILABLE")) => true,
         (Code::DeadlineExceeded, Some("DEADLINE_EXCEEDED" | "BACKEND_UNAVAILABLE")) => true,
+        (Code::ResourceExhausted, Some("OVERLOADED")) => true,
         (Code::DeadlineExceeded | Code::Cancelled, None) => status.message() == "Timeout expired",
         _ => false,
     }
