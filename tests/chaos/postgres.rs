@@ -1,19 +1,22 @@
 //! The PostgreSQL cluster of a suite, by the script that tests use.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
+
+use tempfile::TempDir;
 
 /// A cluster; dropped, it is stopped and removed.
 pub struct Cluster {
-    folder: PathBuf,
+    folder: TempDir,
     url: String,
 }
 
 impl Cluster {
-    /// Makes and starts one.
-    pub fn start(folder: &Path) -> Self {
-        let url = script("start", folder);
-        Self { folder: folder.to_owned(), url }
+    /// Makes and starts one, in a folder of the system's: its own user may not reach what lies below ours.
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = script("start", folder.path());
+        Self { folder, url }
     }
 
     /// What tells a service to keep its state there.
@@ -29,21 +32,19 @@ impl Cluster {
 
     /// Stops it as a power cut would.
     pub fn crash(&self) {
-        script("crash", &self.folder);
+        script("crash", self.folder.path());
     }
 
     /// Starts it again; it recovers.
     pub fn start_again(&self) {
-        let url = script("start", &self.folder);
+        let url = script("start", self.folder.path());
         assert_eq!(url, self.url, "the cluster came back elsewhere");
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let _ = command("stop", &self.folder).output();
-        // Large, and what matters of it was read.
-        let _ = std::fs::remove_dir_all(&self.folder);
+        let _ = command("stop", self.folder.path()).output();
     }
 }
 

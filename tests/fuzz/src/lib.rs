@@ -122,17 +122,13 @@ pub fn run(data: &[u8]) {
         || Run::start(plan.clone(), entry, RequestData::post("/api/e", body.clone().into()), limited());
     let rest = bytes.0;
     let (journal, whole) = drive(start(), &mut Bytes(rest));
-    // A fold of any prefix, ended in any other order, comes to the same answer. What was resolved is not noted.
+    // A fold of any prefix, ended in any other order, comes to the same answer.
     let Some(whole) = whole else { return };
     let cut = usize::from(Bytes(rest).next()) % (journal.len() + 1);
     let mut folded = start();
-    for (key, outcome) in &journal[..cut] {
-        match folded.complete(key, outcome.clone()) {
-            Err(sre_engine::RunError::WrongReport(_)) => return,
-            done => assert_eq!(done, Ok(()), "the journal names what is not under way"),
-        }
+    for (key, report) in &journal[..cut] {
+        assert_eq!(report.clone().tell(&mut folded, key), Ok(()), "the journal names what is not under way");
     }
-    let outcomes: std::collections::HashMap<_, _> = journal.iter().cloned().collect();
     loop {
         let mut ready = folded.ready();
         if ready.is_empty() {
@@ -140,15 +136,31 @@ pub fn run(data: &[u8]) {
         }
         ready.reverse();
         for activation in ready {
-            let outcome = outcomes.get(&activation.key);
-            let Some(outcome) = outcome.filter(|_| activation.kind == ActivationKind::Execute) else {
-                return;
-            };
-            let _ = folded.complete(&activation.key, outcome.clone());
+            let executes = activation.kind == ActivationKind::Execute;
+            let mut of_it = journal.iter().filter(|(key, _)| *key == activation.key);
+            let report = of_it.find(|(_, report)| matches!(report, Report::Finished(_)) == executes);
+            let Some((key, report)) = report else { return };
+            let _ = report.clone().tell(&mut folded, key);
         }
     }
     // Failures that a circle hides depend on when it is noticed; the reason does not.
     assert_eq!(folded.answer().legacy_json(), whole.answer().legacy_json(), "a fold gives another answer");
+}
+
+/// What a journal says of an activation: what it was given, or what it came to.
+#[derive(Clone)]
+enum Report {
+    Resolved(Vec<Result<Value, String>>),
+    Finished(Outcome),
+}
+
+impl Report {
+    fn tell(self, run: &mut Run, key: &ActivationKey) -> Result<(), sre_engine::RunError> {
+        match self {
+            Self::Resolved(values) => run.resolve(key, values),
+            Self::Finished(outcome) => run.complete(key, outcome),
+        }
+    }
 }
 
 fn limited() -> RunOptions {
@@ -159,7 +171,7 @@ fn limited() -> RunOptions {
 }
 
 /// Drives a run to its end; the finished run, unless it was too long and was cancelled.
-fn drive(mut run: Run, bytes: &mut Bytes<'_>) -> (Vec<(ActivationKey, Outcome)>, Option<Run>) {
+fn drive(mut run: Run, bytes: &mut Bytes<'_>) -> (Vec<(ActivationKey, Report)>, Option<Run>) {
     let (mut journal, mut pool) = (Vec::new(), Vec::<Activation>::new());
     for _ in 0..STEPS {
         pool.extend(run.ready());
@@ -168,17 +180,14 @@ fn drive(mut run: Run, bytes: &mut Bytes<'_>) -> (Vec<(ActivationKey, Outcome)>,
             return (journal, Some(run));
         }
         let activation = pool.swap_remove(usize::from(bytes.next()) % pool.len());
-        match &activation.kind {
-            ActivationKind::Execute => {
-                let outcome = outcome(&activation, bytes);
-                let _ = run.complete(&activation.key, outcome.clone());
-                journal.push((activation.key, outcome));
-            }
+        let report = match &activation.kind {
+            ActivationKind::Execute => Report::Finished(outcome(&activation, bytes)),
             ActivationKind::Resolve(needs) => {
-                let values = needs.iter().map(|need| resolved(need, bytes)).collect();
-                let _ = run.resolve(&activation.key, values);
+                Report::Resolved(needs.iter().map(|need| resolved(need, bytes)).collect())
             }
-        }
+        };
+        let _ = report.clone().tell(&mut run, &activation.key);
+        journal.push((activation.key, report));
     }
     run.cancel("too long");
     let _ = run.answer().legacy_json();
