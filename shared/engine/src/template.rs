@@ -138,16 +138,21 @@ pub fn parts(text: &str) -> impl Iterator<Item = Part<'_>> {
     })
 }
 
-/// Start and end of the first placeholder.
+/// Start and end of the first placeholder. Looks at each byte once, however many braces there are and however long
+/// the lines.
 fn placeholder(text: &str) -> Option<(usize, usize)> {
-    let mut from = 0;
+    let (mut from, mut end) = (0, None);
     loop {
         let start = from + text[from..].find("{{")?;
         let body = start + 2;
-        let line_end = text[body..].find(['\n', '\r']).map_or(text.len(), |at| body + at);
-        match text[body..line_end].find("}}") {
-            Some(at) => return Some((start, body + at + 2)),
-            None => from = line_end.max(body),
+        let close = match end {
+            Some(close) if close >= body => close,
+            _ => body + text[body..].find("}}")?,
+        };
+        end = Some(close);
+        match text[body..close].find(['\n', '\r']) {
+            None => return Some((start, close + 2)),
+            Some(at) => from = body + at,
         }
     }
 }
@@ -304,6 +309,8 @@ mod tests {
             ("{{a", "{{a"),
             ("{{a\n}}", "{{a\n}}"),
             ("{{a\n}} {{a}}", "{{a\n}} x"),
+            ("{{a\r{{b\n{{a}} {{\n}} {{a}}", "{{a\r{{b\nx {{\n}} x"),
+            ("}}{{a}}}} {{a\n", "}}x}} {{a\n"),
             ("{\"k\":{{a}}}", "{\"k\":x}"),
             ("{{a.b}}", "exact"),
             ("{{deep.list[0].t}}", "T"),
