@@ -125,6 +125,9 @@ pub fn run(data: &[u8]) {
     // A fold of any prefix, ended in any other order, comes to the same answer.
     let Some(whole) = whole else { return };
     let cut = usize::from(Bytes(rest).next()) % (journal.len() + 1);
+    let executes = |report: &Report| matches!(report, Report::Finished(_));
+    let reports: std::collections::HashMap<_, _> =
+        journal.iter().map(|(key, report)| ((key, executes(report)), report)).collect();
     let mut folded = start();
     for (key, report) in &journal[..cut] {
         assert_eq!(report.clone().tell(&mut folded, key), Ok(()), "the journal names what is not under way");
@@ -137,10 +140,8 @@ pub fn run(data: &[u8]) {
         ready.reverse();
         for activation in ready {
             let executes = activation.kind == ActivationKind::Execute;
-            let mut of_it = journal.iter().filter(|(key, _)| *key == activation.key);
-            let report = of_it.find(|(_, report)| matches!(report, Report::Finished(_)) == executes);
-            let Some((key, report)) = report else { return };
-            let _ = report.clone().tell(&mut folded, key);
+            let Some(report) = reports.get(&(&activation.key, executes)) else { return };
+            let _ = (*report).clone().tell(&mut folded, &activation.key);
         }
     }
     // Failures that a circle hides depend on when it is noticed; the reason does not.
