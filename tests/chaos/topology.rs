@@ -40,7 +40,7 @@ impl Suite {
     pub async fn split(name: &str, store: Store, lease: Duration, servers: &[&Counting]) -> Self {
         let folder = fresh(name);
         let ports = ports(SUBSYSTEMS.len() + 2 * GATEWAYS.len());
-        let cluster = (store == Store::Postgres).then(|| Cluster::start());
+        let cluster = (store == Store::Postgres).then(Cluster::start);
         let mut common = settings(lease, servers);
         for (role, port) in SUBSYSTEMS.iter().zip(&ports) {
             common.push(format!("endpoints.{role}=[\"127.0.0.1:{port}\"]"));
