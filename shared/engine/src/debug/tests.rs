@@ -390,7 +390,8 @@ proptest! {
     fn any_session_ends(agent in crate::testing::agents(), pick in any::<usize>()) {
         let plan = agent.plan();
         let mut options = options(&plan);
-        options.limits = Limits { circular: 8, output_bytes: 4_000, ..Limits::default() };
+        // Loops in loops over large lists end too, after minutes.
+        options.limits = Limits { circular: 8, loop_iterations: 50, output_bytes: 4_000 };
         let mut run = DebugRun::empty(plan.clone(), options);
         let nodes = plan.nodes();
         let body = json!([{"id": &*nodes[pick % nodes.len()].id, "ctx": {"active": true, "input":
