@@ -43,6 +43,8 @@ fn dependencies_point_one_way() {
             "sre-vectors" => vec!["sre-store"],
             // Redis, reached in one place.
             "sre-redis" => vec![],
+            // Calls of AWS, signed in one place.
+            "sre-aws" => vec!["sre-service"],
             // The sandbox's process, with the interpreter.
             "sre-sandbox" => vec![],
             "sre-components" => vec!["sre-engine", "sre-proto"],
@@ -57,6 +59,7 @@ fn dependencies_point_one_way() {
                     "sre-store",
                     "sre-vectors",
                     "sre-redis",
+                    "sre-aws",
                     "sre-sandbox",
                     "sre-engine",
                     "sre-components",

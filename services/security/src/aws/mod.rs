@@ -1,8 +1,4 @@
-//! A client of AWS Secrets Manager: its JSON protocol (1.1), signed (SigV4) with the credentials of the settings and
-//! no others.
-//!
-//! The signature is the SDK's own crate; the SDK's clients are left out for their size and for looking for
-//! credentials by themselves.
+//! A client of AWS Secrets Manager: its JSON protocol (1.1), signed with the credentials of the settings and no others.
 
 mod operations;
 pub mod settings;
@@ -11,18 +7,14 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context;
-use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
 use rand::Rng;
 use reqwest::redirect;
-use secrecy::ExposeSecret;
 use serde::Serialize;
 use serde_json::Value;
-use sre_service::connectors::SecretSetting;
+use sre_aws::Signer;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -71,10 +63,7 @@ impl From<AwsError> for SecretStoreError {
 pub struct Client {
     http: reqwest::Client,
     endpoint: Url,
-    region: String,
-    access_key_id: String,
-    secret_access_key: SecretSetting,
-    session_token: Option<SecretSetting>,
+    signer: Signer,
     recovery_days: u32,
 }
 
@@ -92,10 +81,13 @@ impl Client {
         Ok(Self {
             http,
             endpoint: settings.endpoint()?,
-            region: settings.region.clone(),
-            access_key_id: settings.aws_access_key_id.clone(),
-            secret_access_key: settings.aws_secret_access_key.clone(),
-            session_token: settings.aws_session_token.clone(),
+            signer: Signer {
+                service: SERVICE,
+                region: settings.region.clone(),
+                access_key_id: settings.aws_access_key_id.clone(),
+                secret_access_key: settings.aws_secret_access_key.clone(),
+                session_token: settings.aws_session_token.clone(),
+            },
             recovery_days: settings.recovery_days,
         })
     }
@@ -129,7 +121,10 @@ impl Client {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        for (name, value) in self.signature(&headers, body).await.map_err(AwsError::Store)? {
+        let signed = self.signer.sign("POST", &self.endpoint, &headers, body).await;
+        let refused =
+            |error: anyhow::Error| AwsError::Store(SecretStoreError::Refused(format!("signing: {error}")));
+        for (name, value) in signed.map_err(refused)? {
             request = request.header(name, value);
         }
         // The bytes are wiped when they were sent.
@@ -149,36 +144,6 @@ impl Client {
             return Ok(json);
         }
         Err(failure(status, &json))
-    }
-
-    async fn signature(
-        &self,
-        headers: &[(&str, &str)],
-        body: &[u8],
-    ) -> Result<Vec<(String, String)>, SecretStoreError> {
-        let refused = |error: &dyn std::fmt::Display| SecretStoreError::Refused(format!("signing: {error}"));
-        let secret = self.secret_access_key.reveal().await.map_err(|error| refused(&error))?;
-        let session = match &self.session_token {
-            Some(token) => Some(token.reveal().await.map_err(|error| refused(&error))?),
-            None => None,
-        };
-        let session = session.map(|token| token.expose_secret().to_owned());
-        let identity =
-            Credentials::new(&self.access_key_id, secret.expose_secret(), session, None, "settings").into();
-        let params = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(&self.region)
-            .name(SERVICE)
-            .time(SystemTime::now())
-            .settings(SigningSettings::default())
-            .build()
-            .map_err(|error| refused(&error))?
-            .into();
-        let body = SignableBody::Bytes(body);
-        let request = SignableRequest::new("POST", self.endpoint.as_str(), headers.iter().copied(), body)
-            .map_err(|error| refused(&error))?;
-        let (instructions, _) = sign(request, &params).map_err(|error| refused(&error))?.into_parts();
-        Ok(instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 }
 

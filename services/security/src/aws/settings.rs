@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sre_service::connectors::{Opening, SecretSetting};
@@ -51,18 +51,7 @@ pub fn check(opening: &Opening) -> anyhow::Result<()> {
 impl Settings {
     /// Where the service is.
     pub fn endpoint(&self) -> anyhow::Result<Url> {
-        let regional = || format!("https://secretsmanager.{}.amazonaws.com", self.region);
-        let url =
-            Url::parse(&self.endpoint.clone().unwrap_or_else(regional)).context("endpoint is no URL")?;
-        let is_loopback = match url.host() {
-            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-            Some(url::Host::Domain(name)) => name == "localhost",
-            None => false,
-        };
-        let is_safe = url.scheme() == "https" || url.scheme() == "http" && is_loopback;
-        ensure!(is_safe, "endpoint is not https: secrets would travel in clear");
-        Ok(url)
+        sre_aws::endpoint("secretsmanager", &self.region, self.endpoint.as_deref(), "secrets")
     }
 
     /// How long one call may take.
@@ -73,13 +62,7 @@ impl Settings {
     /// All that can be known to be wrong without a call.
     pub fn check(&self) -> anyhow::Result<()> {
         self.endpoint()?;
-        let is_region = !self.region.is_empty()
-            && self.region.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-        ensure!(is_region, "region is none: write for example eu-central-1");
-        ensure!(
-            !self.aws_access_key_id.is_empty(),
-            "awsAccessKeyId is empty: there is no other source of credentials"
-        );
+        sre_aws::check(&self.region, &self.aws_access_key_id)?;
         let is_days = matches!(self.recovery_days, 0 | 7..=30);
         ensure!(is_days, "recoveryDays is {}: 7 to 30, or 0", self.recovery_days);
         let prefix = self.prefix.as_deref().unwrap_or("sre");

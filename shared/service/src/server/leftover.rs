@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
-use tonic::Status;
-use tonic::body::Body;
+use hyper::body::Incoming;
 
 use crate::task;
 
@@ -22,46 +21,45 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A request's body from the network.
 pub(crate) struct IncomingBody {
-    inner: Body,
-    has_ended: bool,
+    /// None when it has ended.
+    inner: Option<Incoming>,
 }
 
 impl IncomingBody {
-    pub(crate) fn new(inner: Body) -> Self {
-        let has_ended = inner.is_end_stream();
-        Self { inner, has_ended }
+    pub(crate) fn new(inner: Incoming) -> Self {
+        Self { inner: Some(inner).filter(|inner| !inner.is_end_stream()) }
     }
 }
 
 impl http_body::Body for IncomingBody {
     type Data = Bytes;
-    type Error = Status;
+    type Error = hyper::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(context);
-        self.has_ended |= matches!(polled, Poll::Ready(None | Some(Err(_)))) || self.inner.is_end_stream();
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(inner) = self.inner.as_mut() else { return Poll::Ready(None) };
+        let polled = Pin::new(&mut *inner).poll_frame(context);
+        if matches!(polled, Poll::Ready(None | Some(Err(_)))) || inner.is_end_stream() {
+            self.inner = None;
+        }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), http_body::Body::size_hint)
     }
 }
 
 impl Drop for IncomingBody {
     fn drop(&mut self) {
-        if self.has_ended {
-            return;
-        }
-        let mut rest =
-            Rest { body: std::mem::replace(&mut self.inner, Body::empty()), left_bytes: LEFTOVER_BYTES };
+        let Some(body) = self.inner.take() else { return };
+        let mut rest = Rest { body, left_bytes: LEFTOVER_BYTES };
         // Mostly it is there already, and nothing need be waited for.
         let read = Pin::new(&mut rest).poll_all(&mut Context::from_waker(Waker::noop()));
         if read.is_pending() && tokio::runtime::Handle::try_current().is_ok() {
@@ -76,7 +74,7 @@ impl Drop for IncomingBody {
 
 /// What is left of a body.
 struct Rest {
-    body: Body,
+    body: Incoming,
     left_bytes: usize,
 }
 
@@ -91,7 +89,7 @@ impl Rest {
         }
     }
 
-    fn goes_on(&mut self, frame: Option<Result<Frame<Bytes>, Status>>) -> bool {
+    fn goes_on(&mut self, frame: Option<Result<Frame<Bytes>, hyper::Error>>) -> bool {
         let Some(Ok(frame)) = frame else { return false };
         let bytes = frame.data_ref().map_or(0, Bytes::len);
         self.left_bytes = self.left_bytes.saturating_sub(bytes);

@@ -163,7 +163,7 @@ impl hyper::service::Service<Request<hyper::body::Incoming>> for ConnectionServi
     type Future = Answer;
 
     fn call(&self, request: Request<hyper::body::Incoming>) -> Answer {
-        let mut request = request.map(|body| Body::new(IncomingBody::new(Body::new(body))));
+        let mut request = request.map(|body| Body::new(IncomingBody::new(body)));
         request.extensions_mut().insert(self.peer.clone());
         self.server.serve_tls(request)
     }

@@ -2,7 +2,6 @@
 //! shown or exported holds it.
 
 mod agent;
-mod collector;
 mod forms;
 
 use base64::Engine as _;
@@ -14,10 +13,10 @@ use sre_proto::observability::v1::log_client::LogClient;
 
 use crate::harness::clients::{Client, json as parsed, run_request};
 use crate::harness::http_server::{HttpServer, Seen};
+use crate::harness::otlp::Collector;
 use crate::harness::{CANARY, Mode, Options, Suite, in_both_modes, process};
 
 use agent::{NAME, REFERENCE, REFUSED, SKILL, TOLD};
-use collector::Collector;
 use forms::Forms;
 
 in_both_modes!(exports);

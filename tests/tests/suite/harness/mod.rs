@@ -8,6 +8,7 @@ pub mod identities;
 pub mod journal;
 pub mod load;
 pub mod logs;
+pub mod otlp;
 pub mod outside;
 pub mod process;
 pub mod proxy;

@@ -1,6 +1,4 @@
-//! Spans of runs at a receiver that speaks OTLP: their tree, their attributes, and what is not in them.
-
-mod receiver;
+//! Spans of runs at a collector that speaks OTLP: their tree, their attributes, and what is not in them.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,10 +9,9 @@ use tonic::Request;
 use crate::harness::agents::{api_call, component, document, endpoint, output};
 use crate::harness::clients::run_request;
 use crate::harness::http_server::HttpServer;
+use crate::harness::otlp::{Collector, attributes, hex};
 use crate::harness::{CANARY, Mode, Options, Suite, in_both_modes};
 use crate::usage::provider::Provider;
-
-use receiver::{Receiver, attributes, hex};
 
 in_both_modes!(spans);
 
@@ -126,15 +123,15 @@ Agent.Skill break failed
 ";
 
 async fn spans(mode: Mode) {
-    let (server, provider, receiver) =
-        (HttpServer::start().await, Provider::start().await, Receiver::start().await);
+    let (server, provider, collector) =
+        (HttpServer::start().await, Provider::start().await, Collector::start().await);
     provider.release();
     let models = tempfile::tempdir().unwrap();
     std::fs::write(models.path().join("models.json"), provider.models().to_string()).unwrap();
     let options = Options::default()
         .set("egress.allow", format!("[\"{}\"]", server.address()))
         .set("models.path", models.path().display())
-        .set("telemetry.otlp_endpoint", receiver.endpoint());
+        .set("telemetry.otlp_endpoint", collector.endpoint());
     let suite = Suite::start("telemetry", mode, options).await;
     let dev = suite.client("user/dev");
     dev.put_canary().await;
@@ -154,22 +151,22 @@ async fn spans(mode: Mode) {
 
     // What is left is flushed at the end.
     suite.stop().await;
-    let (ok_spans, failed_spans) = (receiver.trace(ok), receiver.trace(failing));
+    let (ok_spans, failed_spans) = (collector.trace(ok), collector.trace(failing));
     assert_eq!(tree(&ok_spans), GOLDEN);
     assert_eq!(tree(&failed_spans), GOLDEN_OF_FAILURE);
     for span in ok_spans.iter().chain(&failed_spans) {
         has_its_attributes(span);
     }
     for absent in [CANARY, HEADER, TEXT] {
-        assert!(!receiver.holds(absent), "{absent} was exported");
+        assert!(!collector.holds(absent), "{absent} was exported");
     }
-    assert!(receiver.holds("Component.GenAILLM"), "the search works");
+    assert!(collector.holds("Component.GenAILLM"), "the search works");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn content_is_shown_for_teams_that_want_it_and_secrets_for_nobody() {
-    let (server, provider, receiver) =
-        (HttpServer::start().await, Provider::start().await, Receiver::start().await);
+    let (server, provider, collector) =
+        (HttpServer::start().await, Provider::start().await, Collector::start().await);
     provider.release();
     let models = tempfile::tempdir().unwrap();
     std::fs::write(models.path().join("models.json"), provider.models().to_string()).unwrap();
@@ -177,7 +174,7 @@ async fn content_is_shown_for_teams_that_want_it_and_secrets_for_nobody() {
         .set("egress.allow", format!("[\"{}\"]", server.address()))
         .set("models.path", models.path().display())
         .set("telemetry.content.teams", "[\"default\"]")
-        .set("telemetry.otlp_endpoint", receiver.endpoint());
+        .set("telemetry.otlp_endpoint", collector.endpoint());
     let suite = Suite::start("telemetry-content", Mode::AllInOne, options).await;
     let dev = suite.client("user/dev");
     dev.put_canary().await;
@@ -198,10 +195,10 @@ async fn content_is_shown_for_teams_that_want_it_and_secrets_for_nobody() {
     assert_eq!(server.seen("/echo")[0].header("x-canary"), CANARY, "the secret was used");
     suite.stop().await;
     for shown in [TEXT, HEADER] {
-        assert!(receiver.holds(shown), "{shown} is not shown");
+        assert!(collector.holds(shown), "{shown} is not shown");
     }
     for absent in [CANARY, key.as_str(), "hidden-header-value"] {
-        assert!(!receiver.holds(absent), "{absent} was exported");
+        assert!(!collector.holds(absent), "{absent} was exported");
     }
 }
 

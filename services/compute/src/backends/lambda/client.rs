@@ -1,14 +1,11 @@
-//! Calls of the service: JSON over HTTP, signed (SigV4) with the credentials of the settings and no others.
+//! Calls of the service: JSON over HTTP, signed with the credentials of the settings and no others.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
 use reqwest::Method;
 use serde_json::Value;
-use sre_service::connectors::SecretSetting;
+use sre_aws::Signer;
 use url::Url;
 
 use super::settings::Settings;
@@ -24,10 +21,7 @@ const MAX_WORDS: usize = 300;
 pub(super) struct Client {
     http: reqwest::Client,
     endpoint: Url,
-    region: String,
-    access_key_id: String,
-    secret_access_key: SecretSetting,
-    session_token: Option<SecretSetting>,
+    signer: Signer,
 }
 
 /// What came back.
@@ -53,10 +47,13 @@ impl Client {
         Ok(Self {
             http,
             endpoint: settings.endpoint()?,
-            region: settings.region.clone(),
-            access_key_id: settings.aws_access_key_id.clone(),
-            secret_access_key: settings.aws_secret_access_key.clone(),
-            session_token: settings.aws_session_token.clone(),
+            signer: Signer {
+                service: SERVICE,
+                region: settings.region.clone(),
+                access_key_id: settings.aws_access_key_id.clone(),
+                secret_access_key: settings.aws_secret_access_key.clone(),
+                session_token: settings.aws_session_token.clone(),
+            },
         })
     }
 
@@ -71,8 +68,12 @@ impl Client {
         let url = self.endpoint.join(path).map_err(|error| CodeError::Failed(error.to_string()))?;
         let unavailable = |error: reqwest::Error| CodeError::Unavailable(error.without_url().to_string());
         let mut request = self.http.request(method.clone(), url.clone()).timeout(within);
-        request = request.header("content-type", "application/json");
-        for (name, value) in self.signature(&method, &url, &body).await? {
+        let headers = [("content-type", "application/json")];
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let signed = self.signer.sign(method.as_str(), &url, &headers, &body).await;
+        for (name, value) in signed.map_err(|error| CodeError::Failed(format!("signing: {error}")))? {
             request = request.header(name, value);
         }
         let mut response = request.body(body).send().await.map_err(unavailable)?;
@@ -88,39 +89,6 @@ impl Client {
             bytes.extend_from_slice(&chunk);
         }
         Ok(Answer { status, function_error, json: serde_json::from_slice(&bytes).unwrap_or_default() })
-    }
-
-    async fn signature(
-        &self,
-        method: &Method,
-        url: &Url,
-        body: &[u8],
-    ) -> Result<Vec<(String, String)>, CodeError> {
-        use secrecy::ExposeSecret as _;
-        let refused = |error: &dyn std::fmt::Display| CodeError::Failed(format!("signing: {error}"));
-        let secret = self.secret_access_key.reveal().await.map_err(|error| refused(&error))?;
-        let session = match &self.session_token {
-            Some(token) => Some(token.reveal().await.map_err(|error| refused(&error))?),
-            None => None,
-        };
-        let session = session.map(|token| token.expose_secret().to_owned());
-        let identity =
-            Credentials::new(&self.access_key_id, secret.expose_secret(), session, None, "settings").into();
-        let params = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(&self.region)
-            .name(SERVICE)
-            .time(SystemTime::now())
-            .settings(SigningSettings::default())
-            .build()
-            .map_err(|error| refused(&error))?
-            .into();
-        let headers = [("content-type", "application/json")];
-        let body = SignableBody::Bytes(body);
-        let request = SignableRequest::new(method.as_str(), url.as_str(), headers.into_iter(), body)
-            .map_err(|error| refused(&error))?;
-        let (instructions, _) = sign(request, &params).map_err(|error| refused(&error))?.into_parts();
-        Ok(instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 }
 

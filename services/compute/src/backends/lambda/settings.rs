@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sre_service::connectors::SecretSetting;
@@ -55,18 +55,7 @@ fn ready_ms() -> u64 {
 impl Settings {
     /// Where the service is.
     pub fn endpoint(&self) -> anyhow::Result<Url> {
-        let regional = || format!("https://lambda.{}.amazonaws.com", self.region);
-        let url =
-            Url::parse(&self.endpoint.clone().unwrap_or_else(regional)).context("endpoint is no URL")?;
-        let is_loopback = match url.host() {
-            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-            Some(url::Host::Domain(name)) => name == "localhost",
-            None => false,
-        };
-        let is_safe = url.scheme() == "https" || url.scheme() == "http" && is_loopback;
-        ensure!(is_safe, "endpoint is not https: arguments would travel in clear");
-        Ok(url)
+        sre_aws::endpoint("lambda", &self.region, self.endpoint.as_deref(), "arguments")
     }
 
     /// How long a call that runs nothing may take.
@@ -82,13 +71,7 @@ impl Settings {
     /// All that can be known to be wrong without a call.
     pub fn check(&self) -> anyhow::Result<()> {
         self.endpoint()?;
-        let is_region = !self.region.is_empty()
-            && self.region.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-        ensure!(is_region, "region is none: write for example eu-central-1");
-        ensure!(
-            !self.aws_access_key_id.is_empty(),
-            "awsAccessKeyId is empty: there is no other source of credentials"
-        );
+        sre_aws::check(&self.region, &self.aws_access_key_id)?;
         ensure!(
             self.role.starts_with("arn:"),
             "role is no ARN: write arn:aws:iam::123456789012:role/sre-code"

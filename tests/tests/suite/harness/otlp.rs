@@ -1,6 +1,7 @@
-//! An OTLP receiver that keeps what it gets, decoded.
+//! An OTLP collector that keeps what it gets: as it came, counted, and spans decoded.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
@@ -24,8 +25,17 @@ use tokio::task::JoinSet;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
+/// How many exports came of each kind.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Counts {
+    pub logs: usize,
+    pub traces: usize,
+    pub metrics: usize,
+}
+
 #[derive(Default)]
 struct Kept {
+    counts: Counts,
     spans: Vec<Span>,
     bytes: Vec<u8>,
 }
@@ -33,14 +43,14 @@ struct Kept {
 #[derive(Clone, Default)]
 struct Keeper(Arc<Mutex<Kept>>);
 
-/// The receiver; it ends when it is dropped.
-pub struct Receiver {
+/// The collector; it ends when it is dropped.
+pub struct Collector {
     endpoint: String,
     keeper: Keeper,
     _serving: JoinSet<()>,
 }
 
-impl Receiver {
+impl Collector {
     /// Listens on a free port of loopback.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -71,6 +81,13 @@ impl Receiver {
     pub fn holds(&self, needle: &str) -> bool {
         let kept = self.keeper.0.lock().unwrap();
         kept.bytes.windows(needle.len()).any(|part| part == needle.as_bytes())
+    }
+
+    /// Writes everything that came to a file, and says how much it was.
+    pub fn save(&self, path: &Path) -> Counts {
+        let kept = self.keeper.0.lock().unwrap();
+        std::fs::write(path, &kept.bytes).unwrap();
+        kept.counts
     }
 }
 
@@ -104,7 +121,9 @@ impl LogsService for Keeper {
         &self,
         request: Request<ExportLogsServiceRequest>,
     ) -> Result<Response<ExportLogsServiceResponse>, Status> {
-        self.0.lock().unwrap().bytes.extend(request.get_ref().encode_to_vec());
+        let mut kept = self.0.lock().unwrap();
+        kept.counts.logs += 1;
+        kept.bytes.extend(request.get_ref().encode_to_vec());
         Ok(Response::new(Default::default()))
     }
 }
@@ -116,6 +135,7 @@ impl TraceService for Keeper {
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let mut kept = self.0.lock().unwrap();
+        kept.counts.traces += 1;
         kept.bytes.extend(request.get_ref().encode_to_vec());
         let scopes = request.into_inner().resource_spans.into_iter().flat_map(|of| of.scope_spans);
         kept.spans.extend(scopes.flat_map(|scope| scope.spans));
@@ -129,7 +149,9 @@ impl MetricsService for Keeper {
         &self,
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
-        self.0.lock().unwrap().bytes.extend(request.get_ref().encode_to_vec());
+        let mut kept = self.0.lock().unwrap();
+        kept.counts.metrics += 1;
+        kept.bytes.extend(request.get_ref().encode_to_vec());
         Ok(Response::new(Default::default()))
     }
 }
