@@ -3,6 +3,7 @@
 //! The engine's tests run the same targets over the seeds and what mutations make of them, so that `make test`
 //! keeps what `make fuzz` once found.
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use serde_json::{Map as JsonMap, Value as Json, json};
@@ -126,8 +127,11 @@ pub fn run(data: &[u8]) {
     let Some(whole) = whole else { return };
     let cut = usize::from(Bytes(rest).next()) % (journal.len() + 1);
     let executes = |report: &Report| matches!(report, Report::Finished(_));
-    let reports: std::collections::HashMap<_, _> =
-        journal.iter().map(|(key, report)| ((key, executes(report)), report)).collect();
+    // An activation may be resolved in several steps, of which each is told once.
+    let mut reports: HashMap<_, VecDeque<_>> = HashMap::new();
+    for (key, report) in &journal[cut..] {
+        reports.entry((key.clone(), executes(report))).or_default().push_back(report);
+    }
     let mut folded = start();
     for (key, report) in &journal[..cut] {
         assert_eq!(report.clone().tell(&mut folded, key), Ok(()), "the journal names what is not under way");
@@ -140,8 +144,9 @@ pub fn run(data: &[u8]) {
         ready.reverse();
         for activation in ready {
             let executes = activation.kind == ActivationKind::Execute;
-            let Some(report) = reports.get(&(&activation.key, executes)) else { return };
-            let _ = (*report).clone().tell(&mut folded, &activation.key);
+            let told = reports.get_mut(&(activation.key.clone(), executes)).and_then(VecDeque::pop_front);
+            let Some(report) = told else { return };
+            let _ = report.clone().tell(&mut folded, &activation.key);
         }
     }
     // Failures that a circle hides depend on when it is noticed; the reason does not.
