@@ -28,6 +28,8 @@ const FIRST_BACK_OFF: Duration = Duration::from_millis(10);
 const LAST_BACK_OFF: Duration = Duration::from_millis(250);
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// A frame holds so much at most: large messages are then cut into few of them.
+const FRAME_BYTES: u32 = 64 << 10;
 
 /// How connections are opened: under this identity, whatever certificate it has at that time.
 #[derive(Clone)]
@@ -167,6 +169,7 @@ impl Slot {
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_frame_size(FRAME_BYTES)
             .keep_alive_interval(deadlines.keep_alive())
             .keep_alive_timeout(deadlines.keep_alive_timeout())
             .keep_alive_while_idle(true);

@@ -21,6 +21,8 @@ use crate::task;
 
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// A frame holds so much at most: large messages are then cut into few of them.
+const FRAME_BYTES: u32 = 64 << 10;
 /// How long a connection may take to write what is left and close.
 const CLOSING: Duration = Duration::from_secs(1);
 /// After an accept error (no file handles left), before the next attempt.
@@ -130,6 +132,7 @@ impl RoleListener {
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_frame_size(FRAME_BYTES)
             .max_concurrent_streams(self.process.config.limits.max_streams_per_connection)
             .keep_alive_interval(deadlines.keep_alive())
             .keep_alive_timeout(deadlines.keep_alive_timeout());

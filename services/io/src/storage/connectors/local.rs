@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::{ByteRange, CHUNK_BYTES, ObjectError, ObjectKey, ObjectReader, ObjectStore, ObjectWriter};
 
-/// What is read or written at once, and held in memory: two of them for each reader, one for each writer.
+/// What is read or written at once, and held in memory: two of them for each reader and each writer.
 const PIECE_BYTES: usize = 1 << 20;
 
 /// A folder of this machine.
@@ -103,13 +103,14 @@ fn is_same(_open: &cap_std::fs::Metadata, named: &std::fs::Metadata) -> bool {
 #[async_trait]
 impl ObjectStore for LocalObjects {
     async fn create(&self, key: &ObjectKey) -> Result<Box<dyn ObjectWriter>, ObjectError> {
-        // Nothing is touched before there is something to be written: most objects are then one piece of work.
+        // While the first bytes are on their way.
+        let file = self.blocking(key, begin).await?;
         Ok(Box::new(LocalWriter {
             store: self.clone(),
             key: key.clone(),
             gathered: Vec::new(),
             gathered_bytes: 0,
-            file: None,
+            file: Writing::Idle(file),
         }))
     }
 
@@ -149,33 +150,39 @@ struct LocalWriter {
     key: ObjectKey,
     gathered: Vec<Bytes>,
     gathered_bytes: usize,
-    file: Option<File>,
+    file: Writing,
+}
+
+/// One piece is written while the next one is gathered.
+enum Writing {
+    Idle(File),
+    Busy(JoinHandle<io::Result<File>>),
+    Failed,
 }
 
 impl LocalWriter {
-    /// Writes what was gathered, and then does `last` with the file.
-    async fn flush(
-        &mut self,
-        last: impl FnOnce(&Dir, &ObjectKey, &File) -> io::Result<()> + Send + 'static,
-    ) -> Result<(), ObjectError> {
-        let (gathered, file) = (std::mem::take(&mut self.gathered), self.file.take());
+    /// Has what was gathered written.
+    async fn flush(&mut self) -> Result<(), ObjectError> {
+        let gathered = std::mem::take(&mut self.gathered);
         self.gathered_bytes = 0;
-        let file = self
-            .store
-            .blocking(&self.key, move |root, key| {
-                let mut file = match file {
-                    Some(file) => file,
-                    None => begin(root, key)?,
-                };
-                for data in gathered {
-                    file.write_all(&data)?;
-                }
-                last(root, key, &file)?;
-                Ok(file)
-            })
-            .await?;
-        self.file = Some(file);
+        let mut file = self.file().await?;
+        self.file = Writing::Busy(tokio::task::spawn_blocking(move || {
+            for data in gathered {
+                file.write_all(&data)?;
+            }
+            Ok(file)
+        }));
         Ok(())
+    }
+
+    /// The file, when everything so far is written.
+    async fn file(&mut self) -> Result<File, ObjectError> {
+        let file = match std::mem::replace(&mut self.file, Writing::Failed) {
+            Writing::Idle(file) => Ok(file),
+            Writing::Busy(writing) => writing.await.unwrap_or_else(|error| Err(io::Error::other(error))),
+            Writing::Failed => Err(io::Error::other("writing it failed before")),
+        };
+        file.map_err(|error| failed(&self.key, error))
     }
 }
 
@@ -187,16 +194,24 @@ impl ObjectWriter for LocalWriter {
         if self.gathered_bytes < PIECE_BYTES {
             return Ok(());
         }
-        self.flush(|_, _, _| Ok(())).await
+        self.flush().await
     }
 
     async fn finish(mut self: Box<Self>) -> Result<(), ObjectError> {
-        self.flush(|root, key, file| {
-            file.sync_all()?;
+        let (mut file, gathered) = (self.file().await?, std::mem::take(&mut self.gathered));
+        let file = self.store.blocking(&self.key, move |root, key| {
+            for data in gathered {
+                file.write_all(&data)?;
+            }
             root.rename(partial(key), root, whole(key))?;
-            sync_dir(root, fan(key))
-        })
-        .await
+            Ok(file)
+        });
+        let file = file.await?;
+        // Content and name become durable together: no row names the object before both are, so it does not matter
+        // which of them a power cut would lose.
+        let content = self.store.blocking(&self.key, move |_, _| file.sync_all());
+        let name = self.store.blocking(&self.key, |root, key| sync_dir(root, fan(key)));
+        futures::try_join!(content, name).map(drop)
     }
 }
 
