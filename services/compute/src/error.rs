@@ -2,7 +2,7 @@
 //! id; the client gets the id.
 
 use sre_proto::error::{self, Reason, with_metadata};
-use sre_sandbox::limits::{Limit, Limits, SOURCE_CHARS};
+use sre_sandbox::limits::{COMPONENT_BYTES, Limit, Limits, SOURCE_CHARS};
 use sre_sandbox::protocol::{Problem, Refusal};
 use sre_service::connectors::NoInstance;
 use sre_store::{ErrorKind, StoreError};
@@ -16,6 +16,13 @@ pub enum CodeError {
     /// Code does not run in this deployment.
     #[error("code does not run here: set compute.enabled to true")]
     Disabled,
+    /// WebAssembly is not part of this build.
+    #[error("WebAssembly components are not part of this build: use one with the feature `wasm`")]
+    NoComponents,
+    /// The place that was named runs scripts alone.
+    #[error("connector {0:?} runs no WebAssembly components: deploy it to the sandbox")]
+    #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "there is one place only"))]
+    NotThere(String),
     /// The source is not what the sandbox runs.
     #[error(transparent)]
     Source(Problem),
@@ -109,7 +116,12 @@ fn limit_text(limit: Limit) -> String {
             "its depth of calls",
             format!("ask for more with limits.stack_bytes, {} KiB at most", max.stack_bytes >> 10),
         ),
-        Limit::Source => ("the length of a source", format!("{SOURCE_CHARS} characters are the most")),
+        Limit::Source => (
+            "the length of a source",
+            format!(
+                "{SOURCE_CHARS} characters of a script and {COMPONENT_BYTES} bytes of a component are the most"
+            ),
+        ),
         Limit::Arguments => ("the size of arguments", "hand over less, or the name of a file".to_owned()),
         Limit::Logs => ("what it may log", format!("{} KiB are the most", max.log_bytes >> 10)),
         Limit::Result => ("the size of a result", format!("{} MiB is the most", max.result_bytes >> 20)),
@@ -124,6 +136,11 @@ impl From<CodeError> for Status {
         let message = failed.to_string();
         let (code, reason) = match failed {
             CodeError::Disabled => (Code::FailedPrecondition, Reason::FeatureDisabled),
+            CodeError::NoComponents => {
+                let feature = [("feature", "wasm".to_owned())];
+                return with_metadata(Code::Unimplemented, Reason::FeatureDisabled, message, feature);
+            }
+            CodeError::NotThere(_) => (Code::FailedPrecondition, Reason::CodeInvalid),
             CodeError::Source(_) => (Code::InvalidArgument, Reason::CodeInvalid),
             CodeError::Limit(limit) => {
                 let limit = [("limit", limit.name().to_owned())];

@@ -6,7 +6,11 @@ use sre_store::Migration;
 pub static MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "audit outbox", expand: sre_service::audit::MIGRATION_SQL, contract: None },
     Migration { version: 2, name: "code, revisions and deployments", expand: TABLES, contract: None },
+    Migration { version: 3, name: "components", expand: COMPONENTS, contract: None },
 ];
+
+/// A revision is a source, or, with an empty source, a component.
+const COMPONENTS: &str = "alter table revision add column component blob";
 
 const TABLES: &str = "
 create table code (

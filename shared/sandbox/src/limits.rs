@@ -10,6 +10,8 @@ const KIB: u64 = 1 << 10;
 
 /// The longest source, in characters.
 pub const SOURCE_CHARS: usize = 500_000;
+/// The largest component, in bytes. It travels in one message.
+pub const COMPONENT_BYTES: usize = 3 << 20;
 /// The largest result as JSON, in bytes.
 pub const RESULT_BYTES: u64 = MIB;
 /// The most that a call may log, in bytes.

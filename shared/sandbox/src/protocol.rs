@@ -20,8 +20,8 @@ pub enum ToWorker {
     Call(Box<CallFrame>),
     /// Looks at a source without running it.
     Check {
-        /// The source.
-        source: String,
+        /// What is looked at.
+        program: Program,
         /// What that may take.
         limits: Limits,
     },
@@ -29,11 +29,38 @@ pub enum ToWorker {
     Http(HttpAnswer),
 }
 
+/// Code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Program {
+    /// The source of an ES module.
+    Script(String),
+    /// A WebAssembly component.
+    Component(#[serde(with = "base64_text")] Vec<u8>),
+}
+
+/// Bytes in JSON.
+mod base64_text {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        STANDARD.decode(text.as_bytes()).map_err(D::Error::custom)
+    }
+}
+
 /// A call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CallFrame {
-    /// The source.
-    pub source: String,
+    /// What it runs.
+    pub program: Program,
     /// The arguments by name: the text of a JSON object.
     pub arguments: String,
     /// What it may take.
@@ -126,6 +153,12 @@ pub enum Problem {
     /// It is not JavaScript.
     #[error("Failed to parse code: {0}")]
     Syntax(String),
+    /// It is no WebAssembly component that can run here.
+    #[error("Failed to load component: {0}")]
+    Component(String),
+    /// This build runs no WebAssembly.
+    #[error("WebAssembly components are not part of this build")]
+    NoComponents,
     /// Looking at it took too much.
     #[error("looking at the code exceeds the limit {0}")]
     Limit(Limit),

@@ -12,10 +12,13 @@ use std::rc::Rc;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 
-use crate::interpreter::{self, Outside};
+#[cfg(feature = "wasm")]
+use crate::components;
+use crate::contract::Outline;
+use crate::interpreter::{self, Ended, Outside};
 use crate::jail;
 use crate::limits::Limits;
-use crate::protocol::{self, CallFrame, FromWorker, HttpAnswer, HttpAsk, ToWorker};
+use crate::protocol::{self, CallFrame, FromWorker, HttpAnswer, HttpAsk, Problem, Program, ToWorker};
 
 /// The hidden command.
 pub const COMMAND: &str = "code-worker";
@@ -61,27 +64,28 @@ fn second() -> io::Result<ExitCode> {
     // Once with everything at hand, so that nothing is looked for later: the zone, the seeds of tables.
     let warm = "async function main() { return new Date().getTimezoneOffset() + Math.random() }";
     let frame = CallFrame {
-        source: warm.to_owned(),
+        program: Program::Script(warm.to_owned()),
         arguments: "{}".to_owned(),
         limits: Limits::DEFAULT,
         http_requests: 0,
     };
-    drop(interpreter::call(&frame, Rc::new(Pipes::new())));
+    drop(interpreter::call(warm, &frame, Rc::new(Pipes::new())));
     if let Err(refusal) = jail::inner() {
         say(&FromWorker::Refused(refusal))?;
         return Ok(ExitCode::FAILURE);
     }
     say(&FromWorker::Ready)?;
     let pipes = Rc::new(Pipes::new());
+    let mut programs = Programs::default();
     while let Some(told) = pipes.hear()? {
         let spent = match told {
             ToWorker::Call(frame) => {
-                let ended = interpreter::call(&frame, Rc::clone(&pipes) as Rc<dyn Outside>);
+                let ended = programs.call(&frame, &pipes);
                 say(&FromWorker::Done { outcome: ended.outcome, cpu_us: ended.cpu_us })?;
                 ended.spent
             }
-            ToWorker::Check { source, limits } => {
-                let looked = interpreter::check(&source, limits);
+            ToWorker::Check { program, limits } => {
+                let looked = programs.check(&program, limits);
                 let spent = matches!(looked, Err(protocol::Problem::Limit(_)));
                 say(&FromWorker::Checked(looked))?;
                 spent
@@ -94,6 +98,39 @@ fn second() -> io::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What runs programs of each kind.
+#[derive(Default)]
+struct Programs {
+    #[cfg(feature = "wasm")]
+    compiled: components::Compiled,
+}
+
+impl Programs {
+    fn call(&mut self, frame: &CallFrame, pipes: &Rc<Pipes>) -> Ended {
+        match &frame.program {
+            Program::Script(source) => interpreter::call(source, frame, Rc::clone(pipes) as Rc<dyn Outside>),
+            #[cfg(feature = "wasm")]
+            Program::Component(component) => {
+                components::call(&mut self.compiled, component, frame, Box::new(Pipes::new()))
+            }
+            #[cfg(not(feature = "wasm"))]
+            Program::Component(_) => {
+                Ended { outcome: protocol::Outcome::Refused(Problem::NoComponents), cpu_us: 0, spent: false }
+            }
+        }
+    }
+
+    fn check(&mut self, program: &Program, limits: Limits) -> Result<Outline, Problem> {
+        match program {
+            Program::Script(source) => interpreter::check(source, limits),
+            #[cfg(feature = "wasm")]
+            Program::Component(component) => components::check(&mut self.compiled, component, limits),
+            #[cfg(not(feature = "wasm"))]
+            Program::Component(_) => Err(Problem::NoComponents),
+        }
+    }
 }
 
 fn say(message: &FromWorker) -> io::Result<()> {

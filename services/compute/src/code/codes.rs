@@ -5,6 +5,7 @@ use sha2::{Digest as _, Sha256};
 use sre_identity::Acl;
 use sre_sandbox::Limits;
 use sre_sandbox::contract::Outline;
+use sre_sandbox::protocol::Program;
 use sre_service::Granted;
 use sre_store::{Store, StoreError};
 
@@ -81,12 +82,12 @@ impl Codes {
         name: CodeName,
         basis: Basis,
         acl_when_new: String,
-        (source, outline): (String, Outline),
+        (program, outline): (Program, Outline),
         granted: Granted,
     ) -> Result<(String, RevisionRow), CodeError> {
         let now = clock::now();
         let row = RevisionRow {
-            revision: hex::encode(Sha256::digest(source.as_bytes())),
+            revision: hex::encode(digest(&program)),
             outline: serde_json::to_string(&outline).map_err(|error| CodeError::Failed(error.to_string()))?,
             created_ms: now,
         };
@@ -105,7 +106,7 @@ impl Codes {
             let kept = match table::revision(tx, code, &row.revision)? {
                 Some(kept) => kept,
                 None => {
-                    table::insert_revision(tx, code, &row, &source)?;
+                    table::insert_revision(tx, code, &row, &program)?;
                     table::prune_revisions(tx, code, MOST_REVISIONS)?;
                     row
                 }
@@ -166,39 +167,39 @@ impl Codes {
     }
 
     /// A deployment with the source that it runs; that it was run is noted.
-    pub(super) async fn to_run(&self, name: &DeploymentName) -> Result<(DeploymentRow, String), CodeError> {
+    pub(super) async fn to_run(&self, name: &DeploymentName) -> Result<(DeploymentRow, Program), CodeError> {
         let wanted = name.clone();
         let found = self.store.read(move |conn| {
             let Some(code) = table::find(conn, &wanted.code)? else { return Ok(None) };
             let Some(row) = table::deployment(conn, code.id, &wanted.deployment)? else { return Ok(None) };
-            Ok(table::source(conn, code.id, &row.revision)?.map(|source| (code.id, row, source)))
+            Ok(table::program(conn, code.id, &row.revision)?.map(|program| (code.id, row, program)))
         });
         let missing = || CodeError::NotFound(name.to_string());
-        let (code, row, source) = found.await?.ok_or_else(missing)?;
+        let (code, row, program) = found.await?.ok_or_else(missing)?;
         let now = clock::now();
         if row.used_ms.is_none_or(|used| now - used >= USE_STEP_MS) {
             let id = row.deployment.clone();
             self.store.write(move |tx| table::used(tx, code, &id, now)).await?;
         }
-        Ok((row, source))
+        Ok((row, program))
     }
 
-    /// A revision's source, and what it looks like from outside.
+    /// What a revision runs, and what it looks like from outside.
     pub(super) async fn revision(
         &self,
         name: &CodeName,
         revision: &str,
-    ) -> Result<(String, Outline), CodeError> {
+    ) -> Result<(Program, Outline), CodeError> {
         let (wanted, id) = (name.clone(), revision.to_owned());
         let found = self.store.read(move |conn| {
             let Some(code) = table::find(conn, &wanted)? else { return Ok(None) };
             let Some(row) = table::revision(conn, code.id, &id)? else { return Ok(None) };
-            Ok(table::source(conn, code.id, &id)?.map(|source| (source, row.outline)))
+            Ok(table::program(conn, code.id, &id)?.map(|program| (program, row.outline)))
         });
         let missing = || CodeError::NotFound(format!("{name}/revisions/{revision}"));
-        let (source, outline) = found.await?.ok_or_else(missing)?;
+        let (program, outline) = found.await?.ok_or_else(missing)?;
         let outline = serde_json::from_str(&outline).map_err(|error| CodeError::Failed(error.to_string()))?;
-        Ok((source, outline))
+        Ok((program, outline))
     }
 
     /// Some deployments by id, after this one.
@@ -247,6 +248,13 @@ impl Codes {
             Ok(granted.record(tx)?)
         };
         self.store.try_write(work).await
+    }
+}
+
+fn digest(program: &Program) -> impl AsRef<[u8]> {
+    match program {
+        Program::Script(source) => Sha256::digest(source.as_bytes()),
+        Program::Component(component) => Sha256::digest(component),
     }
 }
 

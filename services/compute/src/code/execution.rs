@@ -5,7 +5,7 @@ use std::time::Duration;
 use sre_components::egress::Client;
 use sre_proto::compute::v1 as pb;
 use sre_sandbox::contract::Outline;
-use sre_sandbox::protocol::{CallFrame, HttpAnswer, HttpAsk, Outcome};
+use sre_sandbox::protocol::{CallFrame, HttpAnswer, HttpAsk, Outcome, Program};
 use sre_service::connectors::Instances;
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -35,14 +35,17 @@ impl Places {
         &self,
         asked: &str,
         name: &str,
-        code: (String, Outline),
+        code: (Program, Outline),
         settings: &Settings,
     ) -> Result<String, CodeError> {
         let instance = self.backends.get(asked)?;
         match &**instance {
             Backend::Sandbox => drop((name, code, settings)),
             #[cfg(feature = "aws")]
-            Backend::Lambda(lambda) => lambda.deploy(name, &code.0, &code.1, &settings.limits).await?,
+            Backend::Lambda(lambda) => match &code.0 {
+                Program::Script(source) => lambda.deploy(name, source, &code.1, &settings.limits).await?,
+                Program::Component(_) => return Err(CodeError::NotThere(instance.id().to_owned())),
+            },
         }
         Ok(instance.id().to_owned())
     }

@@ -7,7 +7,7 @@ use sre_proto::compute::v1 as pb;
 use sre_proto::error::invalid_argument;
 use sre_sandbox::Limits;
 use sre_sandbox::contract::Outline;
-use sre_sandbox::protocol::{Outcome, Thrown};
+use sre_sandbox::protocol::{Outcome, Program, Thrown};
 use tonic::Status;
 
 use super::codes::Settings;
@@ -56,6 +56,15 @@ fn bytes(field: &'static str, asked: i64, default: u64, least: u64, most: u64) -
         Ok(0) => Ok(default),
         Ok(asked) if (least..=most).contains(&asked) => Ok(asked),
         _ => Err(invalid_argument(field, format!("use {least} to {most} bytes"))),
+    }
+}
+
+/// What a request asks to be run: a source or a component.
+pub(super) fn program(source: String, component: Bytes) -> Result<Program, Status> {
+    match (source.is_empty(), component.is_empty()) {
+        (false, false) => Err(invalid_argument("component", "comes with a source: give one of them")),
+        (_, true) => Ok(Program::Script(source)),
+        (true, false) => Ok(Program::Component(component.into())),
     }
 }
 

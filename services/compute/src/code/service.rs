@@ -9,7 +9,7 @@ use sre_proto::compute::v1::code_server::Code;
 use sre_proto::error::invalid_argument;
 use sre_proto::types::v1 as types;
 use sre_sandbox::Limits;
-use sre_sandbox::protocol::CallFrame;
+use sre_sandbox::protocol::{CallFrame, Program};
 use sre_service::{Granted, Host};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -79,13 +79,13 @@ impl CodeService {
 
     fn frame(
         &self,
-        source: String,
+        program: Program,
         arguments: &bytes::Bytes,
         limits: Limits,
         hosts: &Hosts,
     ) -> Result<CallFrame, Status> {
         let http_requests = if hosts.is_empty() { 0 } else { self.inner.host.config().compute.http_requests };
-        Ok(CallFrame { source, arguments: message::arguments(arguments)?, limits, http_requests })
+        Ok(CallFrame { program, arguments: message::arguments(arguments)?, limits, http_requests })
     }
 
     /// Runs a call for a stream as long as somebody listens who may.
@@ -145,7 +145,12 @@ impl Code for CodeService {
         };
         let limits = message::limits(base, request.limits.as_ref())?;
         let hosts = Hosts::parse("http_hosts", &request.http_hosts)?;
-        let frame = self.frame(request.source, &request.arguments_json, limits, &hosts)?;
+        let frame = self.frame(
+            message::program(request.source, request.component)?,
+            &request.arguments_json,
+            limits,
+            &hosts,
+        )?;
         let execution = Execution { owner, frame, hosts, deployed: None };
         Ok(Response::new(execution.collect(&self.inner.places).await?))
     }
@@ -159,11 +164,12 @@ impl Code for CodeService {
         let name = self.code(&caller, &mut request.name).await?;
         // Nobody has a source parsed who may not keep it.
         drop(self.decide(&caller, &request, &name).await?);
-        let outline = self.inner.places.workers.check(&name.owner, &request.source).await?;
+        let program = message::program(request.source.clone(), request.component.clone())?;
+        let outline = self.inner.places.workers.check(&name.owner, &program).await?;
         for _ in 0..DECISIONS {
             let (granted, basis, _) = self.decide(&caller, &request, &name).await?;
             let list = list_when_new(&name, granted.candidate()?)?.to_text();
-            let looked_at = (request.source.clone(), outline.clone());
+            let looked_at = (program.clone(), outline.clone());
             match self.inner.codes.prepare(name.clone(), basis, list, looked_at, granted).await {
                 Err(CodeError::AclChanged) => {}
                 done => {
@@ -217,11 +223,11 @@ impl Code for CodeService {
         let name = self.deployment(&caller, &mut request.name).await?;
         let (granted, _, _) = self.decide(&caller, &request, &name.code).await?;
         granted.record_now();
-        let (row, source) = self.inner.codes.to_run(&name).await?;
+        let (row, program) = self.inner.codes.to_run(&name).await?;
         let settings = message::settings(&row)?;
         let limits = message::limits(settings.limits, request.limits.as_ref())?;
         let hosts = Hosts::parse("http_hosts", &settings.http_hosts)?;
-        let frame = self.frame(source, &request.arguments_json, limits, &hosts)?;
+        let frame = self.frame(program, &request.arguments_json, limits, &hosts)?;
         let deployed = Some((name.to_string(), settings));
         let execution = Execution { owner: name.code.owner, frame, hosts, deployed };
         let (to, events) = mpsc::channel(EVENTS);

@@ -1,6 +1,7 @@
 //! The rows of code, revisions and deployments. Every statement about these tables is here.
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use sre_sandbox::protocol::Program;
 use sre_store::StoreError;
 
 use super::name::CodeName;
@@ -18,7 +19,7 @@ pub(super) struct CodeRow {
 /// A revision without its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RevisionRow {
-    /// The SHA-256 of the source, in hex.
+    /// The SHA-256 of what it runs, in hex.
     pub revision: String,
     /// What it looks like from outside, as JSON.
     pub outline: String,
@@ -102,11 +103,17 @@ pub(super) fn revision(
         .optional()?)
 }
 
-/// A revision's source.
-pub(super) fn source(conn: &Connection, code: i64, revision: &str) -> Result<Option<String>, StoreError> {
+/// What a revision runs.
+pub(super) fn program(conn: &Connection, code: i64, revision: &str) -> Result<Option<Program>, StoreError> {
     Ok(conn
-        .prepare_cached("select source from revision where code = ?1 and revision = ?2")?
-        .query_row(params![code, revision], |row| row.get(0))
+        .prepare_cached("select source, component from revision where code = ?1 and revision = ?2")?
+        .query_row(params![code, revision], |row| {
+            let component: Option<Vec<u8>> = row.get(1)?;
+            Ok(match component {
+                Some(component) => Program::Component(component),
+                None => Program::Script(row.get(0)?),
+            })
+        })
         .optional()?)
 }
 
@@ -115,12 +122,17 @@ pub(super) fn insert_revision(
     tx: &Connection,
     code: i64,
     row: &RevisionRow,
-    source: &str,
+    program: &Program,
 ) -> Result<(), StoreError> {
+    let (source, component) = match program {
+        Program::Script(source) => (source.as_str(), None),
+        Program::Component(component) => ("", Some(component)),
+    };
     tx.prepare_cached(
-        "insert into revision (code, revision, source, outline, created_ms) values (?1, ?2, ?3, ?4, ?5)",
+        "insert into revision (code, revision, source, component, outline, created_ms)
+         values (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
-    .execute(params![code, row.revision, source, row.outline, row.created_ms])?;
+    .execute(params![code, row.revision, source, component, row.outline, row.created_ms])?;
     Ok(())
 }
 

@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use sre_sandbox::contract::Outline;
-use sre_sandbox::limits::{ARGUMENT_BYTES, Limit, Limits, SOURCE_CHARS};
-use sre_sandbox::protocol::{CallFrame, FromWorker, HttpAnswer, HttpAsk, Outcome, Problem, ToWorker};
+use sre_sandbox::limits::{ARGUMENT_BYTES, COMPONENT_BYTES, Limit, Limits, SOURCE_CHARS};
+use sre_sandbox::protocol::{
+    CallFrame, FromWorker, HttpAnswer, HttpAsk, Outcome, Problem, Program, ToWorker,
+};
 use sre_service::config::Compute;
 use tokio::time::{Instant, timeout};
 
@@ -87,7 +89,7 @@ impl Workers {
     pub async fn try_out(&self) -> Result<(), Broken> {
         let mut worker = Worker::start(self.program()).await?;
         let frame = CallFrame {
-            source: "async function main(x) { return x }".to_owned(),
+            program: Program::Script("async function main(x) { return x }".to_owned()),
             arguments: r#"{"x":1}"#.to_owned(),
             limits: Limits::DEFAULT,
             http_requests: 0,
@@ -109,7 +111,7 @@ impl Workers {
         frame: CallFrame,
         events: &mut impl Events,
     ) -> Result<Ended, CodeError> {
-        check_size(&frame.source)?;
+        check_size(&frame.program)?;
         if frame.arguments.len() > ARGUMENT_BYTES {
             return Err(CodeError::Limit(Limit::Arguments));
         }
@@ -129,9 +131,9 @@ impl Workers {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub async fn check(&self, owner: &Owner, source: &str) -> Result<Outline, CodeError> {
-        check_size(source)?;
-        let message = ToWorker::Check { source: source.to_owned(), limits: CHECK };
+    pub async fn check(&self, owner: &Owner, program: &Program) -> Result<Outline, CodeError> {
+        check_size(program)?;
+        let message = ToWorker::Check { program: program.clone(), limits: CHECK };
         match self.run(owner, &message, &CHECK, &mut Silent).await?.0 {
             FromWorker::Checked(looked) => looked.map_err(CodeError::of_source),
             other => Err(CodeError::Failed(format!("a worker says {other:?} to a source"))),
@@ -225,12 +227,16 @@ impl Workers {
     }
 }
 
-fn check_size(source: &str) -> Result<(), CodeError> {
-    // Counting characters is not needed where there are fewer bytes.
-    if source.len() > SOURCE_CHARS && source.chars().count() > SOURCE_CHARS {
-        return Err(CodeError::Limit(Limit::Source));
-    }
-    Ok(())
+fn check_size(program: &Program) -> Result<(), CodeError> {
+    let is_too_large = match program {
+        // Counting characters is not needed where there are fewer bytes.
+        Program::Script(source) => source.len() > SOURCE_CHARS && source.chars().count() > SOURCE_CHARS,
+        Program::Component(_) if !sre_sandbox::COMPONENTS => {
+            return Err(CodeError::NoComponents);
+        }
+        Program::Component(component) => component.len() > COMPONENT_BYTES,
+    };
+    if is_too_large { Err(CodeError::Limit(Limit::Source)) } else { Ok(()) }
 }
 
 /// Counts a call among the busy ones while it lasts.

@@ -139,19 +139,29 @@ async fn code_is_prepared_deployed_run_and_deleted() {
     let suite = suite().await;
     let mut helper = client(&suite, "agent/helper");
     let source = "import x from 'left-pad'; async function main(name, {a}, [b]) {}";
-    let prepared =
-        helper.prepare_code(PrepareCodeRequest { name: CODE.to_owned(), source: source.to_owned() }).await;
+    let prepared = helper
+        .prepare_code(PrepareCodeRequest {
+            name: CODE.to_owned(),
+            source: source.to_owned(),
+            ..PrepareCodeRequest::default()
+        })
+        .await;
     let revision = prepared.unwrap().into_inner();
     assert_eq!(revision.parameters, ["name", "[object]", "[array]"]);
     assert_eq!(revision.dependencies, ["left-pad"]);
     assert_eq!(revision.warnings.len(), 2);
-    let bad = PrepareCodeRequest { name: CODE.to_owned(), source: "function main() {}".to_owned() };
+    let bad = PrepareCodeRequest {
+        name: CODE.to_owned(),
+        source: "function main() {}".to_owned(),
+        ..PrepareCodeRequest::default()
+    };
     let status = helper.prepare_code(bad).await.unwrap_err();
     assert_eq!(status.message(), "Main function exists but is not async");
 
     let source =
         "async function main(name) { console.log('for', name); return `Hello, ${name}!` }".to_owned();
-    let prepare = PrepareCodeRequest { name: CODE.to_owned(), source: source.clone() };
+    let prepare =
+        PrepareCodeRequest { name: CODE.to_owned(), source: source.clone(), ..PrepareCodeRequest::default() };
     let first = helper.prepare_code(prepare.clone()).await.unwrap().into_inner();
     let again = helper.prepare_code(prepare).await.unwrap().into_inner();
     assert_eq!(first, again, "the same source is the same revision");
@@ -203,7 +213,7 @@ async fn its_list_says_who_may_run_it() {
     let suite = suite().await;
     let (mut helper, mut alice) = (client(&suite, "agent/helper"), client(&suite, "user/alice"));
     let source = "async function main() { return 1 }".to_owned();
-    let prepare = PrepareCodeRequest { name: CODE.to_owned(), source };
+    let prepare = PrepareCodeRequest { name: CODE.to_owned(), source, ..PrepareCodeRequest::default() };
     let denied = alice.prepare_code(prepare.clone()).await.unwrap_err();
     assert_eq!(denied.code(), Code::PermissionDenied);
     let revision = helper.prepare_code(prepare.clone()).await.unwrap().into_inner();

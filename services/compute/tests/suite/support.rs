@@ -9,7 +9,7 @@ use sre_compute::workers::process::{Events, Gone};
 use sre_compute::workers::{Ended, Owner, Silent, Workers};
 use sre_sandbox::Limits;
 use sre_sandbox::limits::Limit;
-use sre_sandbox::protocol::{CallFrame, HttpAnswer, HttpAsk, Outcome};
+use sre_sandbox::protocol::{CallFrame, HttpAnswer, HttpAsk, Outcome, Program};
 use sre_service::config::Compute;
 
 /// The sandbox's process.
@@ -33,7 +33,7 @@ pub fn owner(team: &str, agent: &str) -> Owner {
 
 pub fn frame(source: &str, arguments: &Value) -> CallFrame {
     CallFrame {
-        source: source.to_owned(),
+        program: Program::Script(source.to_owned()),
         arguments: arguments.to_string(),
         // On a busy machine the processor's time runs out long after the clock's.
         limits: Limits { wall_ms: 40_000, cpu_ms: 500, ..Limits::DEFAULT },

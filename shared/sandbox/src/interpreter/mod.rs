@@ -36,12 +36,12 @@ pub struct Ended {
     pub spent: bool,
 }
 
-/// Runs `main` of a source.
-pub fn call(frame: &CallFrame, outside: Rc<dyn Outside>) -> Ended {
+/// Runs `main` of a source, with the arguments of a call.
+pub fn call(source: &str, frame: &CallFrame, outside: Rc<dyn Outside>) -> Ended {
     let meter = Rc::new(Meter::start(frame.limits));
     let outcome = match fresh(&meter) {
         Ok((runtime, context)) => {
-            let result = context.with(|ctx| run::run(&ctx, frame, &meter, outside));
+            let result = context.with(|ctx| run::run(&ctx, source, frame, &meter, outside));
             leave(&meter, runtime, context);
             result
         }

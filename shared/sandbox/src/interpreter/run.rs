@@ -24,12 +24,13 @@ const EXPORT: &str = "\n;export { main as $sre$main };\n";
 /// Runs `main`; gives its result as JSON text, or none for what JSON has no word for.
 pub(super) fn run(
     ctx: &Ctx<'_>,
+    source: &str,
     frame: &CallFrame,
     meter: &Rc<Meter>,
     outside: Rc<dyn Outside>,
 ) -> Result<Option<String>, Stop> {
     let stop = |error: Error| Stop::of(ctx, error, meter);
-    let (module, outline) = declare(ctx, &frame.source, meter)?;
+    let (module, outline) = declare(ctx, source, meter)?;
     let timers = host::install(ctx, frame, meter, outside).map_err(stop)?;
     let (module, loaded) = module.eval().map_err(stop)?;
     settled(ctx, &loaded, &timers, meter)?;

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::protocol::Program;
 
 #[derive(Default)]
 struct Kept(RefCell<Vec<String>>);
@@ -26,7 +27,7 @@ impl Outside for Kept {
 
 fn frame(source: &str, arguments: &Value) -> CallFrame {
     CallFrame {
-        source: source.to_owned(),
+        program: Program::Script(source.to_owned()),
         arguments: arguments.to_string(),
         // On a busy machine the processor's time runs out long after the clock's.
         limits: Limits { wall_ms: 60_000, cpu_ms: 1_000, ..Limits::DEFAULT },
@@ -35,7 +36,7 @@ fn frame(source: &str, arguments: &Value) -> CallFrame {
 }
 
 fn outcome(source: &str, arguments: Value) -> Outcome {
-    call(&frame(source, &arguments), Rc::new(Kept::default())).outcome
+    call(source, &frame(source, &arguments), Rc::new(Kept::default())).outcome
 }
 
 fn result(source: &str, arguments: Value) -> Value {
@@ -133,7 +134,7 @@ fn limits_have_names() {
         if limit == Limit::Wall {
             frame.limits.wall_ms = 200;
         }
-        let ended = call(&frame, Rc::new(Kept::default()));
+        let ended = call(source, &frame, Rc::new(Kept::default()));
         assert_eq!(ended.outcome, Outcome::Exceeded(limit), "{source}");
         assert!(ended.spent, "{source}");
     }
@@ -175,7 +176,7 @@ fn timers_and_logs_come_in_order() {
         return [said, ticks];
     }";
     let kept = Rc::new(Kept::default());
-    let ended = call(&frame(source, &json!({})), kept.clone());
+    let ended = call(source, &frame(source, &json!({})), kept.clone());
     assert_eq!(ended.outcome, Outcome::Returned(Some("[[\"a\",\"b\"],3]".to_owned())));
     assert_eq!(*kept.0.borrow(), ["log: x {\"k\":1} [2] undefined Error: e", "error: \u{fffd}"]);
 }
@@ -192,7 +193,7 @@ fn requests_are_counted_and_answered() {
     }";
     let asked = |n: u32| {
         let frame = CallFrame { http_requests: 2, ..frame(source, &json!({"n": n})) };
-        call(&frame, Rc::new(Kept::default())).outcome
+        call(source, &frame, Rc::new(Kept::default())).outcome
     };
     assert_eq!(asked(2), Outcome::Returned(Some("[true,\"POST\",1,\"http://h/\"]".to_owned())));
     assert_eq!(asked(3), Outcome::Exceeded(Limit::Http));

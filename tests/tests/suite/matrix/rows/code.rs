@@ -17,7 +17,11 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
     }
     let code = format!("{}/code/{}", agent_name(WORKER), world.fresh("code"));
     let no_code = "teams/default/agents/nobody/code/none";
-    let prepare = |name: &str, source: &str| PrepareCodeRequest { name: name.into(), source: source.into() };
+    let prepare = |name: &str, source: &str| PrepareCodeRequest {
+        name: name.into(),
+        source: source.into(),
+        ..PrepareCodeRequest::default()
+    };
     let revision: CodeRevision = world.ask(OWNER, prepare(&code, SOURCE)).await?;
     let revision = revision.name.rsplit('/').next().unwrap_or_default().to_owned();
     let deploy = |name: &str| DeployCodeRequest {
