@@ -8,6 +8,7 @@
 pub mod backends;
 mod clock;
 pub mod code;
+mod connectors;
 pub mod error;
 pub mod http;
 mod schema;
@@ -16,6 +17,7 @@ pub mod workers;
 use anyhow::Context as _;
 use sre_components::egress;
 use sre_proto::compute::v1::code_server::CodeServer;
+use sre_proto::compute::v1::connectors_server::ConnectorsServer;
 use sre_service::Host;
 use tonic::service::Routes;
 
@@ -42,6 +44,8 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
     let http = egress::Client::new(policy, limits).context("the outbound HTTP client")?;
     let store = host.store(schema::MIGRATIONS).await?;
     let backends = backends::REGISTRY.open(&host).await?;
-    let service = code::service(host, store, code::Places { workers, http, backends });
-    Ok(Routes::new(CodeServer::new(service).max_decoding_message_size(MESSAGE_BYTES)).prepare())
+    let service = code::service(host.clone(), store, code::Places { workers, http, backends });
+    let connectors = ConnectorsServer::new(connectors::ConnectorsService(host));
+    let code = CodeServer::new(service).max_decoding_message_size(MESSAGE_BYTES);
+    Ok(Routes::new(code).add_service(connectors).prepare())
 }

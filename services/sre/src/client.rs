@@ -18,7 +18,7 @@ use sre_proto::security::v1::api_keys_client::ApiKeysClient;
 use sre_proto::security::v1::audit_client::AuditClient;
 use sre_proto::security::v1::identity_client::IdentityClient;
 use sre_proto::security::v1::vault_client::VaultClient;
-use sre_proto::{io, memory, security};
+use sre_proto::{compute, io, memory, security};
 use sre_service::first_start::{DEV_USER, Identities};
 use sre_service::{Config, Link, Role};
 
@@ -149,6 +149,11 @@ impl Client {
     /// Backends of the cache.
     pub fn memory_connectors(&self) -> memory::v1::connectors_client::ConnectorsClient<Link> {
         memory::v1::connectors_client::ConnectorsClient::new(self.link.clone())
+    }
+
+    /// Places where deployments of code run.
+    pub fn compute_connectors(&self) -> compute::v1::connectors_client::ConnectorsClient<Link> {
+        compute::v1::connectors_client::ConnectorsClient::new(self.link.clone())
     }
 
     /// Backends of secrets.

@@ -38,7 +38,7 @@ fn workers() -> Workers {
 
 fn frame(source: &str, n: usize) -> CallFrame {
     CallFrame {
-        source: source.to_owned(),
+        program: sre_sandbox::protocol::Program::Script(source.to_owned()),
         arguments: json!({"x": n, "n": n}).to_string(),
         limits: Limits::DEFAULT,
         http_requests: 0,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use serde_json::{Value, json};
 use sre_proto::types::v1::{ConnectorInstance, ConnectorState};
-use sre_proto::{io, memory, security};
+use sre_proto::{compute, io, memory, security};
 use sre_service::connectors::{Backends, Finding};
 use sre_service::{Config, Role};
 use tonic::{Code, Status};
@@ -133,8 +133,12 @@ async fn of_suite(client: &Client, probe: bool) -> Result<Vec<Row>> {
         client.memory_connectors().list_connectors(memory::v1::ListConnectorsRequest { probe }).await;
     let security =
         client.security_connectors().list_connectors(security::v1::ListConnectorsRequest { probe }).await;
+    let compute =
+        client.compute_connectors().list_connectors(compute::v1::ListConnectorsRequest { probe }).await;
+    let answers =
+        [(Role::Io, io), (Role::Memory, memory), (Role::Security, security), (Role::Compute, compute)];
     let mut rows = Vec::new();
-    for (role, answer) in [(Role::Io, io), (Role::Memory, memory), (Role::Security, security)] {
+    for (role, answer) in answers {
         match answer {
             Ok(answer) => rows.extend(answer.into_inner().connectors.into_iter().map(Row::from)),
             Err(status) => rows.push(unreachable(role, status)?),

@@ -1,8 +1,8 @@
-//! `Connectors` of `sre.io.v1`, `sre.memory.v1` and `sre.security.v1`: administrators of the deployment alone.
+//! `Connectors` of `sre.compute.v1`, `sre.io.v1`, `sre.memory.v1` and `sre.security.v1`: administrators of the deployment alone.
 
 use anyhow::ensure;
 use sre_proto::types::v1::ListConnectorsResponse;
-use sre_proto::{io, memory, security};
+use sre_proto::{compute, io, memory, security};
 
 use super::super::case::{ADMIN, Case, MEMBER, ROOT};
 
@@ -10,6 +10,7 @@ pub fn case(package: &str) -> Option<Case> {
     let case = match package {
         "io" => Case::of(&io::v1::ListConnectorsRequest { probe: true }),
         "memory" => Case::of(&memory::v1::ListConnectorsRequest { probe: true }),
+        "compute" => Case::of(&compute::v1::ListConnectorsRequest { probe: true }),
         "security" => Case::of(&security::v1::ListConnectorsRequest { probe: true }),
         _ => return None,
     };

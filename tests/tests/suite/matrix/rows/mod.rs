@@ -32,9 +32,10 @@ pub async fn case(world: &World, row: &MethodPolicy) -> anyhow::Result<Option<Ca
         "sre.agent.v1.AgentData" => agent::data(world, method).await,
         "sre.agent.v1.Components" => Ok(agent::components(method)),
         "sre.compute.v1.Code" => code::case(world, method).await,
-        "sre.io.v1.Connectors" | "sre.memory.v1.Connectors" | "sre.security.v1.Connectors" => {
-            Ok(connectors::case(row.package))
-        }
+        "sre.compute.v1.Connectors"
+        | "sre.io.v1.Connectors"
+        | "sre.memory.v1.Connectors"
+        | "sre.security.v1.Connectors" => Ok(connectors::case(row.package)),
         "sre.gateway.v1.Approvals" => approvals::case(world, method).await,
         "sre.gateway.v1.Debugger" => debugger::case(world, method).await,
         "sre.gateway.v1.Runs" => runs::case(world, method).await,
