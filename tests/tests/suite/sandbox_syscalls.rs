@@ -59,7 +59,7 @@ fn no_other_system_call_is_made_than_those_of_the_list() {
     let mut ended = Vec::new();
     for source in SOURCES {
         let call = CallFrame {
-            source: (*source).to_owned(),
+            program: sre_sandbox::protocol::Program::Script((*source).to_owned()),
             arguments: json!({"x": 1}).to_string(),
             limits: Limits::DEFAULT,
             http_requests: 1,
