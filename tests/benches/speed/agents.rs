@@ -51,6 +51,20 @@ pub fn sender(url: &str) -> Value {
     )
 }
 
+/// `ask` asks a model.
+pub fn asker(model: &str) -> Value {
+    let data = json!({ "model": model, "prompt": "{{text}}" });
+    document(
+        "asker",
+        &[
+            endpoint("ask", "text"),
+            component("ask-model", "GenAILLM", data, "text", &["Reply"]),
+            component("out", "APIOutput", json!({ "format": "minimal" }), "r", &["Output"]),
+        ],
+        &[connection("ask", "text", "ask-model", "text"), connection("ask-model", "Reply", "out", "r")],
+    )
+}
+
 /// `sleep` answers its text after some seconds.
 pub fn sleeper(seconds: u32) -> Value {
     document(

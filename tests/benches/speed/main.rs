@@ -18,6 +18,7 @@ mod durable;
 mod echo;
 mod journal;
 mod kv;
+mod llm;
 mod load;
 mod memory;
 mod neighbour;
@@ -29,6 +30,7 @@ mod suite;
 mod telemetry;
 mod tokens;
 mod trivial;
+mod upstream;
 mod vectors;
 
 use std::time::Duration;
@@ -48,6 +50,7 @@ fn main() {
     match arguments.next().as_deref() {
         Some("echo") => return echo::serve(&arguments.next().expect("the certificate folder")),
         Some("peer") => return peer::serve(),
+        Some("upstream") => return upstream::serve(),
         Some("noisy") => {
             let words: Vec<String> = arguments.collect();
             let [address, certs, seconds] = words.as_slice() else { panic!("noisy ADDRESS CERTS SECONDS") };
@@ -97,6 +100,9 @@ async fn run() {
     }
     if wanted("vectors") {
         vectors::measure().await;
+    }
+    if wanted("llm") {
+        llm::measure().await;
     }
     if wanted("sandbox") {
         sandbox::measure().await;
