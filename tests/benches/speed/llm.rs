@@ -30,7 +30,7 @@ pub async fn measure() {
     let settings = [
         ("SRE__LISTEN__LLM".to_owned(), "127.0.0.1:0".to_owned()),
         ("SRE__MODELS__PATH".to_owned(), folder.path().display().to_string()),
-        ("SRE__LIMITS__MAX_STREAMS_PER_CONNECTION".to_owned(), "1000".to_owned()),
+        ("SRE__LIMITS__MAX_STREAMS".to_owned(), "10000".to_owned()),
     ];
     let suite = Running::start_with(Mode::AllInOne, &settings).await;
     let channel = suite.connect_role("llm").await;
