@@ -7,6 +7,7 @@ mod finish;
 mod genai;
 mod http;
 mod metering;
+mod parameters;
 mod providers;
 mod pump;
 mod service;
@@ -17,7 +18,6 @@ mod vault;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::Value;
 use sre_proto::llm::v1 as pb;
 use tokio::sync::Semaphore;
 use url::Url;
@@ -31,9 +31,6 @@ pub use vault::VaultSecrets;
 use crate::models::{Catalogue, Resolved};
 use embeddings::Embedders;
 use providers::{Answers, Call, Pieces, Provider, Providers};
-
-/// The longest answer where neither entry nor caller says.
-const DEFAULT_ANSWER_TOKENS: u64 = 512;
 
 type Result<T> = std::result::Result<T, InferenceError>;
 
@@ -141,9 +138,9 @@ impl Inference {
             Answers::Echo(_) => return Ok(Call { model, request, base_url: None, key: None }),
             Answers::OpenAiChat(_, dialect) => dialect,
         };
-        fill_in(&mut request, &model);
-        check(&request, &model)?;
-        clamp(&mut request, &model);
+        parameters::fill_in(&mut request, &model);
+        parameters::check(&request, &model)?;
+        parameters::clamp(&mut request, &model);
         let key = credentials::find(&model, dialect.environment, &self.environment, secrets).await?;
         let base_url = self.base_url(&model, dialect.base_url)?;
         Ok(Call { model, request, base_url: Some(base_url), key })
@@ -172,71 +169,6 @@ impl Inference {
             InferenceError::invalid("model", words)
         })
     }
-}
-
-/// The entry's parameters, each where the caller left it open. Temperatures below 0 count as left open.
-fn fill_in(request: &mut pb::GenerateRequest, model: &Resolved) {
-    let number = |name: &str| model.params.get(name).and_then(Value::as_f64);
-    let whole = |name: &str| model.params.get(name).and_then(Value::as_i64);
-    request.temperature = request.temperature.filter(|value| *value >= 0.0).or_else(|| number("temperature"));
-    request.top_p = request.top_p.or_else(|| number("topP"));
-    request.top_k = request.top_k.or_else(|| whole("topK"));
-    request.frequency_penalty = request.frequency_penalty.or_else(|| number("frequencyPenalty"));
-    request.presence_penalty = request.presence_penalty.or_else(|| number("presencePenalty"));
-    request.max_tokens = request.max_tokens.filter(|limit| *limit != 0).or_else(|| whole("maxTokens"));
-    if request.stop_sequences.is_empty()
-        && let Some(Value::Array(texts)) = model.params.get("stopSequences")
-    {
-        request.stop_sequences = texts.iter().filter_map(Value::as_str).map(str::to_owned).collect();
-    }
-    if request.reasoning_effort.is_empty()
-        && let Some(effort) = model.params.get("reasoningEffort").and_then(Value::as_str)
-    {
-        request.reasoning_effort = effort.to_owned();
-    }
-}
-
-fn check(request: &pb::GenerateRequest, model: &Resolved) -> Result<()> {
-    if request.messages.is_empty() {
-        return Err(InferenceError::invalid("messages", "is empty: send one message at least"));
-    }
-    let ranges = [
-        ("temperature", request.temperature, 0.0..=2.0),
-        ("top_p", request.top_p, 0.0..=1.0),
-        ("frequency_penalty", request.frequency_penalty, -2.0..=2.0),
-        ("presence_penalty", request.presence_penalty, -2.0..=2.0),
-    ];
-    for (field, value, range) in ranges {
-        if value.is_some_and(|value| !range.contains(&value)) {
-            let words = format!("must be between {} and {}", range.start(), range.end());
-            return Err(InferenceError::invalid(field, words));
-        }
-    }
-    if request.max_tokens.is_some_and(|limit| limit < 1) {
-        return Err(InferenceError::invalid("max_tokens", "must be 1 or more"));
-    }
-    let efforts = ["", "none", "minimal", "low", "medium", "high"];
-    if !efforts.contains(&request.reasoning_effort.as_str()) {
-        let words = "must be none, minimal, low, medium or high";
-        return Err(InferenceError::invalid("reasoning_effort", words));
-    }
-    let lacks_tools = !model.features.is_empty() && !model.features.iter().any(|name| name == "tools");
-    if !request.tools.is_empty() && lacks_tools {
-        let words = format!("model {:?} calls no tools: use one with the feature `tools`", model.entry);
-        return Err(InferenceError::invalid("tools", words));
-    }
-    Ok(())
-}
-
-/// A limit is always sent: the caller's, the model's, or the smaller of both.
-fn clamp(request: &mut pb::GenerateRequest, model: &Resolved) {
-    let known = [model.completion_tokens, model.tokens].into_iter().find(|limit| *limit > 0);
-    let most = i64::try_from(known.unwrap_or(DEFAULT_ANSWER_TOKENS)).unwrap_or(i64::MAX);
-    request.max_tokens = Some(match (request.max_tokens, known) {
-        (Some(asked), Some(_)) => asked.min(most),
-        (Some(asked), None) => asked,
-        (None, _) => most,
-    });
 }
 
 #[cfg(test)]

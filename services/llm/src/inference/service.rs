@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt as _, stream};
 use sre_identity::Caller;
-use sre_proto::error::{Reason, status};
+use sre_proto::error::{Reason, not_implemented, status};
 use sre_proto::llm::v1 as pb;
 use sre_proto::llm::v1::inference_server::Inference as Rpc;
 use sre_proto::observability::v1::UsageEvent;
@@ -107,6 +107,30 @@ impl Rpc for InferenceService {
         let answer = self.inference.embed(request, &secrets).await?;
         self.report(metered.embedded(answer.usage.as_ref()).filter(|_| !answer.embeddings.is_empty()));
         Ok(Response::new(answer))
+    }
+
+    async fn count_tokens(
+        &self,
+        request: Request<pb::CountTokensRequest>,
+    ) -> Result<Response<pb::CountTokensResponse>, Status> {
+        let caller = Caller::of(request.extensions())?.clone();
+        let request = request.into_inner();
+        require_model(&request.model)?;
+        let _granted = self.host.authorizer().check(&caller, &request, None).await?;
+        Err(not_implemented("Inference.CountTokens"))
+    }
+
+    type GenerateImageStream = Pin<Box<dyn Stream<Item = Result<pb::GenerateImageResponse, Status>> + Send>>;
+
+    async fn generate_image(
+        &self,
+        request: Request<pb::GenerateImageRequest>,
+    ) -> Result<Response<Self::GenerateImageStream>, Status> {
+        let caller = Caller::of(request.extensions())?.clone();
+        let request = request.into_inner();
+        require_model(&request.model)?;
+        let _granted = self.host.authorizer().check(&caller, &request, None).await?;
+        Err(not_implemented("Inference.GenerateImage"))
     }
 
     async fn embed_unkeyed(

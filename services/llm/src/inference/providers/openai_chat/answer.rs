@@ -193,6 +193,7 @@ impl Assembly {
             } else {
                 call.arguments.into()
             },
+            ..pb::ToolCall::default()
         });
         pb::GenerateResponse {
             text: self.text,
@@ -216,6 +217,7 @@ impl From<Usage> for pb::TokenUsage {
             output_tokens: usage.completion_tokens,
             cached_input_tokens: usage.prompt_tokens_details.unwrap_or_default().cached_tokens,
             reasoning_tokens: usage.completion_tokens_details.unwrap_or_default().reasoning_tokens,
+            ..Self::default()
         }
     }
 }

@@ -43,11 +43,12 @@ pub fn body(call: &Call, dialect: &Dialect, delivery: Delivery) -> Result<Value,
     if !request.tools.is_empty() {
         body.insert("tools".into(), tools(&request.tools)?.into());
         let choice = match request.tool_mode() {
-            pb::ToolMode::Unspecified | pb::ToolMode::Auto => "auto",
-            pb::ToolMode::None => "none",
-            pb::ToolMode::Required => "required",
+            pb::ToolMode::Unspecified | pb::ToolMode::Auto => "auto".into(),
+            pb::ToolMode::None => "none".into(),
+            pb::ToolMode::Required => "required".into(),
+            pb::ToolMode::Named => json!({"type": "function", "function": {"name": request.tool_name}}),
         };
-        body.insert("tool_choice".into(), choice.into());
+        body.insert("tool_choice".into(), choice);
     }
     match delivery {
         Delivery::Whole => body.insert("stream".into(), false.into()),

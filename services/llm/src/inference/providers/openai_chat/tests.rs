@@ -129,8 +129,12 @@ async fn a_request_is_what_the_service_expects() {
         description: "d".to_owned(),
         parameters_json: Bytes::from_static(br#"{"type":"object"}"#),
     }];
-    let tool_call =
-        pb::ToolCall { id: "c1".into(), name: "t".into(), arguments_json: Bytes::from_static(b"{\"a\":1}") };
+    let tool_call = pb::ToolCall {
+        id: "c1".into(),
+        name: "t".into(),
+        arguments_json: Bytes::from_static(b"{\"a\":1}"),
+        ..Default::default()
+    };
     call.request.messages.push(pb::ChatMessage {
         role: pb::ChatRole::Assistant as i32,
         tool_calls: vec![tool_call],
