@@ -56,6 +56,33 @@ impl Environment {
     }
 }
 
+/// What a call is paid with: a key, or the fields that a cloud wants.
+#[derive(Clone, Default)]
+pub struct Key(std::collections::BTreeMap<String, SecretString>);
+
+impl Key {
+    /// A key alone.
+    pub fn of(api_key: SecretString) -> Self {
+        Self([("apiKey".to_owned(), api_key)].into())
+    }
+
+    /// The key of providers that want one alone.
+    pub fn api_key(&self) -> Option<&SecretString> {
+        self.field("apiKey")
+    }
+
+    /// A field, by the name that entries of the catalogue give it.
+    pub fn field(&self, name: &str) -> Option<&SecretString> {
+        self.0.get(name)
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
 /// What a model needs before it can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Need {

@@ -22,7 +22,7 @@ use sre_proto::llm::v1 as pb;
 use tokio::sync::Semaphore;
 use url::Url;
 
-pub use credentials::{Environment, Need, NoSecrets, Secrets};
+pub use credentials::{Environment, Key, Need, NoSecrets, Secrets};
 pub use error::InferenceError;
 pub use service::InferenceService;
 pub use settings::InferenceSettings;
@@ -142,6 +142,7 @@ impl Inference {
         parameters::check(&request, &model)?;
         parameters::clamp(&mut request, &model);
         let key = credentials::find(&model, dialect.environment, &self.environment, secrets).await?;
+        let key = key.map(Key::of);
         let base_url = self.base_url(&model, dialect.base_url)?;
         Ok(Call { model, request, base_url: Some(base_url), key })
     }

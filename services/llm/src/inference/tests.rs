@@ -82,8 +82,8 @@ fn open_parameters_are_filled_and_limits_hold() {
     };
     let filled = |asked: pb::GenerateRequest, model: &Resolved| {
         let mut asked = asked;
-        fill_in(&mut asked, model);
-        clamp(&mut asked, model);
+        parameters::fill_in(&mut asked, model);
+        parameters::clamp(&mut asked, model);
         asked
     };
     let open = filled(pb::GenerateRequest { temperature: Some(-1.0), ..request("gpt-4o", "x") }, &model);

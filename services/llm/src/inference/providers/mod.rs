@@ -1,23 +1,25 @@
-//! Providers: one file or folder each behind one trait. To add one: implement [`Provider`], name it in
-//! [`Providers::new`], and add its row to `openai_chat/dialects.rs` or its own key rules.
+//! Providers: one file or folder each. To add one: implement [`wire::Wire`] (or [`Provider`], where there is no HTTP)
+//! and name it in [`Providers`].
 
 mod echo;
 mod openai_chat;
+pub mod wire;
 
 use std::pin::Pin;
 
 use async_trait::async_trait;
 use futures::Stream;
-use secrecy::SecretString;
 use sre_proto::llm::v1 as pb;
 
 pub use openai_chat::{Dialect, dialect};
 
+use super::credentials::Key;
 use super::error::InferenceError;
 use super::settings::InferenceSettings;
 use crate::models::Resolved;
 use echo::Echo;
 use openai_chat::OpenAiChat;
+use wire::Spoken;
 
 /// A checked call: the model is found, its parameters are filled in and cut to its limits.
 #[derive(Debug, Clone)]
@@ -29,7 +31,7 @@ pub struct Call {
     /// Where to.
     pub base_url: Option<url::Url>,
     /// The key, for that address alone.
-    pub key: Option<SecretString>,
+    pub key: Option<Key>,
 }
 
 /// A piece of an answer.
@@ -49,8 +51,7 @@ pub type Pieces = Pin<Box<dyn Stream<Item = Result<Piece, InferenceError>> + Sen
 /// Speaks with one kind of provider.
 #[async_trait]
 pub trait Provider: Send + Sync {
-    /// The whole answer. Dropping the future drops the call. It is repeated by this method where nothing was
-    /// generated yet and the provider asks for it; callers may repeat it with the same idempotency key.
+    /// The whole answer. Dropping the future drops the call.
     async fn generate(&self, call: Call) -> Result<pb::GenerateResponse, InferenceError>;
 
     /// The answer in pieces, in order. Errors before the first piece are errors of the call.
@@ -61,7 +62,7 @@ pub trait Provider: Send + Sync {
 #[derive(Debug)]
 pub struct Providers {
     echo: Echo,
-    openai_chat: OpenAiChat,
+    openai_chat: Spoken<OpenAiChat>,
 }
 
 /// Who answers for a name.
@@ -75,7 +76,7 @@ pub enum Answers<'a> {
 impl Providers {
     /// All providers.
     pub fn new(settings: &InferenceSettings) -> Result<Self, reqwest::Error> {
-        Ok(Self { echo: Echo, openai_chat: OpenAiChat::new(settings.clone())? })
+        Ok(Self { echo: Echo, openai_chat: Spoken::new(OpenAiChat, settings.clone())? })
     }
 
     /// Who answers for a provider's name; names are compared without case.
@@ -85,4 +86,11 @@ impl Providers {
         }
         dialect(name).map(|dialect| Answers::OpenAiChat(&self.openai_chat, dialect))
     }
+}
+
+/// An address below the call's.
+fn address(call: &Call, path: &str) -> Result<url::Url, InferenceError> {
+    let missing = || InferenceError::invalid("model", "its provider has no address");
+    let base = call.base_url.as_ref().ok_or_else(missing)?;
+    url::Url::parse(&format!("{}/{path}", base.as_str().trim_end_matches('/'))).map_err(|_| missing())
 }

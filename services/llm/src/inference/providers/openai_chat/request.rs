@@ -6,20 +6,12 @@ use sre_proto::llm::v1 as pb;
 use super::dialects::{Dialect, JsonMode};
 use crate::inference::error::InferenceError;
 use crate::inference::providers::Call;
+use crate::inference::providers::wire::Delivery;
 
 /// What a model is told that has to answer with JSON.
 const JSON_INSTRUCTION: &str = "Answer with one JSON object on a single line and nothing else: double quotes \
      around keys and texts, no comments, no markdown, no words before or after it. Where there is only one \
      value to give, its key is \"result\".";
-
-/// Whether the answer comes in pieces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delivery {
-    /// In one.
-    Whole,
-    /// In pieces.
-    Stream,
-}
 
 /// The body for a call.
 pub fn body(call: &Call, dialect: &Dialect, delivery: Delivery) -> Result<Value, InferenceError> {

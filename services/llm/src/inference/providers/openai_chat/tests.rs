@@ -18,6 +18,9 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::inference::error::InferenceError;
+use crate::inference::providers::Provider as _;
+use crate::inference::providers::wire::Spoken;
+use crate::inference::settings::InferenceSettings;
 use crate::models::{Mode, Table};
 
 /// What the server answers: called with the number of the call.
@@ -25,7 +28,7 @@ type Script = Arc<dyn Fn(usize) -> Answer<Body> + Send + Sync>;
 type Seen = mpsc::Sender<(HeaderMap, Value)>;
 
 struct Bench {
-    chat: OpenAiChat,
+    chat: Spoken<OpenAiChat>,
     base: String,
     seen: mpsc::Receiver<(HeaderMap, Value)>,
     calls: Arc<AtomicUsize>,
@@ -59,7 +62,7 @@ async fn bench(script: impl Fn(usize) -> Answer<Body> + Send + Sync + 'static) -
         text_limit_bytes: 1000,
         ..InferenceSettings::default()
     };
-    Bench { chat: OpenAiChat::new(settings).unwrap(), base, seen, calls, _server: server }
+    Bench { chat: Spoken::new(OpenAiChat, settings).unwrap(), base, seen, calls, _server: server }
 }
 
 impl Bench {
@@ -80,7 +83,7 @@ impl Bench {
                 ..Default::default()
             },
             base_url: Some(url::Url::parse(&self.base).unwrap()),
-            key: Some("sk-canary".into()),
+            key: Some(crate::inference::Key::of("sk-canary".into())),
         }
     }
 

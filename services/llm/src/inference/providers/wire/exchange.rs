@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::Response;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
-use secrecy::ExposeSecret as _;
+use reqwest::header::CONTENT_TYPE;
 use serde_json::Value;
 use sre_service::telemetry::spans;
 use tokio::time::Instant;
 
-use super::broken;
+use super::WireRequest;
 use crate::inference::error::{InferenceError, Refusal};
 use crate::inference::http::{self, Http};
 use crate::inference::providers::Call;
@@ -48,11 +47,10 @@ impl Exchange {
     }
 
     /// Sends a request until the provider takes it, a few times at most.
-    pub async fn send(&self, call: &Call, body: &Value) -> Result<Response, InferenceError> {
-        let body = Bytes::from(body.to_string());
+    pub async fn send(&self, call: &Call, request: WireRequest) -> Result<Response, InferenceError> {
         let mut attempt = 0;
         loop {
-            let error = match self.send_once(call, body.clone()).await {
+            let error = match self.send_once(call, &request).await {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
@@ -71,28 +69,29 @@ impl Exchange {
         }
     }
 
-    async fn send_once(&self, call: &Call, body: Bytes) -> Result<Response, InferenceError> {
-        let Some(base) = &call.base_url else {
-            return Err(InferenceError::invalid("model", "its provider has no address"));
-        };
-        let address = format!("{}/chat/completions", base.as_str().trim_end_matches('/'));
-        let mut request =
-            self.http.client(base).post(address).header(CONTENT_TYPE, "application/json").body(body);
-        if let Some(key) = &call.key {
-            let bearer = http::secret_header(&format!("Bearer {}", key.expose_secret()))?;
-            request = request.header(AUTHORIZATION, bearer);
-        }
+    async fn send_once(&self, call: &Call, request: &WireRequest) -> Result<Response, InferenceError> {
+        let client = self.http.client(&request.url);
+        let mut sent = client
+            .post(request.url.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .headers(request.headers.clone())
+            .body(request.body.clone());
         if !call.request.idempotency_key.is_empty() {
-            request = request.header("idempotency-key", &call.request.idempotency_key);
+            sent = sent.header("idempotency-key", &call.request.idempotency_key);
         }
         if let Some(parent) = spans::outgoing_header() {
-            request = request.header("traceparent", parent);
+            sent = sent.header("traceparent", parent);
         }
-        let response = request.send().await.map_err(|error| unreachable(call, &error))?;
+        let response = sent.send().await.map_err(|error| unreachable(call, &error))?;
         if response.status().is_success() {
             return Ok(response);
         }
         Err(http::refusal(&call.model.provider, response).await)
+    }
+
+    /// The client for exchanges beside the call itself: a cloud's token, files of a provider.
+    pub fn http(&self) -> &Http {
+        &self.http
     }
 
     /// The whole body of an answer, within the limit.
@@ -162,4 +161,9 @@ fn unreachable(call: &Call, error: &reqwest::Error) -> InferenceError {
 
 fn cut_off(call: &Call, error: &reqwest::Error) -> InferenceError {
     broken(call, http::causes(error))
+}
+
+/// An answer that is not what the provider's contract says.
+pub fn broken(call: &Call, message: impl Into<String>) -> InferenceError {
+    InferenceError::Broken { provider: call.model.provider.clone(), message: message.into() }
 }
