@@ -1,8 +1,17 @@
 //! Providers: one file or folder each. To add one: implement [`wire::Wire`] (or [`Provider`], where there is no HTTP)
 //! and name it in [`Providers`].
 
+mod anthropic;
 mod echo;
+mod facts;
+mod google;
+pub mod history;
+mod json;
+mod media;
+mod names;
 mod openai_chat;
+mod reasoning;
+mod structured;
 pub mod wire;
 
 use std::pin::Pin;
@@ -17,7 +26,10 @@ use super::credentials::Key;
 use super::error::InferenceError;
 use super::settings::InferenceSettings;
 use crate::models::Resolved;
+use anthropic::Anthropic;
 use echo::Echo;
+use google::GoogleAi;
+use google::vertex::{self, Vertex};
 use openai_chat::OpenAiChat;
 use wire::Spoken;
 
@@ -41,6 +53,8 @@ pub enum Piece {
     Text(String),
     /// Thinking.
     Thinking(String),
+    /// A piece of a tool call.
+    ToolCall(pb::ToolCallDelta),
     /// The end, with the whole answer.
     Finished(Box<pb::GenerateResponse>),
 }
@@ -63,6 +77,9 @@ pub trait Provider: Send + Sync {
 pub struct Providers {
     echo: Echo,
     openai_chat: Spoken<OpenAiChat>,
+    anthropic: Anthropic,
+    google_ai: Spoken<GoogleAi>,
+    vertex: Spoken<Vertex>,
 }
 
 /// Who answers for a name.
@@ -71,18 +88,47 @@ pub enum Answers<'a> {
     Echo(&'a dyn Provider),
     /// A service that speaks OpenAI's chat completions.
     OpenAiChat(&'a dyn Provider, &'static Dialect),
+    /// A service with a format of its own.
+    Other(&'a dyn Provider, &'static Usual),
+}
+
+/// What is usual for a provider.
+#[derive(Debug)]
+pub struct Usual {
+    /// Its name in model files.
+    pub name: &'static str,
+    /// The variable that holds a deployment's key; none where that is no single text.
+    pub variable: Option<&'static str>,
+    /// The address of a model.
+    pub address: fn(&Resolved) -> Result<String, InferenceError>,
 }
 
 impl Providers {
     /// All providers.
     pub fn new(settings: &InferenceSettings) -> Result<Self, reqwest::Error> {
-        Ok(Self { echo: Echo, openai_chat: Spoken::new(OpenAiChat, settings.clone())? })
+        Ok(Self {
+            echo: Echo,
+            openai_chat: Spoken::new(OpenAiChat, settings.clone())?,
+            anthropic: Anthropic::new(settings.clone())?,
+            google_ai: Spoken::new(GoogleAi, settings.clone())?,
+            vertex: Spoken::new(Vertex::default(), settings.clone())?,
+        })
     }
 
     /// Who answers for a provider's name; names are compared without case.
     pub fn find(&self, name: &str) -> Option<Answers<'_>> {
         if name.eq_ignore_ascii_case("Echo") {
             return Some(Answers::Echo(&self.echo));
+        }
+        let others: [(&'static Usual, &dyn Provider); 3] = [
+            (&anthropic::USUAL, &self.anthropic),
+            (&google::USUAL, &self.google_ai),
+            (&vertex::USUAL, &self.vertex),
+        ];
+        if let Some((usual, provider)) =
+            others.into_iter().find(|(usual, _)| usual.name.eq_ignore_ascii_case(name))
+        {
+            return Some(Answers::Other(provider, usual));
         }
         dialect(name).map(|dialect| Answers::OpenAiChat(&self.openai_chat, dialect))
     }
@@ -94,3 +140,6 @@ fn address(call: &Call, path: &str) -> Result<url::Url, InferenceError> {
     let base = call.base_url.as_ref().ok_or_else(missing)?;
     url::Url::parse(&format!("{}/{path}", base.as_str().trim_end_matches('/'))).map_err(|_| missing())
 }
+
+#[cfg(test)]
+mod testing;
