@@ -200,6 +200,7 @@ fn event(piece: Piece) -> pb::GenerateEvent {
     let event = match piece {
         Piece::Text(text) => Event::Text(text),
         Piece::Thinking(text) => Event::Thinking(text),
+        Piece::ToolCall(delta) => Event::ToolCall(delta),
         Piece::Finished(answer) => Event::Finished(*answer),
     };
     pb::GenerateEvent { event: Some(event) }

@@ -41,6 +41,8 @@ pub enum Piece {
     Text(String),
     /// Thinking.
     Thinking(String),
+    /// A piece of a tool call.
+    ToolCall(pb::ToolCallDelta),
     /// The end, with the whole answer.
     Finished(Box<pb::GenerateResponse>),
 }
