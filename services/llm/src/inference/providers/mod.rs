@@ -1,25 +1,35 @@
 //! Providers: one file or folder each. To add one: implement [`wire::Wire`] (or [`Provider`], where there is no HTTP)
 //! and name it in [`Providers`].
 
+mod calls;
+mod citations;
 mod echo;
+mod echo_script;
+mod history;
+mod media;
+mod ollama;
+mod openai;
 mod openai_chat;
+mod responses;
+mod structured;
 pub mod wire;
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 
 use async_trait::async_trait;
 use futures::Stream;
 use sre_proto::llm::v1 as pb;
 
-pub use openai_chat::{Dialect, dialect};
+pub use openai_chat::{COMPATIBLE, Dialect, dialect};
 
 use super::credentials::Key;
 use super::error::InferenceError;
 use super::settings::InferenceSettings;
 use crate::models::Resolved;
 use echo::Echo;
-use openai_chat::OpenAiChat;
-use wire::Spoken;
+use echo_script::EchoScript;
+use openai::OpenAi;
 
 /// A checked call: the model is found, its parameters are filled in and cut to its limits.
 #[derive(Debug, Clone)]
@@ -64,7 +74,10 @@ pub trait Provider: Send + Sync {
 #[derive(Debug)]
 pub struct Providers {
     echo: Echo,
-    openai_chat: Spoken<OpenAiChat>,
+    echo_script: EchoScript,
+    openai: OpenAi,
+    /// Names of servers that the configuration states an address for, in lower case.
+    compatible: BTreeSet<String>,
 }
 
 /// Who answers for a name.
@@ -76,9 +89,13 @@ pub enum Answers<'a> {
 }
 
 impl Providers {
-    /// All providers.
-    pub fn new(settings: &InferenceSettings) -> Result<Self, reqwest::Error> {
-        Ok(Self { echo: Echo, openai_chat: Spoken::new(OpenAiChat, settings.clone())? })
+    /// All providers, and servers whose address the configuration states.
+    pub fn new<'n>(
+        settings: &InferenceSettings,
+        configured: impl Iterator<Item = &'n String>,
+    ) -> Result<Self, reqwest::Error> {
+        let compatible = configured.map(|name| name.to_lowercase()).collect();
+        Ok(Self { echo: Echo, echo_script: EchoScript, openai: OpenAi::new(settings)?, compatible })
     }
 
     /// Who answers for a provider's name; names are compared without case.
@@ -86,7 +103,13 @@ impl Providers {
         if name.eq_ignore_ascii_case("Echo") {
             return Some(Answers::Echo(&self.echo));
         }
-        dialect(name).map(|dialect| Answers::OpenAiChat(&self.openai_chat, dialect))
+        if name.eq_ignore_ascii_case("EchoScript") {
+            return Some(Answers::Echo(&self.echo_script));
+        }
+        let known = dialect(name);
+        // A name that nothing built in has, but an address: a server that speaks what OpenAI speaks.
+        let known = known.or_else(|| self.compatible.contains(&name.to_lowercase()).then_some(&COMPATIBLE));
+        known.map(|dialect| Answers::OpenAiChat(&self.openai, dialect))
     }
 }
 
