@@ -55,10 +55,11 @@ impl Inference {
         environment: Environment,
         base_urls: &BTreeMap<String, String>,
     ) -> std::result::Result<Self, reqwest::Error> {
-        let base_urls = base_urls.iter().map(|(name, url)| (name.to_lowercase(), url.clone())).collect();
+        let base_urls: BTreeMap<_, _> =
+            base_urls.iter().map(|(name, url)| (name.to_lowercase(), url.clone())).collect();
         Ok(Self {
             catalogue,
-            providers: Arc::new(Providers::new(settings)?),
+            providers: Arc::new(Providers::new(settings, base_urls.keys())?),
             embedders: Arc::new(Embedders::new(settings)?),
             environment: Arc::new(environment),
             base_urls: Arc::new(base_urls),

@@ -51,15 +51,20 @@ pub fn check(request: &pb::GenerateRequest, model: &Resolved) -> Result<()> {
     if request.max_tokens.is_some_and(|limit| limit < 1) {
         return Err(InferenceError::invalid("max_tokens", "must be 1 or more"));
     }
-    let efforts = ["", "none", "minimal", "low", "medium", "high"];
+    let efforts = ["", "none", "minimal", "low", "medium", "high", "xhigh", "max"];
     if !efforts.contains(&request.reasoning_effort.as_str()) {
-        let words = "must be none, minimal, low, medium or high";
+        let words = "must be none, minimal, low, medium, high, xhigh or max";
         return Err(InferenceError::invalid("reasoning_effort", words));
     }
     let lacks_tools = !model.features.is_empty() && !model.features.iter().any(|name| name == "tools");
     if !request.tools.is_empty() && lacks_tools {
         let words = format!("model {:?} calls no tools: use one with the feature `tools`", model.entry);
         return Err(InferenceError::invalid("tools", words));
+    }
+    let lacks_search = !model.features.is_empty() && !model.features.iter().any(|name| name == "search");
+    if request.web_search.is_some() && lacks_search {
+        let words = format!("model {:?} searches nothing: use one with the feature `search`", model.entry);
+        return Err(InferenceError::invalid("web_search", words));
     }
     Ok(())
 }

@@ -40,6 +40,25 @@ pub struct Entry {
     pub embedding: Option<Embedding>,
     /// What it costs; absent where nobody said.
     pub prices: Option<Prices>,
+    /// Which of a provider's interfaces it is called by.
+    pub interface: Option<Interface>,
+}
+
+/// Which of a provider's interfaces a model is called by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum Interface {
+    /// OpenAI's chat completions.
+    #[serde(rename = "chat.completions")]
+    ChatCompletions,
+    /// OpenAI's responses.
+    #[serde(rename = "responses")]
+    Responses,
+    /// Google's models that answer in text and images.
+    #[serde(rename = "generateContent")]
+    GenerateContent,
+    /// Google's models that make images alone.
+    #[serde(rename = "generateImages")]
+    GenerateImages,
 }
 
 /// What a model costs: millionths of a US dollar for a million tokens, so millionths of a millionth for one.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-pub use entry::{CredentialMode, Credentials, Embedding, Prices};
+pub use entry::{CredentialMode, Credentials, Embedding, Interface, Prices};
 pub use service::ModelsService;
 #[cfg(test)]
 pub(crate) use service::describe;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use super::entry::{Credentials, Embedding, Entry, Prices, entries_of};
+use super::entry::{Credentials, Embedding, Entry, Interface, Prices, entries_of};
 
 static BUILTIN: &str = include_str!("builtin.json");
 
@@ -57,6 +57,8 @@ pub struct Resolved {
     pub embedding: Option<Embedding>,
     /// What it costs; none where nobody said.
     pub prices: Option<Prices>,
+    /// Which of the provider's interfaces it is called by; the provider's usual one where none.
+    pub interface: Option<Interface>,
 }
 
 impl Table {
@@ -132,6 +134,7 @@ impl Table {
                 .or_else(|| own.credentials.clone()),
             params,
             hidden: own.hidden,
+            interface: own.interface.or_else(|| aliased.and_then(|entry| entry.interface)),
             embedding: aliased.and_then(|entry| entry.embedding).or(own.embedding),
             // Of the entry that was named, else of what it stands for.
             prices: own

@@ -2,25 +2,32 @@
 //! and name it in [`Providers`].
 
 mod anthropic;
+mod calls;
+mod citations;
 mod echo;
+mod echo_script;
 mod facts;
 mod google;
 pub mod history;
 mod json;
 mod media;
 mod names;
+mod ollama;
+mod openai;
 mod openai_chat;
 mod reasoning;
+mod responses;
 mod structured;
 pub mod wire;
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 
 use async_trait::async_trait;
 use futures::Stream;
 use sre_proto::llm::v1 as pb;
 
-pub use openai_chat::{Dialect, dialect};
+pub use openai_chat::{COMPATIBLE, Dialect, dialect};
 
 use super::credentials::Key;
 use super::error::InferenceError;
@@ -28,9 +35,10 @@ use super::settings::InferenceSettings;
 use crate::models::Resolved;
 use anthropic::Anthropic;
 use echo::Echo;
+use echo_script::EchoScript;
 use google::GoogleAi;
 use google::vertex::{self, Vertex};
-use openai_chat::OpenAiChat;
+use openai::OpenAi;
 use wire::Spoken;
 
 /// A checked call: the model is found, its parameters are filled in and cut to its limits.
@@ -76,7 +84,10 @@ pub trait Provider: Send + Sync {
 #[derive(Debug)]
 pub struct Providers {
     echo: Echo,
-    openai_chat: Spoken<OpenAiChat>,
+    echo_script: EchoScript,
+    openai: OpenAi,
+    /// Names of servers that the configuration states an address for, in lower case.
+    compatible: BTreeSet<String>,
     anthropic: Anthropic,
     google_ai: Spoken<GoogleAi>,
     vertex: Spoken<Vertex>,
@@ -104,11 +115,16 @@ pub struct Usual {
 }
 
 impl Providers {
-    /// All providers.
-    pub fn new(settings: &InferenceSettings) -> Result<Self, reqwest::Error> {
+    /// All providers, and servers whose address the configuration states.
+    pub fn new<'n>(
+        settings: &InferenceSettings,
+        configured: impl Iterator<Item = &'n String>,
+    ) -> Result<Self, reqwest::Error> {
         Ok(Self {
             echo: Echo,
-            openai_chat: Spoken::new(OpenAiChat, settings.clone())?,
+            echo_script: EchoScript,
+            openai: OpenAi::new(settings)?,
+            compatible: configured.map(|name| name.to_lowercase()).collect(),
             anthropic: Anthropic::new(settings.clone())?,
             google_ai: Spoken::new(GoogleAi, settings.clone())?,
             vertex: Spoken::new(Vertex::default(), settings.clone())?,
@@ -120,6 +136,9 @@ impl Providers {
         if name.eq_ignore_ascii_case("Echo") {
             return Some(Answers::Echo(&self.echo));
         }
+        if name.eq_ignore_ascii_case("EchoScript") {
+            return Some(Answers::Echo(&self.echo_script));
+        }
         let others: [(&'static Usual, &dyn Provider); 3] = [
             (&anthropic::USUAL, &self.anthropic),
             (&google::USUAL, &self.google_ai),
@@ -130,7 +149,10 @@ impl Providers {
         {
             return Some(Answers::Other(provider, usual));
         }
-        dialect(name).map(|dialect| Answers::OpenAiChat(&self.openai_chat, dialect))
+        let known = dialect(name);
+        // A name that nothing built in has, but an address: a server that speaks what OpenAI speaks.
+        let known = known.or_else(|| self.compatible.contains(&name.to_lowercase()).then_some(&COMPATIBLE));
+        known.map(|dialect| Answers::OpenAiChat(&self.openai, dialect))
     }
 }
 

@@ -1,23 +1,26 @@
 //! OpenAI's chat completions, and every service that speaks them.
 
 mod answer;
-mod dialects;
-mod request;
+pub mod dialects;
+pub mod messages;
+pub mod request;
+mod wire;
 
 use async_trait::async_trait;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use secrecy::ExposeSecret as _;
 use sre_proto::llm::v1 as pb;
 
-pub use dialects::{Dialect, dialect};
+pub use dialects::{COMPATIBLE, Dialect, dialect};
 
 use super::wire::{Delivery, Exchange, Reading, Wire, WireRequest, broken, refusal_in_body};
 use super::{Call, Piece, address};
 use crate::inference::error::InferenceError;
 use crate::inference::http;
 use crate::inference::sse::Decoder;
-use answer::{Assembly, Completion};
+use answer::Assembly;
 use request::body;
+use wire::Completion;
 
 /// What ends a stream.
 const DONE: &str = "[DONE]";
@@ -25,14 +28,6 @@ const DONE: &str = "[DONE]";
 /// Chat completions in the dialect of the call's provider.
 #[derive(Debug, Clone, Copy)]
 pub struct OpenAiChat;
-
-impl OpenAiChat {
-    /// The call's provider; it was found by its dialect, so there is one.
-    fn dialect(call: &Call) -> Result<&'static Dialect, InferenceError> {
-        dialect(&call.model.provider)
-            .ok_or_else(|| InferenceError::UnknownProvider(call.model.provider.clone()))
-    }
-}
 
 #[async_trait]
 impl Wire for OpenAiChat {
@@ -42,12 +37,8 @@ impl Wire for OpenAiChat {
         call: &Call,
         delivery: Delivery,
     ) -> Result<WireRequest, InferenceError> {
-        let mut headers = HeaderMap::new();
-        if let Some(key) = call.key.as_ref().and_then(|key| key.api_key()) {
-            headers.insert(AUTHORIZATION, http::secret_header(&format!("Bearer {}", key.expose_secret()))?);
-        }
-        let body = body(call, Self::dialect(call)?, delivery)?.to_string().into();
-        Ok(WireRequest { url: address(call, "chat/completions")?, headers, body })
+        let body = body(call, dialects::of(call), delivery)?.to_string().into();
+        Ok(WireRequest { url: address(call, "chat/completions")?, headers: bearer(call)?, body })
     }
 
     fn whole(&self, call: &Call, body: &[u8]) -> Result<pb::GenerateResponse, InferenceError> {
@@ -69,6 +60,15 @@ impl Wire for OpenAiChat {
     }
 }
 
+/// The key, where there is one, as most services want it.
+pub fn bearer(call: &Call) -> Result<HeaderMap, InferenceError> {
+    let mut headers = HeaderMap::new();
+    if let Some(key) = call.key.as_ref().and_then(|key| key.api_key()) {
+        headers.insert(AUTHORIZATION, http::secret_header(&format!("Bearer {}", key.expose_secret()))?);
+    }
+    Ok(headers)
+}
+
 /// Reads the events of a stream.
 #[derive(Debug, Default)]
 struct Events {
@@ -88,7 +88,8 @@ impl Events {
         }
         let chunk: Completion = serde_json::from_str(event)
             .map_err(|error| broken(call, format!("an event is not a chunk of a completion: {error}")))?;
-        if let Some(error) = &chunk.error {
+        let own = chunk.x_groq.as_ref().and_then(|own| own.error.as_ref());
+        if let Some(error) = chunk.error.as_ref().or(own) {
             return Err(refusal_in_body(call, error));
         }
         seen.extend(self.assembly.take(chunk));
