@@ -22,6 +22,7 @@ pub mod wire;
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::Stream;
@@ -45,7 +46,7 @@ use wire::Spoken;
 #[derive(Debug, Clone)]
 pub struct Call {
     /// The model.
-    pub model: Resolved,
+    pub model: Arc<Resolved>,
     /// What to generate; `model` in it is the entry's name as the caller wrote it.
     pub request: pb::GenerateRequest,
     /// Where to.
@@ -63,6 +64,8 @@ pub enum Piece {
     Thinking(String),
     /// A piece of a tool call.
     ToolCall(pb::ToolCallDelta),
+    /// Another model goes on; nothing of the first one's answer came before it.
+    Fallback(pb::ModelFallback),
     /// The end, with the whole answer.
     Finished(Box<pb::GenerateResponse>),
 }

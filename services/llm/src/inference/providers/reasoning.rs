@@ -1,9 +1,8 @@
 //! How models are told to think: the style of each, and what an effort means where thinking is counted in tokens.
 
-use serde_json::Value;
 use sre_proto::llm::v1 as pb;
 
-use crate::models::Resolved;
+use crate::models::{ReasoningStyle, Resolved};
 
 /// The least that Claude thinks in tokens, where it thinks at all.
 const LEAST_BUDGET: i64 = 1024;
@@ -23,15 +22,15 @@ pub enum Style {
     GeminiLevel,
 }
 
-/// The style that the entry states as the parameter `reasoningStyle`, else the one of the model's family.
+/// The style that the entry states, else the one of the model's family.
 pub fn style(model: &Resolved) -> Style {
-    match model.params.get("reasoningStyle").and_then(Value::as_str) {
-        Some("anthropic_budget") => return Style::AnthropicBudget,
-        Some("anthropic_adaptive") => return Style::AnthropicAdaptive,
-        Some("gemini_budget") => return Style::GeminiBudget,
-        Some("gemini_level") => return Style::GeminiLevel,
-        Some(_) => return Style::None,
-        None => {}
+    match model.reasoning_style {
+        ReasoningStyle::AnthropicBudget => return Style::AnthropicBudget,
+        ReasoningStyle::AnthropicAdaptive => return Style::AnthropicAdaptive,
+        ReasoningStyle::GeminiBudget => return Style::GeminiBudget,
+        ReasoningStyle::GeminiLevel => return Style::GeminiLevel,
+        ReasoningStyle::Unknown => {}
+        _ => return Style::None,
     }
     if let Some(version) = claude(&model.model_id) {
         return match version {
