@@ -106,6 +106,30 @@ pub fn share(effort: &str, max_tokens: i64) -> i64 {
     max_tokens.saturating_mul(tenths) / 10
 }
 
+/// The sampling that a model takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampling {
+    /// Randomness.
+    pub temperature: Option<f64>,
+    /// Nucleus sampling.
+    pub top_p: Option<f64>,
+    /// Top-k sampling.
+    pub top_k: Option<i64>,
+}
+
+/// What of a request's sampling a model takes: a Claude that thinks, and those from 4.7 on, none; those from 4.1 on one
+/// of temperature and top_p, and no temperature above 1. Others take all of it.
+pub fn claude_sampling(model_id: &str, thinks: bool, request: &pb::GenerateRequest) -> Sampling {
+    let asked = Sampling { temperature: request.temperature, top_p: request.top_p, top_k: request.top_k };
+    let Some(version) = claude(model_id) else { return asked };
+    if thinks || version >= (4, 7) {
+        return Sampling { temperature: None, top_p: None, top_k: None };
+    }
+    let temperature = asked.temperature.map(|value| value.min(1.0));
+    let top_p = asked.top_p.filter(|_| version < (4, 1) || temperature.is_none());
+    Sampling { temperature, top_p, ..asked }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
