@@ -97,7 +97,8 @@ pub fn kind_of(
     };
     let limit = kinds.get(found).map_or(usize::MAX, |kind| kind.max_bytes);
     if size > limit {
-        let words = format!("a {mimetype} of {size} bytes is more than the {limit} that {provider} takes: send less");
+        let words =
+            format!("a {mimetype} of {size} bytes is more than the {limit} that {provider} takes: send less");
         return Err(InferenceError::invalid("messages.parts.media", words));
     }
     Ok(found)

@@ -119,3 +119,6 @@ fn address(call: &Call, path: &str) -> Result<url::Url, InferenceError> {
     let base = call.base_url.as_ref().ok_or_else(missing)?;
     url::Url::parse(&format!("{}/{path}", base.as_str().trim_end_matches('/'))).map_err(|_| missing())
 }
+
+#[cfg(test)]
+mod openai_tests;

@@ -67,9 +67,11 @@ pub fn closed(schema: &Value) -> Value {
     let mut closed: Map<String, Value> = Map::new();
     for (name, value) in schema {
         let value = match (name.as_str(), value) {
-            ("properties" | "$defs" | "definitions", Value::Object(members)) => {
-                members.iter().map(|(name, member)| (name.clone(), self::closed(member))).collect::<Map<_, _>>().into()
-            }
+            ("properties" | "$defs" | "definitions", Value::Object(members)) => members
+                .iter()
+                .map(|(name, member)| (name.clone(), self::closed(member)))
+                .collect::<Map<_, _>>()
+                .into(),
             ("items" | "not" | "additionalProperties", _) => self::closed(value),
             ("anyOf" | "allOf" | "oneOf" | "prefixItems", Value::Array(members)) => {
                 members.iter().map(self::closed).collect::<Vec<_>>().into()
@@ -78,7 +80,8 @@ pub fn closed(schema: &Value) -> Value {
         };
         closed.insert(name.clone(), value);
     }
-    let is_object = schema.get("type").and_then(Value::as_str) == Some("object") || schema.contains_key("properties");
+    let is_object =
+        schema.get("type").and_then(Value::as_str) == Some("object") || schema.contains_key("properties");
     if is_object {
         closed.insert("additionalProperties".into(), false.into());
     }
@@ -103,7 +106,9 @@ mod tests {
 
     #[test]
     fn arguments_are_an_object_whatever_a_model_wrote() {
-        let of = |text: &'static str| arguments(&pb::ToolCall { arguments_json: text.into(), ..Default::default() });
+        let of = |text: &'static str| {
+            arguments(&pb::ToolCall { arguments_json: text.into(), ..Default::default() })
+        };
         assert_eq!(of(""), json!({}));
         assert_eq!(of(" "), json!({}));
         assert_eq!(of("null"), json!({}));

@@ -18,7 +18,9 @@ pub fn paired(mut messages: Vec<pb::ChatMessage>) -> Vec<pb::ChatMessage> {
     let mut paired = Vec::with_capacity(messages.len());
     let mut kept: Vec<Option<pb::ChatMessage>> = messages.into_iter().map(Some).collect();
     for place in 0..kept.len() {
-        let Some(message) = kept[place].take_if(|message| message.role() != pb::ChatRole::Tool) else { continue };
+        let Some(message) = kept[place].take_if(|message| message.role() != pb::ChatRole::Tool) else {
+            continue;
+        };
         let calls = message.tool_calls.clone();
         paired.push(message);
         for (index, call) in calls.into_iter().enumerate() {

@@ -38,7 +38,8 @@ pub fn own(mut message: pb::ChatMessage, model: &Resolved) -> pb::ChatMessage {
         None => false,
     });
     for call in &mut message.tool_calls {
-        let is_own = std::str::from_utf8(&call.signature).ok().and_then(|sealed| unseal(model, sealed)).is_some();
+        let is_own =
+            std::str::from_utf8(&call.signature).ok().and_then(|sealed| unseal(model, sealed)).is_some();
         if !is_own {
             call.signature.clear();
         }

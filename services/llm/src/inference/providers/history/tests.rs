@@ -19,7 +19,8 @@ fn user(text: &str) -> pb::ChatMessage {
 }
 
 fn calling(ids: &[&str]) -> pb::ChatMessage {
-    let call = |id: &&str| pb::ToolCall { id: (*id).to_owned(), name: format!("t_{id}"), ..Default::default() };
+    let call =
+        |id: &&str| pb::ToolCall { id: (*id).to_owned(), name: format!("t_{id}"), ..Default::default() };
     pb::ChatMessage { tool_calls: ids.iter().map(call).collect(), ..say(pb::ChatRole::Assistant, "") }
 }
 
@@ -45,7 +46,8 @@ fn tidy(messages: &[pb::ChatMessage]) -> Vec<String> {
 fn d1_neighbours_of_one_role_are_merged_and_none_is_dropped() {
     let said = [user("a"), user("b"), say(pb::ChatRole::Assistant, "c"), user("d"), user("e")];
     assert_eq!(tidy(&said), ["U:a+b", "A:c", "U:d+e"]);
-    let split = [user("a"), say(pb::ChatRole::System, "s"), user(""), user("b"), say(pb::ChatRole::System, "t")];
+    let split =
+        [user("a"), say(pb::ChatRole::System, "s"), user(""), user("b"), say(pb::ChatRole::System, "t")];
     assert_eq!(tidy(&split), ["S:s+t", "U:a+b"]);
 }
 
@@ -62,8 +64,8 @@ fn d4_every_call_has_exactly_one_result() {
         say(pb::ChatRole::Assistant, "c"),
         calling(&["3"]),
     ];
-    let expected =
-        ["U:a", "A!1!2:", &format!("T1{lost}"), "T2:two", "U:b", "A!3:c", &format!("T3{lost}")].map(str::to_owned);
+    let expected = ["U:a", "A!1!2:", &format!("T1{lost}"), "T2:two", "U:b", "A!3:c", &format!("T3{lost}")]
+        .map(str::to_owned);
     assert_eq!(tidy(&said), expected);
     let failed = consistent(&said, &model());
     assert!(failed[2].tool_failed && failed[2].tool_name == "t_1" && !failed[3].tool_failed);
@@ -99,12 +101,8 @@ fn d44_parts_are_kept_and_what_others_signed_is_not() {
     let mut said = calling(&["1", "2"]);
     said.tool_calls[0].signature = seal(&model, "c2ln").into();
     said.tool_calls[1].signature = seal(&other, "c2ln").into();
-    said.parts = vec![
-        thinking(seal(&model, "YQ==")),
-        thinking(seal(&other, "YQ==")),
-        item("gpt-4o"),
-        item("another"),
-    ];
+    said.parts =
+        vec![thinking(seal(&model, "YQ==")), thinking(seal(&other, "YQ==")), item("gpt-4o"), item("another")];
     let mut asked = user("a");
     asked.parts = vec![image.clone()];
     let tidy = consistent(&[asked, user("b"), said.clone()], &model);
@@ -120,7 +118,10 @@ fn d44_parts_are_kept_and_what_others_signed_is_not() {
 fn a_person_speaks_first_and_last_where_a_provider_wants_it() {
     let said = [say(pb::ChatRole::System, "s"), say(pb::ChatRole::Assistant, "c")];
     let (system, turns) = of_a_person(&said, &model());
-    assert_eq!((system.as_str(), outline(&turns)), ("s", vec!["U:Continue.".into(), "A:c".into(), "U:Continue.".into()]));
+    assert_eq!(
+        (system.as_str(), outline(&turns)),
+        ("s", vec!["U:Continue.".into(), "A:c".into(), "U:Continue.".into()])
+    );
     assert_eq!(outline(&of_a_person(&[], &model()).1), ["U:Continue."]);
 }
 
