@@ -66,6 +66,11 @@ impl Key {
         Self([("apiKey".to_owned(), api_key)].into())
     }
 
+    /// The fields that a cloud wants, by the names that entries of the catalogue give them.
+    pub fn of_fields(fields: impl IntoIterator<Item = (String, SecretString)>) -> Self {
+        Self(fields.into_iter().collect())
+    }
+
     /// The key of providers that want one alone.
     pub fn api_key(&self) -> Option<&SecretString> {
         self.field("apiKey")

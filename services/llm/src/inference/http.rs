@@ -68,7 +68,12 @@ pub async fn refusal(provider: &str, mut response: Response) -> InferenceError {
         }
     }
     let parsed: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let (message, code) = words(parsed.get("error").unwrap_or(&parsed));
+    let error = parsed.get("error").unwrap_or(&parsed);
+    let (message, mut code) = words(error);
+    // AWS names the kind of an error in a header.
+    if let Some(kind) = text_of(&headers, "x-amzn-errortype") {
+        kind.split([':', '#']).next().unwrap_or_default().clone_into(&mut code);
+    }
     let message = message.unwrap_or_else(|| match status.canonical_reason() {
         Some(reason) => reason.to_lowercase(),
         None => "no reason given".to_owned(),
@@ -78,8 +83,8 @@ pub async fn refusal(provider: &str, mut response: Response) -> InferenceError {
         status: status.as_u16(),
         message,
         code,
-        retry_after: retry_after(&headers),
-        request_id: text_of(&headers, "x-request-id").unwrap_or_default().to_owned(),
+        retry_after: retry_after(&headers).or_else(|| retry_info(error)),
+        request_id: request_id(&headers).unwrap_or_default().to_owned(),
     }))
 }
 
@@ -91,7 +96,21 @@ pub fn words(error: &Value) -> (Option<String>, String) {
         _ => None,
     };
     let message = text(error.get("message")).or_else(|| text(Some(error)));
-    (message, text(error.get("code")).or_else(|| text(error.get("type"))).unwrap_or_default())
+    // Google repeats the number of the status as its code, and has its word in `status`.
+    let code = ["status", "code", "type"].into_iter().find_map(|name| text(error.get(name)));
+    (message, code.unwrap_or_default())
+}
+
+/// What providers call the id of a request.
+fn request_id(headers: &HeaderMap) -> Option<&str> {
+    ["x-request-id", "request-id", "x-amzn-requestid"].into_iter().find_map(|name| text_of(headers, name))
+}
+
+/// When Google wants to be asked again: `details[].retryDelay`, seconds with an `s`.
+fn retry_info(error: &Value) -> Option<Duration> {
+    let details = error.get("details")?.as_array()?;
+    let delay = details.iter().find_map(|detail| detail.get("retryDelay")?.as_str())?;
+    Duration::try_from_secs_f64(delay.strip_suffix('s')?.parse().ok()?).ok()
 }
 
 fn text_of<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {

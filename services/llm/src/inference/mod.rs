@@ -111,6 +111,7 @@ impl Inference {
             Answers::OpenAiChat(_, dialect) => {
                 credentials::need(model, dialect.environment, &self.environment)
             }
+            Answers::Other(_, usual) => credentials::need(model, usual.variable, &self.environment),
         })
     }
 
@@ -125,7 +126,9 @@ impl Inference {
 
     fn provider(&self, call: &Call) -> Result<&dyn Provider> {
         match self.providers.find(&call.model.provider) {
-            Some(Answers::Echo(provider) | Answers::OpenAiChat(provider, _)) => Ok(provider),
+            Some(
+                Answers::Echo(provider) | Answers::OpenAiChat(provider, _) | Answers::Other(provider, _),
+            ) => Ok(provider),
             None => Err(InferenceError::UnknownProvider(call.model.provider.clone())),
         }
     }
@@ -135,16 +138,17 @@ impl Inference {
         let model = self.find(&request.model)?;
         let provider = self.providers.find(&model.provider);
         let provider = provider.ok_or_else(|| InferenceError::UnknownProvider(model.provider.clone()))?;
-        let dialect = match provider {
+        let (variable, usual) = match provider {
             Answers::Echo(_) => return Ok(Call { model, request, base_url: None, key: None }),
-            Answers::OpenAiChat(_, dialect) => dialect,
+            Answers::OpenAiChat(_, dialect) => (dialect.environment, dialect.base_url.to_owned()),
+            Answers::Other(_, usual) => (usual.variable, (usual.address)(&model)?),
         };
         parameters::fill_in(&mut request, &model);
         parameters::check(&request, &model)?;
         parameters::clamp(&mut request, &model);
-        let key = credentials::find(&model, dialect.environment, &self.environment, secrets).await?;
+        let key = credentials::find(&model, variable, &self.environment, secrets).await?;
         let key = key.map(Key::of);
-        let base_url = self.base_url(&model, dialect.base_url)?;
+        let base_url = self.base_url(&model, &usual)?;
         Ok(Call { model, request, base_url: Some(base_url), key })
     }
 

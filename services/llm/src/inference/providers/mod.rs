@@ -1,15 +1,21 @@
 //! Providers: one file or folder each. To add one: implement [`wire::Wire`] (or [`Provider`], where there is no HTTP)
 //! and name it in [`Providers`].
 
+mod anthropic;
 mod calls;
 mod citations;
 mod echo;
 mod echo_script;
-mod history;
+mod facts;
+mod google;
+pub mod history;
+mod json;
 mod media;
+mod names;
 mod ollama;
 mod openai;
 mod openai_chat;
+mod reasoning;
 mod responses;
 mod structured;
 pub mod wire;
@@ -27,9 +33,13 @@ use super::credentials::Key;
 use super::error::InferenceError;
 use super::settings::InferenceSettings;
 use crate::models::Resolved;
+use anthropic::Anthropic;
 use echo::Echo;
 use echo_script::EchoScript;
+use google::GoogleAi;
+use google::vertex::{self, Vertex};
 use openai::OpenAi;
+use wire::Spoken;
 
 /// A checked call: the model is found, its parameters are filled in and cut to its limits.
 #[derive(Debug, Clone)]
@@ -78,6 +88,9 @@ pub struct Providers {
     openai: OpenAi,
     /// Names of servers that the configuration states an address for, in lower case.
     compatible: BTreeSet<String>,
+    anthropic: Anthropic,
+    google_ai: Spoken<GoogleAi>,
+    vertex: Spoken<Vertex>,
 }
 
 /// Who answers for a name.
@@ -86,6 +99,19 @@ pub enum Answers<'a> {
     Echo(&'a dyn Provider),
     /// A service that speaks OpenAI's chat completions.
     OpenAiChat(&'a dyn Provider, &'static Dialect),
+    /// A service with a format of its own.
+    Other(&'a dyn Provider, &'static Usual),
+}
+
+/// What is usual for a provider.
+#[derive(Debug)]
+pub struct Usual {
+    /// Its name in model files.
+    pub name: &'static str,
+    /// The variable that holds a deployment's key; none where that is no single text.
+    pub variable: Option<&'static str>,
+    /// The address of a model.
+    pub address: fn(&Resolved) -> Result<String, InferenceError>,
 }
 
 impl Providers {
@@ -94,8 +120,15 @@ impl Providers {
         settings: &InferenceSettings,
         configured: impl Iterator<Item = &'n String>,
     ) -> Result<Self, reqwest::Error> {
-        let compatible = configured.map(|name| name.to_lowercase()).collect();
-        Ok(Self { echo: Echo, echo_script: EchoScript, openai: OpenAi::new(settings)?, compatible })
+        Ok(Self {
+            echo: Echo,
+            echo_script: EchoScript,
+            openai: OpenAi::new(settings)?,
+            compatible: configured.map(|name| name.to_lowercase()).collect(),
+            anthropic: Anthropic::new(settings.clone())?,
+            google_ai: Spoken::new(GoogleAi, settings.clone())?,
+            vertex: Spoken::new(Vertex::default(), settings.clone())?,
+        })
     }
 
     /// Who answers for a provider's name; names are compared without case.
@@ -105,6 +138,16 @@ impl Providers {
         }
         if name.eq_ignore_ascii_case("EchoScript") {
             return Some(Answers::Echo(&self.echo_script));
+        }
+        let others: [(&'static Usual, &dyn Provider); 3] = [
+            (&anthropic::USUAL, &self.anthropic),
+            (&google::USUAL, &self.google_ai),
+            (&vertex::USUAL, &self.vertex),
+        ];
+        if let Some((usual, provider)) =
+            others.into_iter().find(|(usual, _)| usual.name.eq_ignore_ascii_case(name))
+        {
+            return Some(Answers::Other(provider, usual));
         }
         let known = dialect(name);
         // A name that nothing built in has, but an address: a server that speaks what OpenAI speaks.
@@ -122,3 +165,5 @@ fn address(call: &Call, path: &str) -> Result<url::Url, InferenceError> {
 
 #[cfg(test)]
 mod openai_tests;
+#[cfg(test)]
+mod testing;
