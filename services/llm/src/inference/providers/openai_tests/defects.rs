@@ -15,7 +15,7 @@ async fn ask(name: &str, scenario: Scenario, set: impl FnOnce(&mut Call)) -> (pb
     let mut call = by_name(name).call(Some(&server));
     set(&mut call);
     server.state().queue(scenario);
-    let (_, end) = streamed(&provider(), &call).await;
+    let (_, end) = streamed(provider(), &call).await;
     let sent = server.state().requests().pop().unwrap();
     let body = json!({"path": sent.path, "body": sent.body});
     (end.unwrap(), body)
@@ -123,7 +123,7 @@ async fn d16_a_search_is_no_call_of_a_tool_and_always_goes_to_responses() {
         let mut call = by_name(name).call(Some(&server));
         call.request.web_search = Some(pb::WebSearch::default());
         server.state().queue(scenario.clone().times(2));
-        let (_, end) = streamed(&provider, &call).await;
+        let (_, end) = streamed(provider, &call).await;
         let whole = provider.generate(call).await.unwrap();
         for answer in [end.unwrap(), whole] {
             assert!(answer.tool_calls.is_empty(), "{answer:?}");
@@ -192,7 +192,7 @@ async fn d23_there_is_one_end_whatever_happens() {
             ["error/mid_stream", "error/eof", "error/reset", "error/corrupt", "error/no_marker", "error/529"]
         {
             server.state().queue(sre_fake_provider::named::named(name).unwrap());
-            let (_, end) = streamed(&provider, &column.call(Some(&server))).await;
+            let (_, end) = streamed(provider, &column.call(Some(&server))).await;
             assert!(end.is_err(), "{} {name}: {end:?}", column.name);
         }
     }
@@ -250,7 +250,7 @@ async fn d44_images_stay_with_their_message_over_rounds_of_tools() {
 async fn d47_perplexity_streams_really() {
     let server = FakeProvider::start().await.unwrap();
     server.state().queue(Scenario::of([Step::Text("first ".into()), Step::Stall]));
-    let (pieces, end) = streamed(&provider(), &by_name("perplexity").call(Some(&server))).await;
+    let (pieces, end) = streamed(impatient(), &by_name("perplexity").call(Some(&server))).await;
     assert_eq!(pieces, [Piece::Text("first ".into())]);
     assert_eq!(end.unwrap_err().kind(), "silent");
 }
@@ -262,7 +262,7 @@ async fn thinking_is_sent_back_to_its_maker_while_tools_are_called() {
     for (name, expected) in [("responses", "c2lnLXRoaW5r"), ("deepseek", "Where is the sun?")] {
         let mut call = by_name(name).call(Some(&server));
         server.state().queue(sre_fake_provider::named::named("think/tools").unwrap());
-        let (_, end) = streamed(&provider, &call).await;
+        let (_, end) = streamed(provider, &call).await;
         let answer = end.unwrap();
         let id = answer.tool_calls[0].id.clone();
         call.request.messages.push(pb::ChatMessage {

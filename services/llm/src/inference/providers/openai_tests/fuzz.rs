@@ -86,7 +86,7 @@ fn one_byte_at_a_time_is_read_alike() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
     #[test]
     fn cuts_do_not_matter(pick in any::<prop::sample::Index>(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..60)) {
         static ALL: std::sync::LazyLock<Vec<(Column, Vec<u8>)>> = std::sync::LazyLock::new(transcripts);

@@ -20,13 +20,17 @@ async fn transcripts_are_as_written_down() {
 
 async fn transcript(column: Column) -> String {
     let server = FakeProvider::start().await.unwrap();
-    let provider = provider();
+    let (patient, hasty) = (provider(), impatient());
     let mut text = String::new();
     for (name, scenario) in named::all() {
         let mut call = column.call(Some(&server));
         call.request.tools = vec![tool("get_weather"), tool("get_time"), tool("ping")];
         server.state().queue(scenario.clone());
-        let (pieces, end) = streamed(&provider, &call).await;
+        if name == "error/stall_at_once" {
+            call.request.first_token_timeout = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+        }
+        let provider = if name == "error/stall" { hasty } else { patient };
+        let (pieces, end) = streamed(provider, &call).await;
         if text.is_empty() {
             let sent = server.state().requests().pop().unwrap();
             let _ = writeln!(text, "{} {}\n{:#}", sent.method, sent.path, sent.body);
@@ -38,7 +42,7 @@ async fn transcript(column: Column) -> String {
                 agree(&name, &pieces, answer);
                 write_answer(&mut text, answer);
                 server.state().queue(scenario);
-                whole(&provider, &name, call, answer).await;
+                whole(provider, &name, call, answer).await;
             }
             Err(error) => {
                 let _ = writeln!(text, "{}", fault(error));

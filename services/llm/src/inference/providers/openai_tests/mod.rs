@@ -6,6 +6,7 @@ mod golden;
 mod parameters;
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -82,13 +83,21 @@ fn tool(name: &str) -> pb::Tool {
     pb::Tool { name: name.into(), description: "d".into(), parameters_json: schema.as_slice().into() }
 }
 
-fn provider() -> OpenAi {
-    let settings = InferenceSettings {
-        repeats: 0,
-        first_token_timeout: Duration::from_secs(2),
-        silence_timeout: Duration::from_millis(300),
-        ..InferenceSettings::default()
-    };
+/// Waits for a busy machine, and never repeats. One for all tests: making one takes a while, and each test has a
+/// server of its own, so that no connection is shared.
+fn provider() -> &'static OpenAi {
+    static PATIENT: LazyLock<OpenAi> = LazyLock::new(|| provider_that_waits(Duration::from_secs(60)));
+    &PATIENT
+}
+
+/// Gives up soon where nothing more comes.
+fn impatient() -> &'static OpenAi {
+    static HASTY: LazyLock<OpenAi> = LazyLock::new(|| provider_that_waits(Duration::from_millis(300)));
+    &HASTY
+}
+
+fn provider_that_waits(silence: Duration) -> OpenAi {
+    let settings = InferenceSettings { repeats: 0, silence_timeout: silence, ..InferenceSettings::default() };
     OpenAi::new(&settings).unwrap()
 }
 
