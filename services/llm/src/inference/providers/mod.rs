@@ -172,4 +172,6 @@ fn address(call: &Call, path: &str) -> Result<url::Url, InferenceError> {
 }
 
 #[cfg(test)]
+mod openai_tests;
+#[cfg(test)]
 mod testing;

@@ -111,6 +111,3 @@ impl Reading for Stream {
         self.assembly.finish(call)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,7 +7,7 @@ use sre_proto::llm::v1::part::Part as Kind;
 
 use crate::inference::error::InferenceError;
 use crate::inference::providers::openai_chat::messages::text;
-use crate::inference::providers::openai_chat::request::{named_tool, tool};
+use crate::inference::providers::openai_chat::request::{named_tool, no_search, tool};
 use crate::inference::providers::wire::Delivery;
 use crate::inference::providers::{Call, history, media, structured};
 
@@ -17,6 +17,9 @@ const IMAGES: media::Kind =
 /// The body for a call.
 pub fn body(call: &Call, delivery: Delivery) -> Result<Value, InferenceError> {
     let request = &call.request;
+    if request.web_search.is_some() {
+        return Err(no_search(&call.model.provider));
+    }
     let schema = structured::answer_schema(request)?;
     let wants_json = request.response_format() == pb::ResponseFormat::Json;
     let mut body = Map::new();

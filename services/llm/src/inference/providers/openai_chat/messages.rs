@@ -20,7 +20,11 @@ pub fn messages(
     dialect: &Dialect,
     instruction: Option<&str>,
 ) -> Result<Vec<Value>, InferenceError> {
-    let mut turns = history::consistent(&call.request.messages, &call.model);
+    let mut turns = if dialect.tools {
+        history::consistent(&call.request.messages, &call.model)
+    } else {
+        without_tools(call)
+    };
     let first = turns.first().filter(|first| first.role() == pb::ChatRole::System);
     let mut system =
         first.map(|first| history::texts(first).collect::<Vec<_>>().join("\n\n")).unwrap_or_default();
@@ -41,6 +45,31 @@ pub fn messages(
         in_first_user(&mut wire, &system);
     }
     Ok(wire)
+}
+
+/// What was called and what came of it, in words: another provider's model may have called tools before this one,
+/// which knows none and wants a person to speak last.
+fn without_tools(call: &Call) -> Vec<pb::ChatMessage> {
+    let told = call.request.messages.iter().map(|message| {
+        let mut told = message.clone();
+        told.tool_calls.clear();
+        if message.role() == pb::ChatRole::Tool {
+            told.role = pb::ChatRole::User as i32;
+            let name = if message.tool_name.is_empty() { "tool" } else { &message.tool_name };
+            told.text = format!("Result of {name}: {}", message.text);
+        }
+        told
+    });
+    let told: Vec<pb::ChatMessage> = told.collect();
+    let mut turns = history::consistent(&told, &call.model);
+    if turns.last().is_some_and(|last| !history::is_user(last)) {
+        turns.push(pb::ChatMessage {
+            role: pb::ChatRole::User as i32,
+            text: history::FILLER.to_owned(),
+            ..pb::ChatMessage::default()
+        });
+    }
+    turns
 }
 
 /// The first models that thought took no system message.

@@ -34,7 +34,10 @@ pub fn body(call: &Call, dialect: &Dialect, delivery: Delivery) -> Result<Value,
             body.insert("prompt_cache_key".into(), caching.key.clone().into());
         }
     }
-    if let Some(search) = request.web_search.as_ref().filter(|_| dialect.name == "Perplexity") {
+    if let Some(search) = &request.web_search {
+        if dialect.name != "Perplexity" {
+            return Err(no_search(&call.model.provider));
+        }
         perplexity_search(search, &mut body);
     }
     match delivery {
@@ -214,6 +217,12 @@ pub fn named_tool(request: &pb::GenerateRequest) -> Result<&str, InferenceError>
     }
     let words = format!("{:?} is none of the tools: name one of them", request.tool_name);
     Err(InferenceError::invalid("tool_name", words))
+}
+
+/// A search that its provider cannot make.
+pub fn no_search(provider: &str) -> InferenceError {
+    let words = format!("{provider} searches nothing: use a model of another provider");
+    InferenceError::invalid("web_search", words)
 }
 
 /// Perplexity searches always: it is told where and how much.

@@ -73,6 +73,3 @@ fn refused(call: &Call, error: &Value) -> InferenceError {
         ..Refusal::default()
     }))
 }
-
-#[cfg(test)]
-mod tests;

@@ -34,7 +34,8 @@ pub fn body(call: &Call, delivery: Delivery) -> Result<Value, InferenceError> {
     body.insert("store".into(), false.into());
     if call.model.features.iter().any(|name| name == "reasoning") {
         body.insert("include".into(), json!(["reasoning.encrypted_content"]));
-        if !request.reasoning_effort.is_empty() {
+        // xAI's models decide alone, and refuse to be told.
+        if !request.reasoning_effort.is_empty() && !call.model.provider.eq_ignore_ascii_case("xAI") {
             let effort = if request.reasoning_effort == "max" { "xhigh" } else { &request.reasoning_effort };
             body.insert("reasoning".into(), json!({"effort": effort}));
         }
