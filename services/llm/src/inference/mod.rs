@@ -6,6 +6,7 @@ mod error;
 mod estimate;
 mod finish;
 mod genai;
+pub mod grammar;
 mod http;
 mod metering;
 mod parameters;

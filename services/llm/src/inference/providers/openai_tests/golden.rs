@@ -11,19 +11,27 @@ use super::*;
 async fn transcripts_are_as_written_down() {
     let mut runs = JoinSet::new();
     for column in COLUMNS {
-        runs.spawn(async move { (column.name, transcript(column).await) });
+        runs.spawn(
+            async move { (column.name, transcript(column, provider(), impatient(), |_, _| {}).await) },
+        );
     }
     for (name, text) in runs.join_all().await {
         compare(&format!("{name}.txt"), &text);
     }
 }
 
-async fn transcript(column: Column) -> String {
+/// All scenarios; the hasty one gives up soon where nothing more comes.
+pub(in super::super) async fn transcript(
+    column: Column,
+    patient: &dyn Provider,
+    hasty: &dyn Provider,
+    keyed: fn(&mut Call, &FakeProvider),
+) -> String {
     let server = FakeProvider::start().await.unwrap();
-    let (patient, hasty) = (provider(), impatient());
     let mut text = String::new();
     for (name, scenario) in named::all() {
         let mut call = column.call(Some(&server));
+        keyed(&mut call, &server);
         call.request.tools = vec![tool("get_weather"), tool("get_time"), tool("ping")];
         server.state().queue(scenario.clone());
         if name == "error/stall_at_once" {
@@ -69,7 +77,7 @@ fn agree(name: &str, pieces: &[Piece], answer: &pb::GenerateResponse) {
                 }
                 calls[place].2 += &delta.arguments_fragment;
             }
-            Piece::Finished(_) => panic!("{name}"),
+            Piece::Finished(_) | Piece::Fallback(_) => panic!("{name}"),
         }
     }
     assert_eq!((&said, &thought), (&answer.text, &answer.thinking), "{name}");
@@ -85,7 +93,7 @@ fn agree(name: &str, pieces: &[Piece], answer: &pb::GenerateResponse) {
 }
 
 /// An answer in one piece is the same.
-async fn whole(provider: &OpenAi, name: &str, call: Call, streamed: &pb::GenerateResponse) {
+async fn whole(provider: &dyn Provider, name: &str, call: Call, streamed: &pb::GenerateResponse) {
     let skipped = name.ends_with("corrupt") || name == "error/no_marker" || name == "tools/invalid_arguments";
     if skipped {
         return;
@@ -95,7 +103,7 @@ async fn whole(provider: &OpenAi, name: &str, call: Call, streamed: &pb::Generat
         let mut answer = answer.clone();
         answer.response_id.clear();
         // Ids are the server's own, and differ by request.
-        answer.parts.iter_mut().for_each(|part| part.part = None);
+        answer.parts.clear();
         answer.tool_calls.iter_mut().for_each(|call| call.id.clear());
         answer
     };
@@ -113,7 +121,7 @@ fn write_piece(text: &mut String, piece: &Piece) {
                 delta.index, delta.id, delta.name, delta.arguments_fragment
             )
         }
-        Piece::Finished(_) => Ok(()),
+        Piece::Finished(_) | Piece::Fallback(_) => Ok(()),
     };
 }
 
@@ -158,7 +166,7 @@ fn fault(error: &InferenceError) -> String {
             refusal.code,
             refusal.message,
             refusal.retry_after,
-            refusal.is_retriable()
+            crate::inference::reliability::Failure::of(error).is_retriable()
         ),
         other => other.kind().to_owned(),
     }
