@@ -42,6 +42,8 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
 }
 
 #[cfg(test)]
+mod media_tests;
+#[cfg(test)]
 mod reliability_tests;
 #[cfg(test)]
 mod suite_tests;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt as _, stream};
 use sre_identity::Caller;
-use sre_proto::error::{Reason, not_implemented, status};
+use sre_proto::error::{Reason, status};
 use sre_proto::llm::v1 as pb;
 use sre_proto::llm::v1::inference_server::Inference as Rpc;
 use sre_proto::observability::v1::UsageEvent;
@@ -21,7 +21,7 @@ use super::metering::{Metered, Payer};
 use super::providers::Piece;
 use super::pump::{Delivery, Pump};
 use super::reliability::Chain;
-use super::{Inference, InferenceError, NoSecrets, VaultSecrets};
+use super::{Inference, InferenceError, NoSecrets, VaultSecrets, files, images};
 
 /// How often the caller of a stream is looked at again.
 const REVALIDATE: Duration = Duration::from_secs(15);
@@ -95,9 +95,10 @@ impl Rpc for InferenceService {
         request: Request<pb::GenerateRequest>,
     ) -> Result<Response<pb::GenerateResponse>, Status> {
         let caller = Caller::of(request.extensions())?.clone();
-        let request = request.into_inner();
+        let mut request = request.into_inner();
         require_model(&request.model)?;
         let granted = self.granted(&caller, &request, &request.model).await?;
+        files::read_all(&self.host, &caller, &mut request).await?;
         let secrets = VaultSecrets::of(&self.host, &caller);
         let chain = self.chain(request)?;
         let mut listener = self.pump(chain, secrets, Payer::of(&caller, &granted), Delivery::Whole);
@@ -120,8 +121,10 @@ impl Rpc for InferenceService {
         require_model(request.request.as_ref().map_or("", |request| &request.model))?;
         let named = request.request.as_ref().map_or("", |request| &request.model);
         let granted = self.granted(&caller, &request, named).await?;
+        let mut request = request.request.unwrap_or_default();
+        files::read_all(&self.host, &caller, &mut request).await?;
         let secrets = VaultSecrets::of(&self.host, &caller);
-        let chain = self.chain(request.request.unwrap_or_default())?;
+        let chain = self.chain(request)?;
         let (begun, begins) = oneshot::channel();
         let pieces = self.pump(chain, secrets, Payer::of(&caller, &granted), Delivery::Pieces(begun));
         begins.await.map_err(|_| stopping())??;
@@ -149,21 +152,30 @@ impl Rpc for InferenceService {
         let caller = Caller::of(request.extensions())?.clone();
         let request = request.into_inner();
         require_model(&request.model)?;
-        let _granted = self.host.authorizer().check(&caller, &request, None).await?;
-        Err(not_implemented("Inference.CountTokens"))
+        let _granted = self.granted(&caller, &request, &request.model).await?;
+        let model = self.inference.find(&request.model)?;
+        Ok(Response::new(self.inference.tokens().count(&model, request.texts).await?))
     }
 
-    type GenerateImageStream = Pin<Box<dyn Stream<Item = Result<pb::GenerateImageResponse, Status>> + Send>>;
+    type GenerateImageStream = images::Pieces;
 
     async fn generate_image(
         &self,
         request: Request<pb::GenerateImageRequest>,
     ) -> Result<Response<Self::GenerateImageStream>, Status> {
         let caller = Caller::of(request.extensions())?.clone();
-        let request = request.into_inner();
+        let mut request = request.into_inner();
         require_model(&request.model)?;
-        let _granted = self.host.authorizer().check(&caller, &request, None).await?;
-        Err(not_implemented("Inference.GenerateImage"))
+        let granted = self.granted(&caller, &request, &request.model).await?;
+        files::read(&self.host, &caller, request.images.iter_mut().chain(&mut request.mask)).await?;
+        let model = self.inference.find(&request.model)?;
+        let metered = Metered::images(Payer::of(&caller, &granted), &model, &request);
+        let secrets = VaultSecrets::of(&self.host, &caller);
+        let wanted = self.inference.prepare_images(model, request, &secrets).await?;
+        let made = self.inference.paint(&wanted).await?;
+        let (pieces, event) = images::pieces(made, &wanted.call, &metered);
+        self.report(event);
+        Ok(Response::new(pieces))
     }
 
     async fn embed_unkeyed(

@@ -8,10 +8,10 @@ mod citations;
 mod echo;
 mod echo_script;
 mod facts;
-mod google;
+pub mod google;
 pub mod history;
 mod json;
-mod media;
+pub mod media;
 mod names;
 mod ollama;
 mod openai;
@@ -182,7 +182,7 @@ pub fn body(grammar: Grammar, call: &Call) -> Result<serde_json::Value, Inferenc
 }
 
 /// An address below the call's.
-fn address(call: &Call, path: &str) -> Result<url::Url, InferenceError> {
+pub fn address(call: &Call, path: &str) -> Result<url::Url, InferenceError> {
     let missing = || InferenceError::invalid("model", "its provider has no address");
     let base = call.base_url.as_ref().ok_or_else(missing)?;
     url::Url::parse(&format!("{}/{path}", base.as_str().trim_end_matches('/'))).map_err(|_| missing())
@@ -193,4 +193,4 @@ mod cloud_tests;
 #[cfg(test)]
 mod openai_tests;
 #[cfg(test)]
-mod testing;
+pub mod testing;
