@@ -1,5 +1,8 @@
 //! The llm service: the catalogue of models, and calls of them.
 
+use std::sync::Arc;
+
+use sre_components::egress::Policy;
 use sre_proto::llm::v1::inference_server::InferenceServer;
 use sre_proto::llm::v1::models_server::ModelsServer;
 use sre_service::Host;
@@ -27,7 +30,10 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
     if let Some(reloader) = reloader {
         host.spawn("models: follow the files", reloader.run());
     }
-    let settings = InferenceSettings::default();
+    let settings = InferenceSettings {
+        egress: Arc::new(Policy::new(&host.config().egress.allow)?),
+        ..InferenceSettings::default()
+    };
     let inference = Inference::new(catalogue, &settings, Environment::of_process(), &config.base_urls)?;
     let calls = InferenceServer::new(InferenceService::new(inference.clone(), host.clone()));
     Ok(Routes::new(calls.max_decoding_message_size(MESSAGE_BYTES))
@@ -35,5 +41,7 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
         .prepare())
 }
 
+#[cfg(test)]
+mod reliability_tests;
 #[cfg(test)]
 mod suite_tests;

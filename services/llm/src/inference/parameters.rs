@@ -56,10 +56,42 @@ pub fn check(request: &pb::GenerateRequest, model: &Resolved) -> Result<()> {
         let words = "must be none, minimal, low, medium, high, xhigh or max";
         return Err(InferenceError::invalid("reasoning_effort", words));
     }
-    let lacks_tools = !model.features.is_empty() && !model.features.iter().any(|name| name == "tools");
-    if !request.tools.is_empty() && lacks_tools {
-        let words = format!("model {:?} calls no tools: use one with the feature `tools`", model.entry);
-        return Err(InferenceError::invalid("tools", words));
+    features(request, model)
+}
+
+/// What a model cannot do is refused before it is asked. Thinking is not among it: agents that are stored state an
+/// effort for models of every kind, and it is left out for those that do not think.
+fn features(request: &pb::GenerateRequest, model: &Resolved) -> Result<()> {
+    let lacks = |field: &'static str, feature: &str, what: &str| {
+        let words = format!("model {:?} {what}: use one with the feature `{feature}`", model.entry);
+        Err(InferenceError::invalid(field, words))
+    };
+    if !model.can("text") && (model.has("embeddings") || model.has("image-generation")) {
+        return lacks("model", "text", "writes no text");
+    }
+    if !request.tools.is_empty() && !model.can("tools") {
+        return lacks("tools", "tools", "calls no tools");
+    }
+    if request.web_search.is_some() && !model.can("search") {
+        return lacks("web_search", "search", "does not search the web");
+    }
+    let media =
+        request.messages.iter().flat_map(|message| &message.parts).filter_map(|part| match &part.part {
+            Some(pb::part::Part::Media(media)) => Some(media.mimetype.as_str()),
+            _ => None,
+        });
+    for mimetype in media {
+        let (feature, what) = match mimetype.split('/').next().unwrap_or_default() {
+            // Told from the content later.
+            "" => continue,
+            "image" => ("image", "sees no images"),
+            "audio" => ("audio", "hears no sound"),
+            "video" => ("video", "sees no films"),
+            _ => ("document", "reads no documents"),
+        };
+        if !model.can(feature) {
+            return lacks("messages", feature, what);
+        }
     }
     let lacks_search = !model.features.is_empty() && !model.features.iter().any(|name| name == "search");
     if request.web_search.is_some() && lacks_search {
@@ -69,9 +101,17 @@ pub fn check(request: &pb::GenerateRequest, model: &Resolved) -> Result<()> {
     Ok(())
 }
 
-/// A limit is always sent: the caller's, the model's, or the smaller of both.
-pub fn clamp(request: &mut pb::GenerateRequest, model: &Resolved) {
-    let known = [model.completion_tokens, model.tokens].into_iter().find(|limit| *limit > 0);
+/// What the model does not do is left out where that is no error. A limit is always sent: the caller's, the model's, or the smaller of both.
+pub fn clamp(request: &mut pb::GenerateRequest, model: &Resolved, own_key: bool) {
+    let (tokens, answer) = match model.own_key_tokens {
+        Some(limits) if own_key => limits,
+        _ => (model.tokens, model.completion_tokens),
+    };
+    if !model.can("reasoning") {
+        request.reasoning_effort.clear();
+        request.thinking_tokens = None;
+    }
+    let known = [answer, tokens].into_iter().find(|limit| *limit > 0);
     let most = i64::try_from(known.unwrap_or(DEFAULT_ANSWER_TOKENS)).unwrap_or(i64::MAX);
     request.max_tokens = Some(match (request.max_tokens, known) {
         (Some(asked), Some(_)) => asked.min(most),

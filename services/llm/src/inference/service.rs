@@ -1,6 +1,7 @@
 //! The tonic adapter of calls.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _, stream};
@@ -9,15 +10,17 @@ use sre_proto::error::{Reason, not_implemented, status};
 use sre_proto::llm::v1 as pb;
 use sre_proto::llm::v1::inference_server::Inference as Rpc;
 use sre_proto::observability::v1::UsageEvent;
-use sre_service::{Authorizer, Host, UsageReporter};
+use sre_proto::{AccessLevel, Guarded};
+use sre_service::{Authorizer, Granted, Host, UsageReporter};
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tonic::{Code, Request, Response, Status};
 
 use super::metering::{Metered, Payer};
-use super::providers::{Call, Piece};
+use super::providers::Piece;
 use super::pump::{Delivery, Pump};
+use super::reliability::Chain;
 use super::{Inference, InferenceError, NoSecrets, VaultSecrets};
 
 /// How often the caller of a stream is looked at again.
@@ -41,12 +44,41 @@ impl InferenceService {
         Self { inference, host, usage }
     }
 
-    /// Calls the provider in a task of its own, so that what it uses is counted whoever listens.
-    fn pump(&self, call: Call, payer: Payer, delivery: Delivery) -> Receiver<Result<Piece, InferenceError>> {
+    /// Asks in a task of its own, so that what is used is counted whoever listens.
+    fn pump(
+        &self,
+        chain: Chain,
+        secrets: VaultSecrets,
+        payer: Payer,
+        delivery: Delivery,
+    ) -> Receiver<Result<Piece, InferenceError>> {
         let (pieces, listener) = mpsc::channel(PIECES_AHEAD);
-        let pump = Pump::new(self.inference.clone(), self.usage.clone(), call, payer);
+        let (inference, usage) = (self.inference.clone(), self.usage.clone());
+        let pump = Pump::new(inference, usage, chain, Arc::new(secrets), payer, None);
         self.host.spawn("model call", pump.run(delivery, pieces));
         listener
+    }
+
+    /// The decision on a call. A model object is no name of a resource: it is decided on as one that nobody listed.
+    async fn granted<R: Guarded>(
+        &self,
+        caller: &Caller,
+        request: &R,
+        model: &str,
+    ) -> Result<Granted, Status> {
+        if model.starts_with('{') {
+            let level = AccessLevel::Read;
+            return self.host.authorizer().check_level(caller, "models/inline", level, None).await;
+        }
+        self.host.authorizer().check(caller, request, None).await
+    }
+
+    /// A request on its way: its model is found, and would take it.
+    fn chain(&self, request: pb::GenerateRequest) -> Result<Chain, InferenceError> {
+        let table = self.inference.catalogue().table();
+        let model = Inference::find_in(&table, &request.model)?;
+        self.inference.check(&request, &model)?;
+        Ok(self.inference.chain(table, model, request))
     }
 
     fn report(&self, event: Option<UsageEvent>) {
@@ -65,10 +97,10 @@ impl Rpc for InferenceService {
         let caller = Caller::of(request.extensions())?.clone();
         let request = request.into_inner();
         require_model(&request.model)?;
-        let granted = self.host.authorizer().check(&caller, &request, None).await?;
+        let granted = self.granted(&caller, &request, &request.model).await?;
         let secrets = VaultSecrets::of(&self.host, &caller);
-        let call = self.inference.prepare(request, &secrets).await?;
-        let mut listener = self.pump(call, Payer::of(&caller, &granted), Delivery::Whole);
+        let chain = self.chain(request)?;
+        let mut listener = self.pump(chain, secrets, Payer::of(&caller, &granted), Delivery::Whole);
         while let Some(piece) = listener.recv().await {
             if let Piece::Finished(answer) = piece? {
                 return Ok(Response::new(*answer));
@@ -86,11 +118,12 @@ impl Rpc for InferenceService {
         let caller = Caller::of(request.extensions())?.clone();
         let request = request.into_inner();
         require_model(request.request.as_ref().map_or("", |request| &request.model))?;
-        let granted = self.host.authorizer().check(&caller, &request, None).await?;
+        let named = request.request.as_ref().map_or("", |request| &request.model);
+        let granted = self.granted(&caller, &request, named).await?;
         let secrets = VaultSecrets::of(&self.host, &caller);
-        let call = self.inference.prepare(request.request.unwrap_or_default(), &secrets).await?;
+        let chain = self.chain(request.request.unwrap_or_default())?;
         let (begun, begins) = oneshot::channel();
-        let pieces = self.pump(call, Payer::of(&caller, &granted), Delivery::Pieces(begun));
+        let pieces = self.pump(chain, secrets, Payer::of(&caller, &granted), Delivery::Pieces(begun));
         begins.await.map_err(|_| stopping())??;
         let watched = Watched::new(pieces, caller, self.host.authorizer().clone());
         Ok(Response::new(stream::unfold(watched, Watched::step).boxed()))
@@ -104,7 +137,7 @@ impl Rpc for InferenceService {
         let secrets = VaultSecrets::of(&self.host, &caller);
         let model = self.inference.find(&request.model)?;
         let metered = Metered::embedding(Payer::of(&caller, &granted), &model);
-        let answer = self.inference.embed(request, &secrets).await?;
+        let answer = self.inference.embed_by(model, request, &secrets).await?;
         self.report(metered.embedded(answer.usage.as_ref()).filter(|_| !answer.embeddings.is_empty()));
         Ok(Response::new(answer))
     }
@@ -201,6 +234,7 @@ fn event(piece: Piece) -> pb::GenerateEvent {
         Piece::Text(text) => Event::Text(text),
         Piece::Thinking(text) => Event::Thinking(text),
         Piece::ToolCall(delta) => Event::ToolCall(delta),
+        Piece::Fallback(next) => Event::Fallback(next),
         Piece::Finished(answer) => Event::Finished(*answer),
     };
     pb::GenerateEvent { event: Some(event) }

@@ -2,6 +2,9 @@
 
 mod entry;
 mod files;
+mod prices;
+mod resolve;
+mod resolved;
 mod service;
 mod table;
 
@@ -11,11 +14,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-pub use entry::{CredentialMode, Credentials, Embedding, Interface, Prices};
+pub use entry::{CredentialMode, Credentials, Embedding};
+pub use prices::{Charge, PriceTable, Prices, civil};
+pub use resolved::{DeploymentLimits, Fallback, Interface, Origin, ReasoningStyle, Resolved, Routing};
 pub use service::ModelsService;
 #[cfg(test)]
 pub(crate) use service::describe;
-pub use table::{Mode, Resolved, Table};
+pub use table::{Mode, Table};
 
 use files::{Fingerprint, fingerprint, scan};
 

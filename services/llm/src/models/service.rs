@@ -1,6 +1,7 @@
 //! The tonic adapter of the catalogue.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use sre_identity::Caller;
 use sre_identity::resource::Pattern;
@@ -53,7 +54,7 @@ impl Rpc for ModelsService {
             .map_err(|_| InferenceError::invalid("page_size", "must not be negative"))?;
         let page_size = if page_size == 0 { usize::MAX } else { page_size };
         let table = self.inference.catalogue().table();
-        let mut models: Vec<Resolved> = table
+        let mut models: Vec<Arc<Resolved>> = table
             .names()
             .filter(|name| request.page_token.is_empty() || *name > request.page_token.as_str())
             .filter_map(|name| table.resolve(name))
@@ -66,7 +67,7 @@ impl Rpc for ModelsService {
             models.last().filter(|_| more).map(|model| model.entry.clone()).unwrap_or_default();
         let keys = self.keys(&caller).await;
         Ok(Response::new(pb::ListModelsResponse {
-            models: models.into_iter().map(|model| describe(&self.inference, model, &keys)).collect(),
+            models: models.iter().map(|model| describe(&self.inference, model, &keys)).collect(),
             next_page_token,
             catalogue_digest: table.digest().to_owned(),
         }))
@@ -79,13 +80,13 @@ impl Rpc for ModelsService {
         let _granted = self.host.authorizer().check(&caller, &request, None).await?;
         let model = self.inference.find(entry)?;
         let keys = self.keys(&caller).await;
-        Ok(Response::new(describe(&self.inference, model, &keys)))
+        Ok(Response::new(describe(&self.inference, &model, &keys)))
     }
 }
 
 /// A model as a caller with these vault keys sees it.
-pub(crate) fn describe(inference: &Inference, model: Resolved, keys: &BTreeSet<String>) -> pb::Model {
-    let hint = match inference.need(&model) {
+pub(crate) fn describe(inference: &Inference, model: &Resolved, keys: &BTreeSet<String>) -> pb::Model {
+    let hint = match inference.need(model) {
         None => format!("provider {} is not built yet", model.provider),
         Some(Need::Nothing) => String::new(),
         Some(Need::AnyOf(wanted)) if wanted.iter().any(|key| keys.contains(key)) => String::new(),
@@ -96,11 +97,11 @@ pub(crate) fn describe(inference: &Inference, model: Resolved, keys: &BTreeSet<S
     let tokens = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     pb::Model {
         name: format!("models/{}", model.entry),
-        display_name: model.label,
-        provider: model.provider,
-        model_id: model.model_id,
-        features: model.features,
-        tags: model.tags,
+        display_name: model.label.clone(),
+        provider: model.provider.clone(),
+        model_id: model.model_id.clone(),
+        features: model.features.clone(),
+        tags: model.tags.clone(),
         context_tokens: tokens(model.tokens),
         output_tokens: tokens(model.completion_tokens),
         usable: hint.is_empty(),

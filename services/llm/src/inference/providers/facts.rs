@@ -8,7 +8,7 @@ use crate::models::Resolved;
 pub fn setting<'m>(model: &'m Resolved, names: &[&str]) -> Option<&'m str> {
     names
         .iter()
-        .filter_map(|name| model.params.get(*name).and_then(Value::as_str))
+        .filter_map(|name| model.settings.get(*name).and_then(Value::as_str))
         .map(str::trim)
         .find(|text| !text.is_empty())
 }

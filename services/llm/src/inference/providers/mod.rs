@@ -2,6 +2,7 @@
 //! and name it in [`Providers`].
 
 mod anthropic;
+mod bedrock;
 mod calls;
 mod citations;
 mod echo;
@@ -22,6 +23,7 @@ pub mod wire;
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::Stream;
@@ -34,6 +36,7 @@ use super::error::InferenceError;
 use super::settings::InferenceSettings;
 use crate::models::Resolved;
 use anthropic::Anthropic;
+use bedrock::Bedrock;
 use echo::Echo;
 use echo_script::EchoScript;
 use google::GoogleAi;
@@ -45,7 +48,7 @@ use wire::Spoken;
 #[derive(Debug, Clone)]
 pub struct Call {
     /// The model.
-    pub model: Resolved,
+    pub model: Arc<Resolved>,
     /// What to generate; `model` in it is the entry's name as the caller wrote it.
     pub request: pb::GenerateRequest,
     /// Where to.
@@ -63,6 +66,8 @@ pub enum Piece {
     Thinking(String),
     /// A piece of a tool call.
     ToolCall(pb::ToolCallDelta),
+    /// Another model goes on; nothing of the first one's answer came before it.
+    Fallback(pb::ModelFallback),
     /// The end, with the whole answer.
     Finished(Box<pb::GenerateResponse>),
 }
@@ -89,6 +94,7 @@ pub struct Providers {
     /// Names of servers that the configuration states an address for, in lower case.
     compatible: BTreeSet<String>,
     anthropic: Anthropic,
+    bedrock: Spoken<Bedrock>,
     google_ai: Spoken<GoogleAi>,
     vertex: Spoken<Vertex>,
 }
@@ -126,6 +132,7 @@ impl Providers {
             openai: OpenAi::new(settings)?,
             compatible: configured.map(|name| name.to_lowercase()).collect(),
             anthropic: Anthropic::new(settings.clone())?,
+            bedrock: Spoken::new(Bedrock, settings.clone())?,
             google_ai: Spoken::new(GoogleAi, settings.clone())?,
             vertex: Spoken::new(Vertex::default(), settings.clone())?,
         })
@@ -139,8 +146,9 @@ impl Providers {
         if name.eq_ignore_ascii_case("EchoScript") {
             return Some(Answers::Echo(&self.echo_script));
         }
-        let others: [(&'static Usual, &dyn Provider); 3] = [
+        let others: [(&'static Usual, &dyn Provider); 4] = [
             (&anthropic::USUAL, &self.anthropic),
+            (&bedrock::USUAL, &self.bedrock),
             (&google::USUAL, &self.google_ai),
             (&vertex::USUAL, &self.vertex),
         ];

@@ -1,9 +1,8 @@
 //! How models are told to think: the style of each, and what an effort means where thinking is counted in tokens.
 
-use serde_json::Value;
 use sre_proto::llm::v1 as pb;
 
-use crate::models::Resolved;
+use crate::models::{ReasoningStyle, Resolved};
 
 /// The least that Claude thinks in tokens, where it thinks at all.
 const LEAST_BUDGET: i64 = 1024;
@@ -23,15 +22,15 @@ pub enum Style {
     GeminiLevel,
 }
 
-/// The style that the entry states as the parameter `reasoningStyle`, else the one of the model's family.
+/// The style that the entry states, else the one of the model's family.
 pub fn style(model: &Resolved) -> Style {
-    match model.params.get("reasoningStyle").and_then(Value::as_str) {
-        Some("anthropic_budget") => return Style::AnthropicBudget,
-        Some("anthropic_adaptive") => return Style::AnthropicAdaptive,
-        Some("gemini_budget") => return Style::GeminiBudget,
-        Some("gemini_level") => return Style::GeminiLevel,
-        Some(_) => return Style::None,
-        None => {}
+    match model.reasoning_style {
+        ReasoningStyle::AnthropicBudget => return Style::AnthropicBudget,
+        ReasoningStyle::AnthropicAdaptive => return Style::AnthropicAdaptive,
+        ReasoningStyle::GeminiBudget => return Style::GeminiBudget,
+        ReasoningStyle::GeminiLevel => return Style::GeminiLevel,
+        ReasoningStyle::Unknown => {}
+        _ => return Style::None,
     }
     if let Some(version) = claude(&model.model_id) {
         return match version {
@@ -105,6 +104,30 @@ pub fn share(effort: &str, max_tokens: i64) -> i64 {
         _ => 5,
     };
     max_tokens.saturating_mul(tenths) / 10
+}
+
+/// The sampling that a model takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampling {
+    /// Randomness.
+    pub temperature: Option<f64>,
+    /// Nucleus sampling.
+    pub top_p: Option<f64>,
+    /// Top-k sampling.
+    pub top_k: Option<i64>,
+}
+
+/// What of a request's sampling a model takes: a Claude that thinks, and those from 4.7 on, none; those from 4.1 on one
+/// of temperature and top_p, and no temperature above 1. Others take all of it.
+pub fn claude_sampling(model_id: &str, thinks: bool, request: &pb::GenerateRequest) -> Sampling {
+    let asked = Sampling { temperature: request.temperature, top_p: request.top_p, top_k: request.top_k };
+    let Some(version) = claude(model_id) else { return asked };
+    if thinks || version >= (4, 7) {
+        return Sampling { temperature: None, top_p: None, top_k: None };
+    }
+    let temperature = asked.temperature.map(|value| value.min(1.0));
+    let top_p = asked.top_p.filter(|_| version < (4, 1) || temperature.is_none());
+    Sampling { temperature, top_p, ..asked }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::{Call, Usual, address};
 use crate::inference::error::InferenceError;
 use crate::inference::http;
 
-pub use request::body;
+pub use request::{ANSWER_TOOL, body, effort, thinking};
 pub use turns::Anthropic;
 
 /// The provider's name in model files.

@@ -116,7 +116,7 @@ pub fn body(call: &Call, delivery: Delivery) -> Result<Value, InferenceError> {
 }
 
 /// How the model is to think; none where it is not.
-fn thinking(call: &Call) -> Option<Value> {
+pub fn thinking(call: &Call) -> Option<Value> {
     let request = &call.request;
     let is_wanted = reasoning::wanted(request) == Some(true);
     match reasoning::style(&call.model) {
@@ -147,7 +147,7 @@ fn is_amid_unthought_calls(call: &Call) -> bool {
 }
 
 /// The API's word for an effort, for models that think by themselves.
-fn effort(call: &Call) -> Option<&'static str> {
+pub fn effort(call: &Call) -> Option<&'static str> {
     if reasoning::style(&call.model) != Style::AnthropicAdaptive {
         return None;
     }
@@ -162,7 +162,7 @@ fn effort(call: &Call) -> Option<&'static str> {
     }
 }
 
-/// Thinking models and those from 4.7 on take no sampling; those from 4.1 on take one of temperature and top_p.
+/// What the model takes of the request's sampling, and where it stops.
 fn sampling(call: &Call, thinks: bool, body: &mut Map<String, Value>) {
     let request = &call.request;
     let stops: Vec<_> =
@@ -170,17 +170,11 @@ fn sampling(call: &Call, thinks: bool, body: &mut Map<String, Value>) {
     if !stops.is_empty() {
         body.insert("stop_sequences".into(), stops.into());
     }
-    let version = reasoning::claude(&call.model.model_id).unwrap_or((3, 0));
-    if thinks || version >= (4, 7) {
-        return;
-    }
-    // The API's range ends at 1.
-    let temperature = request.temperature.map(|value| value.min(1.0));
-    let top_p = request.top_p.filter(|_| version < (4, 1) || temperature.is_none());
+    let sampling = reasoning::claude_sampling(&call.model.model_id, thinks, request);
     let numbers = [
-        ("temperature", temperature.map(Value::from)),
-        ("top_p", top_p.map(Value::from)),
-        ("top_k", request.top_k.map(Value::from)),
+        ("temperature", sampling.temperature.map(Value::from)),
+        ("top_p", sampling.top_p.map(Value::from)),
+        ("top_k", sampling.top_k.map(Value::from)),
     ];
     body.extend(numbers.into_iter().filter_map(|(name, number)| Some((name.to_owned(), number?))));
 }

@@ -7,7 +7,7 @@ use super::*;
 use crate::models::{Mode, Table};
 
 fn model() -> Resolved {
-    Table::new(Default::default(), Mode::Merge).resolve("gpt-4o").unwrap()
+    Resolved::clone(&Table::new(Default::default(), Mode::Merge).resolve("gpt-4o").unwrap())
 }
 
 fn say(role: pb::ChatRole, text: &str) -> pb::ChatMessage {

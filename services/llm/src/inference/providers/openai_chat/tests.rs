@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, Response as Answer, StatusCode};
+use axum::http::{HeaderMap, Response as Answer};
 use axum::routing::post;
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -282,22 +282,6 @@ async fn refusals_carry_status_and_words() {
         assert!(!format!("{refusal:?}").contains("canary"));
     }
     assert_eq!(bench.calls.load(Ordering::SeqCst), 2);
-}
-
-#[tokio::test]
-async fn an_overloaded_service_is_asked_again() {
-    let bench = bench(|call| match call {
-        0 => json_answer(503, &json!({"error": "later"})),
-        1 => Answer::builder()
-            .status(StatusCode::TOO_MANY_REQUESTS)
-            .header("retry-after-ms", "1")
-            .body(Body::empty())
-            .unwrap(),
-        _ => json_answer(200, &whole(json!({"content": "ok"}), "stop")),
-    })
-    .await;
-    assert_eq!(bench.chat.generate(bench.call()).await.unwrap().text, "ok");
-    assert_eq!(bench.calls.load(Ordering::SeqCst), 3);
 }
 
 #[tokio::test]

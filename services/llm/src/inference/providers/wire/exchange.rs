@@ -25,7 +25,7 @@ pub struct Exchange {
 
 impl Exchange {
     pub fn new(settings: InferenceSettings) -> Result<Self, reqwest::Error> {
-        let http = Http::new(settings.connect_timeout)?;
+        let http = Http::of(&settings)?;
         Ok(Self { http, settings })
     }
 
@@ -33,6 +33,13 @@ impl Exchange {
     pub fn first_token_timeout(&self, call: &Call) -> Duration {
         let asked = call.request.first_token_timeout.and_then(|asked| Duration::try_from(asked).ok());
         let asked = asked.filter(|asked| !asked.is_zero()).unwrap_or(self.settings.first_token_timeout);
+        asked.min(self.settings.first_token_timeout_max)
+    }
+
+    /// How long to wait between two pieces of a call's answer.
+    pub fn idle_timeout(&self, call: &Call) -> Duration {
+        let asked = call.request.idle_timeout.and_then(|asked| Duration::try_from(asked).ok());
+        let asked = asked.filter(|asked| !asked.is_zero()).unwrap_or(self.settings.silence_timeout);
         asked.min(self.settings.first_token_timeout_max)
     }
 
@@ -46,36 +53,14 @@ impl Exchange {
         tokio::time::timeout(wait, step).await.unwrap_or_else(|_| Err(silent(call, wait)))
     }
 
-    /// Sends a request until the provider takes it, a few times at most.
+    /// Sends a request, once: whether it is sent again is decided where all attempts are seen.
     pub async fn send(&self, call: &Call, request: WireRequest) -> Result<Response, InferenceError> {
-        let mut attempt = 0;
-        loop {
-            let error = match self.send_once(call, &request).await {
-                Ok(response) => return Ok(response),
-                Err(error) => error,
-            };
-            let wait = match &error {
-                InferenceError::Refused(refusal) if refusal.is_retriable() => refusal.retry_after,
-                InferenceError::Unreachable { .. } => None,
-                _ => return Err(error),
-            };
-            let wait = wait.unwrap_or_else(|| http::pause(self.settings.repeat_wait, attempt));
-            if attempt >= self.settings.repeats || wait > self.settings.repeat_wait_max {
-                return Err(error);
-            }
-            attempt += 1;
-            tracing::debug!(%error, attempt, "a provider is asked again");
-            tokio::time::sleep(wait).await;
-        }
-    }
-
-    async fn send_once(&self, call: &Call, request: &WireRequest) -> Result<Response, InferenceError> {
-        let client = self.http.client(&request.url);
+        let client = self.http.client_of(&call.model.origin, &request.url)?;
         let mut sent = client
-            .post(request.url.clone())
+            .post(request.url)
             .header(CONTENT_TYPE, "application/json")
-            .headers(request.headers.clone())
-            .body(request.body.clone());
+            .headers(request.headers)
+            .body(request.body);
         if !call.request.idempotency_key.is_empty() {
             sent = sent.header("idempotency-key", &call.request.idempotency_key);
         }
@@ -113,7 +98,7 @@ impl Exchange {
     ) -> Result<Option<Bytes>, InferenceError> {
         let (until, waited) = match first_by {
             Some(until) => (until, self.first_token_timeout(call)),
-            None => (Instant::now() + self.settings.silence_timeout, self.settings.silence_timeout),
+            None => (Instant::now() + self.idle_timeout(call), self.idle_timeout(call)),
         };
         match tokio::time::timeout_at(until, response.chunk()).await {
             Ok(chunk) => chunk.map_err(|error| cut_off(call, &error)),

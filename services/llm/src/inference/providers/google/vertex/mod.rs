@@ -42,7 +42,16 @@ fn region(model: &Resolved) -> &str {
 fn location(model: &Resolved) -> Result<String, InferenceError> {
     if let Some(host) = setting(model, &["apiEndpoint"]) {
         let host = host.trim_end_matches('/');
-        return Ok(if host.contains("://") { host.to_owned() } else { format!("https://{host}") });
+        let address = if host.contains("://") { host.to_owned() } else { format!("https://{host}") };
+        // What a team writes reaches Google, not the network of the service.
+        let is_googles = url::Url::parse(&address).ok().is_some_and(|url| {
+            url.scheme() == "https" && url.host_str().is_some_and(|host| host.ends_with(".googleapis.com"))
+        });
+        if !model.origin.is_operator() && !is_googles {
+            let words = format!("the apiEndpoint of {:?} is none of Google's: leave it out", model.entry);
+            return Err(InferenceError::invalid("model", words));
+        }
+        return Ok(address);
     }
     let region = region(model);
     if region.is_empty() || !region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
