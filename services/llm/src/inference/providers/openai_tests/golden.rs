@@ -6,6 +6,7 @@ use sre_fake_provider::{FakeProvider, named};
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::inference::reliability::Failure;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transcripts_are_as_written_down() {
@@ -69,7 +70,7 @@ fn agree(name: &str, pieces: &[Piece], answer: &pb::GenerateResponse) {
                 }
                 calls[place].2 += &delta.arguments_fragment;
             }
-            Piece::Finished(_) => panic!("{name}"),
+            Piece::Finished(_) | Piece::Fallback(_) => panic!("{name}"),
         }
     }
     assert_eq!((&said, &thought), (&answer.text, &answer.thinking), "{name}");
@@ -113,7 +114,7 @@ fn write_piece(text: &mut String, piece: &Piece) {
                 delta.index, delta.id, delta.name, delta.arguments_fragment
             )
         }
-        Piece::Finished(_) => Ok(()),
+        Piece::Finished(_) | Piece::Fallback(_) => Ok(()),
     };
 }
 
@@ -153,14 +154,14 @@ fn write_answer(text: &mut String, answer: &pb::GenerateResponse) {
 fn fault(error: &InferenceError) -> String {
     match error {
         InferenceError::Refused(refusal) => format!(
-            "refused {} {:?} {:?} after {:?}, may be asked again: {}",
+            "refused {} {:?} {:?} after {:?}: {}",
             refusal.status,
             refusal.code,
             refusal.message,
             refusal.retry_after,
-            refusal.is_retriable()
+            Failure::of(error).as_str()
         ),
-        other => other.kind().to_owned(),
+        other => Failure::of(other).as_str().to_owned(),
     }
 }
 

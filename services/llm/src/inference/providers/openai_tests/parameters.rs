@@ -182,7 +182,7 @@ async fn a_model_without_the_feature_is_not_told_to_think() {
     for column in COLUMNS {
         let mut call = column.call(None);
         call.base_url = Some("https://api.test/v1".parse().unwrap());
-        call.model.features = vec!["text".into()];
+        std::sync::Arc::make_mut(&mut call.model).features = vec!["text".into()];
         let base = body(&call).await.unwrap();
         call.request.reasoning_effort = "high".into();
         call.request.verbosity = pb::Verbosity::Low as i32;
