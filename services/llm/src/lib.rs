@@ -42,16 +42,17 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
         egress: Arc::new(Policy::new(&host.config().egress.allow)?),
         ..InferenceSettings::default()
     };
-    let inference = Inference::new(catalogue, &settings, Environment::of_process(), &config.base_urls)?;
     let kept = Kept::open(host.store(kept::MIGRATIONS).await?).await?;
+    let catalogue = catalogue.with_teams(kept.clone());
+    let inference = Inference::new(catalogue, &settings, Environment::of_process(), &config.base_urls)?;
     let meters = budgets::meters::open(&host).await?;
     let budgets = Budgets::new(kept.clone(), meters, Arc::new(UsageLedger::of(&host)));
     host.spawn("budgets: renew places", budgets.clone().renew());
     let calls = InferenceService::new(inference.clone(), budgets.clone(), host.clone());
     let calls = InferenceServer::new(calls);
     Ok(Routes::new(calls.max_decoding_message_size(MESSAGE_BYTES))
-        .add_service(BudgetsServer::new(BudgetsService::new(budgets, kept, host.clone())))
-        .add_service(ModelsServer::new(ModelsService::new(inference, host)))
+        .add_service(BudgetsServer::new(BudgetsService::new(budgets, kept.clone(), host.clone())))
+        .add_service(ModelsServer::new(ModelsService::new(inference, kept, host)))
         .prepare())
 }
 

@@ -91,10 +91,10 @@ impl InferenceService {
         granted: &Granted,
         request: pb::GenerateRequest,
     ) -> Result<Begin, Status> {
-        let table = self.inference.catalogue().table();
+        let payer = Payer::of(caller, granted);
+        let table = self.inference.catalogue().table_of(&payer.team);
         let model = Inference::find_in(&table, &request.model)?;
         self.inference.check(&request, &model)?;
-        let payer = Payer::of(caller, granted);
         let wanted = Wanted::of(&request, &model, &payer.team);
         if let Some(known) = wanted.as_ref().and_then(|wanted| self.answers.get(wanted)) {
             return Ok(Begin::Known(Box::new(known)));
@@ -207,8 +207,8 @@ impl Rpc for InferenceService {
         require_model(&request.model)?;
         let granted = self.host.authorizer().check(&caller, &request, None).await?;
         let secrets = VaultSecrets::of(&self.host, &caller).recent(&self.recent);
-        let model = self.inference.find(&request.model)?;
         let payer = Payer::of(&caller, &granted);
+        let model = Inference::find_in(&self.inference.catalogue().table_of(&payer.team), &request.model)?;
         let metered = Metered::embedding(payer.clone(), &model);
         let held = self.reserve(&granted, &payer, "", &model, most_of_texts(&request, &model)).await?;
         let answer = self.inference.embed_by(model, request, &secrets).await;
