@@ -58,7 +58,11 @@ impl Bench {
             .role(Role::Llm, crate::start)
             .member("user/alice", "red", TeamRole::Admin)
             .member("user/bob", "red", TeamRole::Member)
-            .config(move |config| config.models.path = Some(path))
+            .config(move |config| {
+                config.models.path = Some(path);
+                // There is no ledger in this suite.
+                config.limits.quota.model_micros_per_month = u64::MAX;
+            })
             .build()
             .await
             .unwrap();

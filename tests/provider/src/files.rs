@@ -30,7 +30,7 @@ pub(crate) fn handle(state: &State, incoming: &Incoming) -> Response {
         return json_answer(401, &json!({"error": {"code": 401, "message": "there is no key"}}));
     }
     let mut files = state.files.0.lock();
-    if incoming.path.ends_with("/v1/files") {
+    if incoming.header("content-type").starts_with("multipart/form-data") {
         let id = format!("file-{}", incoming.number);
         let file = json!({"id": id, "object": "file", "bytes": incoming.body.len(), "filename": "file",
             "purpose": "user_data", "created_at": 1_790_000_000});
@@ -44,7 +44,8 @@ pub(crate) fn handle(state: &State, incoming: &Incoming) -> Response {
             let display_name = wish["file"]["displayName"].as_str().unwrap_or_default().to_owned();
             let kind = if kind.is_empty() { text(&wish["file"]["mimeType"]) } else { kind };
             files.insert(name.clone(), File { kind, size_bytes: 0, display_name, looks: 0 });
-            let at = format!("http://{}/upload/v1beta/{name}", incoming.header("host"));
+            let version = if incoming.path.contains("/v1beta/") { "v1beta" } else { "v1" };
+            let at = format!("http://{}/upload/{version}/{name}", incoming.header("host"));
             let mut answer = json_answer(200, &json!({}));
             if let Ok(at) = http::HeaderValue::try_from(at) {
                 answer.headers_mut().insert("x-goog-upload-url", at);

@@ -83,7 +83,7 @@ pub fn endpoint(path: &str) -> Endpoint {
     if decoded.starts_with("/__fake/") {
         return Endpoint::Admin;
     }
-    if decoded.contains("/v1beta/files") || decoded.contains("/upload/") {
+    if ["/v1beta/files", "/v1/files", "/upload/"].iter().any(|part| decoded.contains(part)) {
         return Endpoint::Files;
     }
     if let Some((model, verb)) = decoded.rsplit_once(':').filter(|(model, _)| model.contains("/models/")) {
@@ -119,7 +119,6 @@ pub fn endpoint(path: &str) -> Endpoint {
         () if ends("/images/edits") => Endpoint::Image(images::Format::Edit),
         () if ends("/models") => Endpoint::Models,
         () if ends("/token") => Endpoint::Token,
-        () if ends("/v1/files") => Endpoint::Files,
         () => Endpoint::Unknown,
     }
 }
@@ -303,7 +302,7 @@ fn recorded(incoming: &Incoming) -> Recorded {
 }
 
 fn models(incoming: &Incoming) -> Response {
-    if incoming.path.contains("/v1beta/") {
+    if !incoming.header("x-goog-api-key").is_empty() {
         let model = json!({"name": "models/fake-1", "displayName": "Fake", "inputTokenLimit": 8192,
             "supportedGenerationMethods": ["generateContent"]});
         return json_answer(200, &json!({"models": [model]}));

@@ -1,4 +1,5 @@
 //! Who may ask in the clouds: signatures of AWS by its own signer, tokens of Google for signed assertions.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a mistake in a test ends the test")]
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,4 +1,5 @@
 //! The server over HTTP: every scenario in every format ends, and tells the same answer.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a mistake in a test ends the test")]
 
 use std::sync::LazyLock;
 use std::time::Duration;

@@ -1,9 +1,10 @@
 //! Calls of models: found in the catalogue, checked, filled in, and handed to their provider.
 
+mod answers;
 mod credentials;
 mod embeddings;
 mod error;
-mod estimate;
+pub(crate) mod estimate;
 mod files;
 mod finish;
 mod genai;
@@ -30,6 +31,7 @@ use url::Url;
 
 pub use credentials::{Environment, Key, Need, NoSecrets, Search, Secrets};
 pub use error::InferenceError;
+pub use metering::Payer;
 pub use service::InferenceService;
 pub use settings::InferenceSettings;
 pub use vault::VaultSecrets;

@@ -37,6 +37,11 @@ pub enum Delivery {
 
 /// What follows from the end of a request, beside the ledger.
 pub trait Ending: Send + Sync {
+    /// Whether it is to be given the answer.
+    fn wants_answer(&self) -> bool {
+        false
+    }
+
     /// It is over. What the ledger has of it, all attempts together.
     fn ended(self: Box<Self>, events: &[UsageEvent], answer: Option<&pb::GenerateResponse>);
 }
@@ -222,7 +227,7 @@ impl Pump {
         answer.attempts = self.chain.answered(usage.input_tokens + usage.output_tokens);
         answer.model = attempt.metered.entry().to_owned();
         self.report(event);
-        if self.ending.is_some() {
+        if self.ending.as_ref().is_some_and(|ending| ending.wants_answer()) {
             self.answer = Some(answer.clone());
         }
     }

@@ -17,11 +17,16 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tonic::{Code, Request, Response, Status};
 
+use super::answers::{self, Answers, Wanted};
 use super::metering::{Metered, Payer};
 use super::providers::Piece;
-use super::pump::{Delivery, Pump};
+use super::pump::{Delivery, Ending, Pump};
 use super::reliability::Chain;
-use super::{Inference, InferenceError, NoSecrets, VaultSecrets, files, images};
+use super::vault::RecentSecrets;
+use super::{Inference, InferenceError, NoSecrets, VaultSecrets, estimate, files, images};
+use crate::budgets::reservation::{Held, Used};
+use crate::budgets::{self, Budgets, Defaults, Most, Spender};
+use crate::models::Resolved;
 
 /// How often the caller of a stream is looked at again.
 const REVALIDATE: Duration = Duration::from_secs(15);
@@ -35,28 +40,96 @@ pub struct InferenceService {
     inference: Inference,
     host: Host,
     usage: UsageReporter,
+    budgets: Budgets,
+    answers: Answers,
+    recent: RecentSecrets,
+}
+
+/// A call that was decided on: what it asks, for whom, and whether its answer is known.
+struct Admitted {
+    chain: Chain,
+    payer: Payer,
+    secrets: VaultSecrets,
+    ending: Option<Box<dyn Ending>>,
+}
+
+/// The answer of a call that was decided on, or the call.
+enum Begin {
+    Known(Box<pb::GenerateResponse>),
+    Ask(Box<Admitted>),
 }
 
 impl InferenceService {
     /// The service over the calls.
-    pub fn new(inference: Inference, host: Host) -> Self {
+    pub fn new(inference: Inference, budgets: Budgets, host: Host) -> Self {
         let usage = UsageReporter::of(&host);
-        Self { inference, host, usage }
+        Self {
+            inference,
+            host,
+            usage,
+            budgets,
+            answers: Answers::default(),
+            recent: RecentSecrets::default(),
+        }
     }
 
     /// Asks in a task of its own, so that what is used is counted whoever listens.
-    fn pump(
-        &self,
-        chain: Chain,
-        secrets: VaultSecrets,
-        payer: Payer,
-        delivery: Delivery,
-    ) -> Receiver<Result<Piece, InferenceError>> {
+    fn pump(&self, call: Admitted, delivery: Delivery) -> Receiver<Result<Piece, InferenceError>> {
         let (pieces, listener) = mpsc::channel(PIECES_AHEAD);
         let (inference, usage) = (self.inference.clone(), self.usage.clone());
-        let pump = Pump::new(inference, usage, chain, Arc::new(secrets), payer, None);
+        let Admitted { chain, payer, secrets, ending } = call;
+        let pump = Pump::new(inference, usage, chain, Arc::new(secrets), payer, ending);
         self.host.spawn("model call", pump.run(delivery, pieces));
         listener
+    }
+
+    /// A call that may be made: its model is found and would take it, nobody knows the answer, and what it may use is
+    /// reserved.
+    async fn begin(
+        &self,
+        caller: &Caller,
+        granted: &Granted,
+        request: pb::GenerateRequest,
+    ) -> Result<Begin, Status> {
+        let payer = Payer::of(caller, granted);
+        let table = self.inference.catalogue().table_of(&payer.team);
+        let model = Inference::find_in(&table, &request.model)?;
+        self.inference.check(&request, &model)?;
+        let wanted = Wanted::of(&request, &model, &payer.team);
+        if let Some(known) = wanted.as_ref().and_then(|wanted| self.answers.get(wanted)) {
+            return Ok(Begin::Known(Box::new(known)));
+        }
+        let chain = self.inference.chain(table, Arc::clone(&model), request);
+        let most = budgets::most_of(chain.asked(), chain.models());
+        let held = self.reserve(granted, &payer, &chain.asked().run_id, &model, most).await?;
+        let kept = wanted.filter(Wanted::writes).map(|wanted| (self.answers.clone(), wanted));
+        let ending: Option<Box<dyn Ending>> = match (held, kept) {
+            (None, None) => None,
+            (held, kept) => {
+                let host = self.host.clone();
+                Some(Box::new(End { held, kept, asked: model.entry.clone(), host }))
+            }
+        };
+        let secrets = VaultSecrets::of(&self.host, caller).recent(&self.recent);
+        Ok(Begin::Ask(Box::new(Admitted { chain, payer, secrets, ending })))
+    }
+
+    async fn reserve(
+        &self,
+        granted: &Granted,
+        payer: &Payer,
+        run: &str,
+        model: &Resolved,
+        most: Most,
+    ) -> Result<Option<Held>, Status> {
+        let memberships = granted.memberships();
+        let spender = Spender {
+            payer: payer.clone(),
+            run: run.to_owned(),
+            organization: memberships.organization.clone(),
+        };
+        let defaults = Defaults::of(&self.host, &payer.team, memberships);
+        self.budgets.reserve(&spender, model, most, defaults).await
     }
 
     /// The decision on a call. A model object is no name of a resource: it is decided on as one that nobody listed.
@@ -71,14 +144,6 @@ impl InferenceService {
             return self.host.authorizer().check_level(caller, "models/inline", level, None).await;
         }
         self.host.authorizer().check(caller, request, None).await
-    }
-
-    /// A request on its way: its model is found, and would take it.
-    fn chain(&self, request: pb::GenerateRequest) -> Result<Chain, InferenceError> {
-        let table = self.inference.catalogue().table();
-        let model = Inference::find_in(&table, &request.model)?;
-        self.inference.check(&request, &model)?;
-        Ok(self.inference.chain(table, model, request))
     }
 
     fn report(&self, event: Option<UsageEvent>) {
@@ -99,9 +164,11 @@ impl Rpc for InferenceService {
         require_model(&request.model)?;
         let granted = self.granted(&caller, &request, &request.model).await?;
         files::read_all(&self.host, &caller, &mut request).await?;
-        let secrets = VaultSecrets::of(&self.host, &caller);
-        let chain = self.chain(request)?;
-        let mut listener = self.pump(chain, secrets, Payer::of(&caller, &granted), Delivery::Whole);
+        let call = match self.begin(&caller, &granted, request).await? {
+            Begin::Known(answer) => return Ok(Response::new(*answer)),
+            Begin::Ask(call) => call,
+        };
+        let mut listener = self.pump(*call, Delivery::Whole);
         while let Some(piece) = listener.recv().await {
             if let Piece::Finished(answer) = piece? {
                 return Ok(Response::new(*answer));
@@ -123,10 +190,15 @@ impl Rpc for InferenceService {
         let granted = self.granted(&caller, &request, named).await?;
         let mut request = request.request.unwrap_or_default();
         files::read_all(&self.host, &caller, &mut request).await?;
-        let secrets = VaultSecrets::of(&self.host, &caller);
-        let chain = self.chain(request)?;
+        let call = match self.begin(&caller, &granted, request).await? {
+            Begin::Known(answer) => {
+                let pieces = answers::replay(*answer).into_iter().map(|piece| Ok(event(piece)));
+                return Ok(Response::new(stream::iter(pieces).boxed()));
+            }
+            Begin::Ask(call) => call,
+        };
         let (begun, begins) = oneshot::channel();
-        let pieces = self.pump(chain, secrets, Payer::of(&caller, &granted), Delivery::Pieces(begun));
+        let pieces = self.pump(*call, Delivery::Pieces(begun));
         begins.await.map_err(|_| stopping())??;
         let watched = Watched::new(pieces, caller, self.host.authorizer().clone());
         Ok(Response::new(stream::unfold(watched, Watched::step).boxed()))
@@ -137,12 +209,19 @@ impl Rpc for InferenceService {
         let request = request.into_inner();
         require_model(&request.model)?;
         let granted = self.host.authorizer().check(&caller, &request, None).await?;
-        let secrets = VaultSecrets::of(&self.host, &caller);
-        let model = self.inference.find(&request.model)?;
-        let metered = Metered::embedding(Payer::of(&caller, &granted), &model);
-        let answer = self.inference.embed_by(model, request, &secrets).await?;
-        self.report(metered.embedded(answer.usage.as_ref()).filter(|_| !answer.embeddings.is_empty()));
-        Ok(Response::new(answer))
+        let secrets = VaultSecrets::of(&self.host, &caller).recent(&self.recent);
+        let payer = Payer::of(&caller, &granted);
+        let model = Inference::find_in(&self.inference.catalogue().table_of(&payer.team), &request.model)?;
+        let metered = Metered::embedding(payer.clone(), &model);
+        let held = self.reserve(&granted, &payer, "", &model, most_of_texts(&request, &model)).await?;
+        let answer = self.inference.embed_by(model, request, &secrets).await;
+        let used = answer.as_ref().ok().filter(|answer| !answer.embeddings.is_empty());
+        let event = used.and_then(|answer| metered.embedded(answer.usage.as_ref()));
+        if let Some(held) = held {
+            held.settle(Used::of(event.as_slice())).await;
+        }
+        self.report(event);
+        Ok(Response::new(answer?))
     }
 
     async fn count_tokens(
@@ -169,13 +248,21 @@ impl Rpc for InferenceService {
         let granted = self.granted(&caller, &request, &request.model).await?;
         files::read(&self.host, &caller, request.images.iter_mut().chain(&mut request.mask)).await?;
         let model = self.inference.find(&request.model)?;
-        let metered = Metered::images(Payer::of(&caller, &granted), &model, &request);
-        let secrets = VaultSecrets::of(&self.host, &caller);
-        let wanted = self.inference.prepare_images(model, request, &secrets).await?;
-        let made = self.inference.paint(&wanted).await?;
-        let (pieces, event) = images::pieces(made, &wanted.call, &metered);
+        let payer = Payer::of(&caller, &granted);
+        let metered = Metered::images(payer.clone(), &model, &request);
+        let most = images::most(&request, &model);
+        let run = request.run_id.clone();
+        let secrets = VaultSecrets::of(&self.host, &caller).recent(&self.recent);
+        let wanted = self.inference.prepare_images(Arc::clone(&model), request, &secrets).await?;
+        let held = self.reserve(&granted, &payer, &run, &model, most).await?;
+        let made = self.inference.paint(&wanted).await;
+        let made = made.map(|made| images::pieces(made, &wanted.call, &metered));
+        let event = made.as_ref().ok().and_then(|(_, event)| event.clone());
+        if let Some(held) = held {
+            held.settle(Used::of(event.as_slice())).await;
+        }
         self.report(event);
-        Ok(Response::new(pieces))
+        Ok(Response::new(made?.0))
     }
 
     async fn embed_unkeyed(
@@ -189,6 +276,40 @@ impl Rpc for InferenceService {
         require_model(&request.model)?;
         Ok(Response::new(self.inference.embed(request, &NoSecrets).await?))
     }
+}
+
+/// What follows when a call is over: its budgets are settled, and its answer is kept where that is wanted.
+struct End {
+    held: Option<Held>,
+    kept: Option<(Answers, Wanted)>,
+    asked: String,
+    host: Host,
+}
+
+impl Ending for End {
+    fn wants_answer(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    fn ended(self: Box<Self>, events: &[UsageEvent], answer: Option<&pb::GenerateResponse>) {
+        if let (Some((answers, wanted)), Some(answer)) = (&self.kept, answer) {
+            answers.put(wanted, &self.asked, answer);
+        }
+        if let Some(held) = self.held {
+            let used = Used::of(events);
+            self.host.spawn_to_end("settle a call's budgets", async move { held.settle(used).await });
+        }
+    }
+}
+
+/// What an embedding may use.
+fn most_of_texts(request: &pb::EmbedRequest, model: &Resolved) -> Most {
+    if model.provider.eq_ignore_ascii_case("Hash") {
+        return Most::default();
+    }
+    let tokens = estimate::of_bytes(request.texts.iter().map(String::len).sum());
+    let prices = model.prices_at(std::time::SystemTime::now());
+    Most { tokens, micros: prices.map_or(0, |prices| prices.most_micros(tokens, 0)) }
 }
 
 /// The call's task ended with the process.

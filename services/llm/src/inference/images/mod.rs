@@ -20,7 +20,8 @@ use super::metering::Metered;
 use super::providers::wire::{Exchange, broken};
 use super::providers::{Answers, Call, google, media};
 use super::settings::InferenceSettings;
-use super::{Inference, InferenceError};
+use super::{Inference, InferenceError, estimate};
+use crate::budgets::Most;
 use crate::models::Resolved;
 
 /// Bytes of one piece.
@@ -28,6 +29,23 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// Images of one request.
 const MOST_IMAGES: i32 = 10;
 const MOST_PROMPT_BYTES: usize = 128 << 10;
+
+/// More tokens than these no provider counts for an image.
+const IMAGE_TOKENS: i64 = 6_500;
+
+/// What a request for images may use.
+pub fn most(request: &pb::GenerateImageRequest, model: &Resolved) -> Most {
+    let count = i64::from(request.count.clamp(1, MOST_IMAGES));
+    let given = i64::try_from(request.images.len()).unwrap_or(i64::MAX);
+    let input = estimate::of_bytes(request.prompt.len()).saturating_add(given.saturating_mul(IMAGE_TOKENS));
+    let output = count * IMAGE_TOKENS;
+    let prices = model.prices_at(std::time::SystemTime::now());
+    let micros = prices.map_or(0, |prices| {
+        let each = i64::try_from(prices.image_micros).unwrap_or(i64::MAX);
+        prices.most_micros(input, output).saturating_add(each.saturating_mul(count))
+    });
+    Most { tokens: input.saturating_add(output), micros }
+}
 
 /// An image that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]

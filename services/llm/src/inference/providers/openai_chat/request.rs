@@ -29,10 +29,9 @@ pub fn body(call: &Call, dialect: &Dialect, delivery: Delivery) -> Result<Value,
     if dialect.tools && !request.tools.is_empty() {
         tools(request, dialect, &mut body)?;
     }
-    if dialect.name == "OpenAI" && dialects::is_own(call) {
-        if let Some(caching) = request.prompt_caching.as_ref().filter(|caching| !caching.key.is_empty()) {
-            body.insert("prompt_cache_key".into(), caching.key.clone().into());
-        }
+    let caching = request.prompt_caching.as_ref().filter(|caching| !caching.key.is_empty());
+    if let Some(caching) = caching.filter(|_| dialects::is_own(call)) {
+        body.insert("prompt_cache_key".into(), caching.key.clone().into());
     }
     if let Some(search) = &request.web_search {
         if dialect.name != "Perplexity" {

@@ -1,5 +1,7 @@
 //! The reference's faults that touch these adapters, each by its number in the specification's 11.1.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use sre_fake_provider::{FakeProvider, Framing, Order, Scenario, Step, ToolCall, Usage, UsageStyle};
 
@@ -80,7 +82,7 @@ async fn d12_each_server_is_told_the_limit_by_its_own_name() {
     // An entry of OpenAI's name that points at another server.
     let (_, sent) = ask("openai", Scenario::default(), |call| {
         call.request.max_tokens = Some(9);
-        std::sync::Arc::make_mut(&mut call.model).base_url = Some("http://lm-studio.test/v1".into());
+        Arc::make_mut(&mut call.model).base_url = Some("http://lm-studio.test/v1".into());
     })
     .await;
     assert_eq!(sent["body"]["max_tokens"], 9);
@@ -275,9 +277,9 @@ async fn thinking_is_sent_back_to_its_maker_while_tools_are_called() {
         let sent = server.state().requests().pop().unwrap().body.to_string();
         assert!(sent.contains(expected), "{name}: {sent}");
         // Another model never sees it.
-        std::sync::Arc::make_mut(&mut call.model).model_id = "another".into();
-        std::sync::Arc::make_mut(&mut call.model).provider =
-            if name == "responses" { "xAI" } else { "OpenAI" }.into();
+        let model = Arc::make_mut(&mut call.model);
+        model.model_id = "another".into();
+        model.provider = if name == "responses" { "xAI" } else { "OpenAI" }.into();
         provider.generate(call).await.unwrap();
         let sent = server.state().requests().pop().unwrap().body.to_string();
         assert!(!sent.contains(expected), "{name}: {sent}");

@@ -6,6 +6,7 @@ use sre_fake_provider::{FakeProvider, named};
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::inference::reliability::Failure;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transcripts_are_as_written_down() {
@@ -161,14 +162,14 @@ fn write_answer(text: &mut String, answer: &pb::GenerateResponse) {
 fn fault(error: &InferenceError) -> String {
     match error {
         InferenceError::Refused(refusal) => format!(
-            "refused {} {:?} {:?} after {:?}, may be asked again: {}",
+            "refused {} {:?} {:?} after {:?}: {}",
             refusal.status,
             refusal.code,
             refusal.message,
             refusal.retry_after,
-            crate::inference::reliability::Failure::of(error).is_retriable()
+            Failure::of(error).as_str()
         ),
-        other => other.kind().to_owned(),
+        other => Failure::of(other).as_str().to_owned(),
     }
 }
 
