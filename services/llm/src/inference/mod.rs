@@ -32,6 +32,7 @@ use url::Url;
 pub use credentials::{Environment, Key, Need, NoSecrets, Search, Secrets};
 pub use error::InferenceError;
 pub use metering::Payer;
+pub use reliability::Failure;
 pub use service::InferenceService;
 pub use settings::InferenceSettings;
 pub use vault::VaultSecrets;
