@@ -60,6 +60,7 @@ fmt: ## format the sources
 clean: ## what builds made, not what a suite stored
 	cargo clean
 	rm -rf $(TOOLS) tests/clients/.venv tests/clients/node/node_modules
+	rm -rf tests/clients/providers/.venv tests/clients/providers/node_modules
 
 $(BUF):
 	mkdir -p $(TOOLS)

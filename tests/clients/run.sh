@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Clients in other languages against a running suite.
+# Clients in other languages against a running suite, and those of providers against the fake one.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 tests/clients/setup.sh
@@ -16,3 +16,4 @@ export SRE_ADDRESS="localhost:$(sed -nE 's/^edge = ".*:([0-9]+)"$/\1/p' "$data/r
 export SRE_CERT="$data/certs/user/dev.pem" SRE_KEY="$data/certs/user/dev.key" SRE_CA="$data/certs/ca.pem"
 PYTHONPATH=tests/clients/.venv/stubs tests/clients/.venv/bin/python tests/clients/python/client.py
 node tests/clients/node/client.mjs
+tests/clients/providers/run.sh

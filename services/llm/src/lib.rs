@@ -1,15 +1,26 @@
 //! The llm service: the catalogue of models, and calls of them.
 
+use std::sync::Arc;
+
+use sre_components::egress::Policy;
+use sre_proto::llm::v1::budgets_server::BudgetsServer;
 use sre_proto::llm::v1::inference_server::InferenceServer;
 use sre_proto::llm::v1::models_server::ModelsServer;
 use sre_service::Host;
 use sre_service::config::ModelsMode;
 use tonic::service::Routes;
 
+pub mod budgets;
 pub mod inference;
+mod kept;
 pub mod models;
 
+pub use budgets::meters::backends;
+
+use budgets::ledger::UsageLedger;
+use budgets::{Budgets, BudgetsService};
 use inference::{Environment, Inference, InferenceService, InferenceSettings};
+use kept::Kept;
 use models::{Catalogue, Mode, ModelsService};
 
 /// Conversations are long; nothing larger travels inside a message.
@@ -27,13 +38,27 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
     if let Some(reloader) = reloader {
         host.spawn("models: follow the files", reloader.run());
     }
-    let settings = InferenceSettings::default();
+    let settings = InferenceSettings {
+        egress: Arc::new(Policy::new(&host.config().egress.allow)?),
+        ..InferenceSettings::default()
+    };
+    let kept = Kept::open(host.store(kept::MIGRATIONS).await?).await?;
+    let catalogue = catalogue.with_teams(kept.clone());
     let inference = Inference::new(catalogue, &settings, Environment::of_process(), &config.base_urls)?;
-    let calls = InferenceServer::new(InferenceService::new(inference.clone(), host.clone()));
+    let meters = budgets::meters::open(&host).await?;
+    let budgets = Budgets::new(kept.clone(), meters, Arc::new(UsageLedger::of(&host)));
+    host.spawn("budgets: renew places", budgets.clone().renew());
+    let calls = InferenceService::new(inference.clone(), budgets.clone(), host.clone());
+    let calls = InferenceServer::new(calls);
     Ok(Routes::new(calls.max_decoding_message_size(MESSAGE_BYTES))
-        .add_service(ModelsServer::new(ModelsService::new(inference, host)))
+        .add_service(BudgetsServer::new(BudgetsService::new(budgets, kept.clone(), host.clone())))
+        .add_service(ModelsServer::new(ModelsService::new(inference, kept, host)))
         .prepare())
 }
 
+#[cfg(test)]
+mod media_tests;
+#[cfg(test)]
+mod reliability_tests;
 #[cfg(test)]
 mod suite_tests;

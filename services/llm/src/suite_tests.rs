@@ -22,6 +22,8 @@ async fn suite(models: &serde_json::Value) -> (TestSuite, tempfile::TempDir) {
         .role(Role::Llm, crate::start)
         .member("user/alice", "red", TeamRole::Member)
         .member("agent/helper", "red", TeamRole::Member)
+        .member("user/carol", "red", TeamRole::Admin)
+        .member("user/eve", "blue", TeamRole::Admin)
         .config(move |config| config.models.path = Some(path))
         .build()
         .await
@@ -78,6 +80,63 @@ async fn users_and_agents_call_models() {
     let unknown = alice.generate(ask("absent", "x")).await.unwrap_err();
     assert_eq!(reason(&unknown), Some(Reason::ModelNotFound));
     assert_eq!(alice.generate(ask("", "x")).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn admins_add_models_for_their_team_alone() {
+    let mut tasks = JoinSet::new();
+    let base = key_telling_service(&mut tasks).await;
+    let (suite, _dir) = suite(&json!({})).await;
+    let mut admin = ModelsClient::new(suite.link_as("user/carol", Role::Llm));
+    let mut member = ModelsClient::new(suite.link_as("user/alice", Role::Llm));
+    let mut other = ModelsClient::new(suite.link_as("user/eve", Role::Llm));
+    let model = pb::TeamModel {
+        provider: "OpenAI".into(),
+        model_id: "m".into(),
+        base_url: base.clone(),
+        credentials_json: br#""none""#[..].into(),
+        ..pb::TeamModel::default()
+    };
+    let create = |entry: &str| pb::CreateTeamModelRequest {
+        parent: "teams/-".into(),
+        model_id: entry.into(),
+        model: Some(model.clone()),
+    };
+    let refused = member.create_team_model(create("own")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    let own = admin.create_team_model(create("own")).await.unwrap().into_inner();
+    assert_eq!(own.name, "teams/red/models/own");
+    // One of the name of a built-in model wins over it, for the team.
+    admin.create_team_model(create("gpt-4o")).await.unwrap();
+    let get = |name: &str| pb::GetModelRequest { name: format!("models/{name}") };
+    let seen = member.get_model(get("gpt-4o")).await.unwrap().into_inner();
+    assert_eq!((seen.team.as_str(), seen.model_id.as_str()), ("teams/red", "m"));
+    assert_eq!(other.get_model(get("own")).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(other.get_model(get("gpt-4o")).await.unwrap().into_inner().team, "");
+    let listed = member.list_models(pb::ListModelsRequest::default()).await.unwrap().into_inner();
+    assert!(listed.models.iter().any(|model| model.name == "models/own"));
+
+    // Its address is inside, where no team may reach (D29).
+    let refused = calls(&suite, "user/alice").generate(ask("own", "x")).await.unwrap_err();
+    assert_eq!(reason(&refused), Some(Reason::EgressDenied));
+    let refused = calls(&suite, "user/eve").generate(ask("own", "x")).await.unwrap_err();
+    assert_eq!(reason(&refused), Some(Reason::ModelNotFound));
+
+    let changed = pb::TeamModel { model_id: "m2".into(), ..own.clone() };
+    let update = pb::UpdateTeamModelRequest { model: Some(changed) };
+    admin.update_team_model(update.clone()).await.unwrap();
+    // D40: what was changed counts at once, and nothing is looked up in between.
+    assert_eq!(member.get_model(get("own")).await.unwrap().into_inner().model_id, "m2");
+    assert_eq!(admin.update_team_model(update).await.unwrap_err().code(), Code::Aborted);
+    let delete = |entry: &str| pb::DeleteTeamModelRequest {
+        name: format!("teams/red/models/{entry}"),
+        etag: String::new(),
+    };
+    assert_eq!(member.delete_team_model(delete("own")).await.unwrap_err().code(), Code::PermissionDenied);
+    admin.delete_team_model(delete("own")).await.unwrap();
+    assert_eq!(member.get_model(get("own")).await.unwrap_err().code(), Code::NotFound);
+    let list = pb::ListTeamModelsRequest { parent: "teams/red".into() };
+    assert_eq!(member.list_team_models(list).await.unwrap().into_inner().models.len(), 1);
 }
 
 #[tokio::test]

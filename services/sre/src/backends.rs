@@ -4,5 +4,12 @@ use sre_service::connectors::Backends;
 
 /// The services with a choice of backends: the one place that knows them all.
 pub fn backends() -> Vec<&'static dyn Backends> {
-    [sre_io::backends(), sre_memory::backends(), sre_security::backends(), sre_compute::backends()].concat()
+    [
+        sre_io::backends(),
+        sre_memory::backends(),
+        sre_security::backends(),
+        sre_compute::backends(),
+        sre_llm::backends(),
+    ]
+    .concat()
 }

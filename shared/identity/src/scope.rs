@@ -44,6 +44,8 @@ pub struct Memberships {
     pub deployment: DeploymentRole,
     /// Limits of the home team that differ from the configuration's, by name.
     pub limits: BTreeMap<String, u64>,
+    /// The home team's organisation; empty where it has none.
+    pub organization: String,
 }
 
 impl Memberships {
@@ -86,7 +88,8 @@ impl TryFrom<&proto::Principal> for Memberships {
             })
             .collect::<Result<_, _>>()?;
         let limits = message.limits.iter().map(|(name, limit)| (name.clone(), *limit)).collect();
-        Ok(Self { home, teams, deployment: DeploymentRole::None, limits })
+        let organization = message.organization.clone();
+        Ok(Self { home, teams, deployment: DeploymentRole::None, limits, organization })
     }
 }
 
@@ -147,6 +150,8 @@ pub fn implied(
         ["deployment"] | ["deployment", "audit"] if memberships.deployment == DeploymentRole::Admin => {
             owner()
         }
+        // What the teams of an organisation may use together.
+        ["organizations", _, "budgets", ..] if memberships.deployment == DeploymentRole::Admin => owner(),
         ["teams" | "self"] | ["components" | "models", ..] => read(),
         _ => Levels::EMPTY,
     }
@@ -180,11 +185,15 @@ fn in_team(candidate: &Candidate, role: Option<TeamRole>, rest: &[&str]) -> Leve
         ["approvals"] if is_admin => read(),
         // What is counted is changed by nobody.
         ["quotas" | "usage"] => read(),
-        [] | ["secrets" | "members" | "settings" | "revocations" | "apiKeys", ..] if !is_admin => read(),
+        [] | ["secrets" | "members" | "settings" | "revocations" | "apiKeys" | "models" | "budgets", ..]
+            if !is_admin =>
+        {
+            read()
+        }
         ["agents"]
         | [
             "nkv" | "files" | "vectors" | "cache" | "secrets" | "members" | "settings" | "audit"
-            | "revocations" | "apiKeys",
+            | "revocations" | "apiKeys" | "models" | "budgets",
             ..,
         ]
         | [] => owner(),

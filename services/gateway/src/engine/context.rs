@@ -139,7 +139,8 @@ impl Context for ActivationContext {
                     }
                     return Ok(answer);
                 }
-                None => {}
+                // Calls come whole in the answer; who answers is in it, too.
+                Some(Generated::ToolCall(_) | Generated::Fallback(_)) | None => {}
             }
         }
         Err(ContextError::new(Failure::Unavailable, "the model's answer broke off before its end"))

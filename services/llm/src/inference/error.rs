@@ -5,6 +5,8 @@ use std::time::Duration;
 use sre_proto::error::{Reason, invalid_argument, not_implemented, with_metadata};
 use tonic::{Code, Status};
 
+use super::reliability::Failure;
+
 /// An error of a call.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum InferenceError {
@@ -64,6 +66,22 @@ pub enum InferenceError {
         /// What.
         message: String,
     },
+    /// The address is none that a team may reach.
+    #[error("{address} is no public address: ask the operator to list it in [egress] allow")]
+    Egress {
+        /// Host and port.
+        address: String,
+    },
+    /// Every place of the model is left alone, or full, for a while.
+    #[error("{provider} does not take calls of {model:?} at the moment: try again in {} ms", after.as_millis())]
+    Resting {
+        /// The provider.
+        provider: String,
+        /// The entry.
+        model: String,
+        /// For how long.
+        after: Duration,
+    },
     /// A call to another service failed.
     #[error("{}", .0.message())]
     Service(Status),
@@ -87,11 +105,6 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Whether the same call may succeed later. A quota that is used up stays so.
-    pub fn is_retriable(&self) -> bool {
-        matches!(self.status, 408 | 409 | 429 | 500..=599) && self.code != "insufficient_quota"
-    }
-
     fn grpc_code(&self) -> Code {
         match self.status {
             400 | 413 | 422 => Code::InvalidArgument,
@@ -117,7 +130,18 @@ impl InferenceError {
             Self::Unreachable { .. } => "unreachable",
             Self::Silent { .. } => "silent",
             Self::Broken { .. } => "broken",
+            Self::Egress { .. } => "egress",
+            Self::Resting { .. } => "resting",
             Self::Service(_) => "service",
+        }
+    }
+
+    /// When the provider wants to be asked again, where it said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused(refusal) => refusal.retry_after,
+            Self::Resting { after, .. } => Some(*after),
+            _ => None,
         }
     }
 
@@ -130,8 +154,10 @@ impl InferenceError {
 impl From<InferenceError> for Status {
     fn from(error: InferenceError) -> Self {
         let words = error.to_string();
+        let failure = Failure::of(&error).as_str().to_owned();
         let failed = |code, provider: &str| {
-            with_metadata(code, Reason::ProviderFailed, words.clone(), [("provider", provider.to_owned())])
+            let metadata = [("provider", provider.to_owned()), ("failure", failure.clone())];
+            with_metadata(code, Reason::ProviderFailed, words.clone(), metadata)
         };
         match &error {
             InferenceError::UnknownModel { name, .. } => {
@@ -143,7 +169,7 @@ impl From<InferenceError> for Status {
                 Code::FailedPrecondition,
                 Reason::ProviderKeyMissing,
                 words,
-                [("key", key.clone()), ("provider", provider.clone())],
+                [("key", key.clone()), ("provider", provider.clone()), ("failure", failure)],
             ),
             InferenceError::Refused(refusal) => with_metadata(
                 refusal.grpc_code(),
@@ -156,11 +182,28 @@ impl From<InferenceError> for Status {
                     ("code", refusal.code.clone()),
                     ("request_id", refusal.request_id.clone()),
                     ("retry_after_ms", retry_after_ms(refusal.retry_after)),
+                    ("failure", failure),
                 ],
             ),
             InferenceError::Unreachable { provider, .. } => failed(Code::Unavailable, provider),
             InferenceError::Silent { provider, .. } => failed(Code::DeadlineExceeded, provider),
             InferenceError::Broken { provider, .. } => failed(Code::Unavailable, provider),
+            InferenceError::Egress { address } => with_metadata(
+                Code::PermissionDenied,
+                Reason::EgressDenied,
+                words,
+                [("address", address.clone())],
+            ),
+            InferenceError::Resting { provider, after, .. } => with_metadata(
+                Code::Unavailable,
+                Reason::ProviderFailed,
+                words,
+                [
+                    ("provider", provider.clone()),
+                    ("failure", failure),
+                    ("retry_after_ms", retry_after_ms(Some(*after))),
+                ],
+            ),
             InferenceError::Service(status) => status.clone(),
         }
     }

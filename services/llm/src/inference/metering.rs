@@ -1,5 +1,6 @@
 //! What a call used, for the ledger: whoever asked may leave, what the provider counts counts.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use prost::Message as _;
@@ -9,7 +10,7 @@ use sre_proto::observability::v1::usage_event::Use;
 use sre_proto::observability::v1::{ModelUse, RecordUsageRequest, UsageEvent};
 use sre_service::Granted;
 
-use crate::models::Resolved;
+use crate::models::{Charge, Resolved};
 
 /// Who pays for a call; nobody where the caller has no team.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,9 +40,8 @@ impl Payer {
 /// A call under way.
 pub struct Metered {
     payer: Payer,
-    model: String,
-    provider: String,
-    prices: Option<crate::models::Prices>,
+    model: Arc<Resolved>,
+    charge: Charge,
     run_id: String,
     step: String,
     idempotency_key: String,
@@ -52,8 +52,10 @@ pub struct Metered {
 
 impl Metered {
     /// A call that begins now.
-    pub fn call(payer: Payer, model: &Resolved, request: &pb::GenerateRequest) -> Self {
+    pub fn call(payer: Payer, model: &Arc<Resolved>, request: &pb::GenerateRequest) -> Self {
+        let kept = request.prompt_caching.as_ref().is_some_and(|caching| caching.time_to_live == "1h");
         Self {
+            charge: Charge { kept_for_an_hour: kept, images: 0 },
             run_id: request.run_id.clone(),
             step: request.step.clone(),
             idempotency_key: request.idempotency_key.clone(),
@@ -62,16 +64,26 @@ impl Metered {
     }
 
     /// An embedding that begins now.
-    pub fn embedding(payer: Payer, model: &Resolved) -> Self {
+    pub fn embedding(payer: Payer, model: &Arc<Resolved>) -> Self {
         Self::new(payer, model, "embeddings")
     }
 
-    fn new(payer: Payer, model: &Resolved, operation: &'static str) -> Self {
+    /// Images that are made from now on.
+    pub fn images(payer: Payer, model: &Arc<Resolved>, request: &pb::GenerateImageRequest) -> Self {
+        Self {
+            charge: Charge { images: u64::from(request.count.max(1).unsigned_abs()), ..Charge::default() },
+            run_id: request.run_id.clone(),
+            step: request.step.clone(),
+            idempotency_key: request.idempotency_key.clone(),
+            ..Self::new(payer, model, "image_generation")
+        }
+    }
+
+    fn new(payer: Payer, model: &Arc<Resolved>, operation: &'static str) -> Self {
         Self {
             payer,
-            model: model.entry.clone(),
-            provider: model.provider.clone(),
-            prices: model.prices,
+            model: Arc::clone(model),
+            charge: Charge::default(),
             run_id: String::new(),
             step: String::new(),
             idempotency_key: String::new(),
@@ -95,9 +107,25 @@ impl Metered {
         self.event(self.id(""), usage, false)
     }
 
-    /// The call ended without an answer of which the provider said what it used, though it may have used some.
-    pub fn unheard(&self) -> Option<UsageEvent> {
-        self.event(self.id(""), None, true)
+    /// The call was not heard to its end, so the provider did not say what it used: what was seen of it is the best
+    /// that can be said (D49).
+    pub fn cut_off(&self, seen: &pb::TokenUsage) -> Option<UsageEvent> {
+        self.event(self.id(""), Some(seen), true)
+    }
+
+    /// The entry of the catalogue.
+    pub fn entry(&self) -> &str {
+        &self.model.entry
+    }
+
+    /// Whether what it uses is counted: Echo uses nothing.
+    pub fn is_paid(&self) -> bool {
+        self.model.provider != FREE
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Resolved {
+        &self.model
     }
 
     /// How long it took so far.
@@ -106,10 +134,8 @@ impl Metered {
     }
 
     fn cost(&self, usage: &pb::TokenUsage) -> i64 {
-        let cost = |prices: crate::models::Prices| {
-            prices.cost_micros(usage.input_tokens, usage.cached_input_tokens, usage.output_tokens)
-        };
-        self.prices.map(cost).unwrap_or_default()
+        let prices = self.model.prices_at(self.time);
+        prices.map(|prices| prices.cost_micros(usage, self.charge)).unwrap_or_default()
     }
 
     /// An answer that the provider gives again, for the same key, is the same one; another answer is another.
@@ -118,7 +144,7 @@ impl Metered {
             return format!("llm/{}", sre_proto::ids::new_uuid());
         }
         let mut digest = blake3::Hasher::new();
-        for part in [&self.payer.team, &self.provider, &self.idempotency_key, response_id] {
+        for part in [&self.payer.team, &self.model.provider, &self.idempotency_key, response_id] {
             digest.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
         }
         format!("llm/{}", &digest.finalize().to_hex()[..32])
@@ -141,15 +167,15 @@ impl Metered {
             duration_micros: i64::try_from(self.elapsed().as_micros()).unwrap_or(i64::MAX),
             failed: unheard,
             r#use: Some(Use::Model(ModelUse {
-                model: self.model.clone(),
-                provider: self.provider.clone(),
+                model: self.model.entry.clone(),
+                provider: self.model.provider.clone(),
                 input_tokens: metered.input_tokens,
                 output_tokens: metered.output_tokens,
                 cached_input_tokens: metered.cached_input_tokens,
                 reasoning_tokens: metered.reasoning_tokens,
                 cost_micros,
                 operation: self.operation.to_owned(),
-                unmetered: usage.is_none() && self.provider != FREE,
+                unmetered: usage.is_none_or(|usage| usage.estimated) && self.is_paid(),
             })),
         })
     }
@@ -199,10 +225,16 @@ mod tests {
         let Some(Use::Model(used)) = event.r#use else { panic!("a model's use") };
         assert_eq!((used.input_tokens, used.output_tokens, used.cost_micros), (1_000, 100, 3_500));
         assert!(!used.unmetered);
-        let unheard = metered("k").unheard().unwrap();
-        assert!(
-            unheard.failed && matches!(unheard.r#use, Some(Use::Model(ModelUse { unmetered: true, .. })))
-        );
+    }
+
+    #[test]
+    fn d49_what_was_cut_off_is_estimated_and_says_so() {
+        let seen =
+            pb::TokenUsage { input_tokens: 1_000, output_tokens: 10, estimated: true, ..Default::default() };
+        let event = metered("k").cut_off(&seen).unwrap();
+        let Some(Use::Model(used)) = event.r#use else { panic!("a model's use") };
+        assert!(event.failed && used.unmetered);
+        assert_eq!((used.input_tokens, used.output_tokens, used.cost_micros), (1_000, 10, 2_600));
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Limits and times of calls.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use sre_components::egress::Policy;
 
 /// Settings of calls, with the documented defaults.
 #[derive(Debug, Clone)]
@@ -19,10 +22,18 @@ pub struct InferenceSettings {
     pub text_limit_bytes: usize,
     /// Repeats of a call that the provider could not take, before it generated anything.
     pub repeats: u32,
-    /// The wait before the first repeat; doubles with each.
+    /// The most that is waited before the first repeat; doubles with each. How long it really is, is random.
     pub repeat_wait: Duration,
+    /// and no longer than this, where the provider does not say.
+    pub repeat_wait_cap: Duration,
     /// A provider that wants a longer wait is not asked again: its caller decides.
     pub repeat_wait_max: Duration,
+    /// Repeats to one provider, as a share of the calls of it.
+    pub repeat_share: f64,
+    /// Where another model may answer it is asked instead of waiting longer than this.
+    pub wait_before_fallback: Duration,
+    /// Where addresses of teams may lead.
+    pub egress: Arc<Policy>,
 }
 
 impl Default for InferenceSettings {
@@ -35,8 +46,12 @@ impl Default for InferenceSettings {
             body_limit_bytes: 64 << 20,
             text_limit_bytes: 3 << 20,
             repeats: 2,
-            repeat_wait: Duration::from_millis(500),
-            repeat_wait_max: Duration::from_secs(10),
+            repeat_wait: Duration::from_millis(250),
+            repeat_wait_cap: Duration::from_secs(8),
+            repeat_wait_max: Duration::from_secs(60),
+            repeat_share: 0.1,
+            wait_before_fallback: Duration::from_secs(8),
+            egress: Arc::default(),
         }
     }
 }

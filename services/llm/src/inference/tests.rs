@@ -34,17 +34,23 @@ fn request(model: &str, text: &str) -> pb::GenerateRequest {
     pb::GenerateRequest { model: model.to_owned(), messages: vec![message], ..Default::default() }
 }
 
+async fn prepared(inference: &Inference, request: pb::GenerateRequest) -> Result<Call> {
+    let model = inference.find(&request.model)?;
+    inference.prepare(model, request, &NoSecrets).await
+}
+
 async fn refused(request: pb::GenerateRequest) -> Status {
-    inference().prepare(request, &NoSecrets).await.unwrap_err().into()
+    let inference = inference();
+    prepared(&inference, request).await.unwrap_err().into()
 }
 
 #[tokio::test]
 async fn echo_answers_under_either_name() {
     for name in ["Echo", "echo"] {
         let inference = inference();
-        let call = inference.prepare(request(name, "hi"), &NoSecrets).await.unwrap();
+        let call = prepared(&inference, request(name, "hi")).await.unwrap();
         assert_eq!(inference.answer(call).await.unwrap().text, "hi");
-        let call = inference.prepare(request(name, "hi you"), &NoSecrets).await.unwrap();
+        let call = prepared(&inference, request(name, "hi you")).await.unwrap();
         let pieces: Vec<_> = inference.pieces(call).await.unwrap().collect().await;
         assert_eq!(pieces.len(), 3);
     }
@@ -78,12 +84,12 @@ fn open_parameters_are_filled_and_limits_hold() {
             .as_object()
             .unwrap()
             .clone(),
-        ..table.resolve("gpt-4o").unwrap()
+        ..Resolved::clone(&table.resolve("gpt-4o").unwrap())
     };
     let filled = |asked: pb::GenerateRequest, model: &Resolved| {
         let mut asked = asked;
-        fill_in(&mut asked, model);
-        clamp(&mut asked, model);
+        parameters::fill_in(&mut asked, model);
+        parameters::clamp(&mut asked, model, false);
         asked
     };
     let open = filled(pb::GenerateRequest { temperature: Some(-1.0), ..request("gpt-4o", "x") }, &model);
@@ -103,7 +109,7 @@ fn models_say_whether_they_are_usable() {
     let inference = inference();
     let model = |name: &str, keys: &[&str]| {
         let keys = keys.iter().map(|key| (*key).to_owned()).collect();
-        describe(&inference, inference.find(name).unwrap(), &keys)
+        describe(&inference, &inference.find(name).unwrap(), &keys)
     };
     assert!(model("Echo", &[]).usable);
     let without = model("gpt-4o", &[]);

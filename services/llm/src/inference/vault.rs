@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use moka::sync::Cache;
 use secrecy::SecretString;
 use sre_identity::Caller;
 use sre_proto::security::v1::vault_client::VaultClient;
@@ -20,16 +21,47 @@ const PAGES: usize = 10;
 /// A vault that does not answer must not hold a call for longer.
 const DEADLINE: Duration = Duration::from_secs(5);
 
+/// A secret is found again without asking for so long, for the same token: with the token's own checks at each call
+/// this stays well below the 30 s in which a revocation takes effect.
+const KEEP: Duration = Duration::from_secs(15);
+/// Secrets that are kept so.
+const MOST_KEPT: u64 = 1_000;
+
+/// Secrets that were found a moment ago. Clones share them.
+#[derive(Clone)]
+pub struct RecentSecrets(Cache<[u8; 32], SecretString>);
+
+impl Default for RecentSecrets {
+    fn default() -> Self {
+        Self(Cache::builder().max_capacity(MOST_KEPT).time_to_live(KEEP).build())
+    }
+}
+
 /// The secrets that a caller may use.
 pub struct VaultSecrets {
     host: Host,
     token: Option<String>,
+    recent: Option<RecentSecrets>,
 }
 
 impl VaultSecrets {
     /// The secrets of this caller's team. One that presented no token has none: there is nothing to exchange.
     pub fn of(host: &Host, caller: &Caller) -> Self {
-        Self { host: host.clone(), token: caller.presented_token().map(|token| token.to_string()) }
+        let token = caller.presented_token().map(|token| token.to_string());
+        Self { host: host.clone(), token, recent: None }
+    }
+
+    /// The same, where what was found a moment ago need not be asked for again.
+    #[must_use]
+    pub fn recent(self, recent: &RecentSecrets) -> Self {
+        Self { recent: Some(recent.clone()), ..self }
+    }
+
+    /// Where a secret is kept: whoever presents another token does not find it.
+    fn place(&self, key: &str) -> Option<[u8; 32]> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.token.as_ref()?.as_bytes()).update(&[0]).update(key.as_bytes());
+        Some(*hasher.finalize().as_bytes())
     }
 
     async fn client(&self) -> Result<Option<VaultClient<Link>>, Status> {
@@ -53,6 +85,25 @@ fn in_time<T>(message: T) -> Request<T> {
 #[async_trait]
 impl Secrets for VaultSecrets {
     async fn access(&self, key: &str) -> Result<Option<SecretString>, Status> {
+        let recent = self.recent.as_ref().zip(self.place(key));
+        if let Some(found) = recent.as_ref().and_then(|(recent, place)| recent.0.get(place)) {
+            return Ok(Some(found));
+        }
+        let found = self.ask(key).await?;
+        // What is absent is asked for again: it may be set at any moment.
+        if let (Some((recent, place)), Some(found)) = (recent, &found) {
+            recent.0.insert(place, found.clone());
+        }
+        Ok(found)
+    }
+
+    async fn keys(&self) -> Result<BTreeSet<String>, Status> {
+        self.list().await
+    }
+}
+
+impl VaultSecrets {
+    async fn ask(&self, key: &str) -> Result<Option<SecretString>, Status> {
         let Some(mut client) = self.client().await? else { return Ok(None) };
         let name = format!("teams/-/secrets/{key}");
         let request = in_time(AccessSecretRequest { name, ..AccessSecretRequest::default() });
@@ -68,7 +119,7 @@ impl Secrets for VaultSecrets {
         }
     }
 
-    async fn keys(&self) -> Result<BTreeSet<String>, Status> {
+    async fn list(&self) -> Result<BTreeSet<String>, Status> {
         let mut keys = BTreeSet::new();
         let Some(mut client) = self.client().await? else { return Ok(keys) };
         let mut page_token = String::new();

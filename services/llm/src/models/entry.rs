@@ -3,6 +3,9 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::prices::PriceTable;
+use super::resolved::{Interface, ReasoningStyle, Routing};
+
 /// An entry as files write it. Unknown fields are ignored: files of the reference hold many.
 #[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -39,31 +42,77 @@ pub struct Entry {
     /// The vectors that it makes of texts; absent where it makes none.
     pub embedding: Option<Embedding>,
     /// What it costs; absent where nobody said.
-    pub prices: Option<Prices>,
+    pub prices: Option<PriceTable>,
+    /// Which of a provider's interfaces it is called by.
+    pub interface: Option<Interface>,
+    /// How it is told to think.
+    pub reasoning_style: Option<ReasoningStyle>,
+    /// The entry that answers where this one fails, as the reference writes it.
+    #[serde(rename = "fallbackLLM")]
+    pub fallback_llm: Option<String>,
+    /// Entries that answer where this one fails, in order.
+    pub fallbacks: Vec<FallbackEntry>,
+    /// Where it runs, if in more than one place.
+    pub deployments: Vec<DeploymentEntry>,
+    /// How one of them is chosen.
+    pub routing: Option<Routing>,
+    /// What clouds want to know beside an address: region, project, names of vault keys.
+    pub settings: Map<String, Value>,
+    /// Not for calls, unless `keyOptions.enabled` says so.
+    pub enabled: Option<bool>,
+    /// Added by a team for itself.
+    #[serde(rename = "isUserCustomLLM")]
+    pub is_user_custom: bool,
+    /// The most tokens of thinking.
+    pub max_reasoning_tokens: Option<u64>,
+    /// Everything that begins with `supports`.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }
 
-/// What a model costs: millionths of a US dollar for a million tokens, so millionths of a millionth for one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+/// An entry that answers where another one fails.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum FallbackEntry {
+    /// After any failure that another model may not have.
+    Name(String),
+    /// After some failures.
+    When {
+        /// The entry.
+        model: String,
+        /// Words of `Attempt.failure`; any where empty.
+        #[serde(default)]
+        on: Vec<String>,
+    },
+}
+
+/// One place in which a model runs. What it leaves out is as in its entry.
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Prices {
-    /// Of the request.
-    pub input_micros: u64,
-    /// Of the answer, thinking included.
-    pub output_micros: u64,
-    /// Of the request where the provider had it cached; the price of the request where absent.
-    pub cached_input_micros: Option<u64>,
-}
-
-impl Prices {
-    /// What these tokens cost, in millionths of a US dollar, rounded half up. Negative counts are none.
-    pub fn cost_micros(&self, input: i64, cached: i64, output: i64) -> i64 {
-        let tokens = |count: i64| u128::from(u64::try_from(count).unwrap_or_default());
-        let cached = tokens(cached).min(tokens(input));
-        let cached_price = u128::from(self.cached_input_micros.unwrap_or(self.input_micros));
-        let of_input = (tokens(input) - cached) * u128::from(self.input_micros) + cached * cached_price;
-        let whole = of_input + tokens(output) * u128::from(self.output_micros);
-        i64::try_from((whole + 500_000) / 1_000_000).unwrap_or(i64::MAX)
-    }
+pub struct DeploymentEntry {
+    /// Its name; its place in the list, from 1 on, where absent.
+    pub name: Option<String>,
+    /// As in the entry.
+    pub provider: Option<String>,
+    /// As in the entry.
+    pub model_id: Option<String>,
+    /// As in the entry.
+    #[serde(rename = "baseURL")]
+    pub base_url: Option<String>,
+    /// As in the entry.
+    pub credentials: Option<Credentials>,
+    /// Where it is, for clouds.
+    pub region: Option<String>,
+    /// Its share beside the others; 1 where absent, 0 for none unless the others fail.
+    pub weight: Option<u32>,
+    /// Calls at once; any number where absent.
+    pub concurrency: Option<u32>,
+    /// Calls a minute; any number where absent.
+    pub requests_per_minute: Option<u64>,
+    /// Tokens a minute; any number where absent.
+    pub tokens_per_minute: Option<u64>,
+    /// As in the entry; what is set here wins.
+    pub settings: Map<String, Value>,
 }
 
 /// The vectors that a model makes of texts.
@@ -85,6 +134,8 @@ pub struct KeyOptions {
     pub tokens: Option<u64>,
     /// Longest answer in tokens.
     pub completion_tokens: Option<u64>,
+    /// For calls where the entry is not.
+    pub enabled: Option<bool>,
 }
 
 /// How a key is found: one way, or several in order.
@@ -101,7 +152,7 @@ pub enum Credentials {
 #[derive(Clone, Deserialize)]
 #[serde(untagged)]
 pub enum CredentialMode {
-    /// `none`, `internal` or `vault`.
+    /// `none`, `internal`, `vault`, `bedrock_vault` or `vertexai_vault`.
     Named(String),
     /// The key itself, or templates that name it.
     Object(Map<String, Value>),
@@ -176,29 +227,9 @@ fn problem(value: &Value) -> Option<String> {
         None | Some(Value::String(_)) => {}
         Some(_) => return Some("`provider` must be a string".to_owned()),
     }
-    // The error of serde names the field, never its value of another type in full.
-    Entry::deserialize(value).err().map(|error| error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn money_is_whole_and_rounded_once() {
-        let prices = Prices {
-            input_micros: 2_500_000,
-            output_micros: 10_000_000,
-            cached_input_micros: Some(1_250_000),
-        };
-        assert_eq!(prices.cost_micros(1_000, 0, 100), 3_500);
-        assert_eq!(prices.cost_micros(1_000, 400, 100), 3_000);
-        // 2.5 and 0.15 millionths: halves go up, what is below a half down.
-        assert_eq!(prices.cost_micros(1, 0, 0), 3);
-        assert_eq!(Prices { input_micros: 150_000, ..Prices::default() }.cost_micros(3, 0, 0), 0);
-        assert_eq!(prices.cost_micros(-5, -1, -1), 0);
-        assert_eq!(prices.cost_micros(10, 99, 0), 13, "no more is cached than was sent");
-        let huge = Prices { input_micros: u64::MAX, ..Prices::default() };
-        assert_eq!(huge.cost_micros(i64::MAX, 0, 0), i64::MAX);
+    match Entry::deserialize(value) {
+        Ok(entry) => entry.prices.as_ref().and_then(PriceTable::problem),
+        // The error of serde names the field, never its value of another type in full.
+        Err(error) => Some(error.to_string()),
     }
 }

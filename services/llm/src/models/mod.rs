@@ -2,22 +2,31 @@
 
 mod entry;
 mod files;
+mod prices;
+mod resolve;
+mod resolved;
 mod service;
 mod table;
+mod team;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-pub use entry::{CredentialMode, Credentials, Embedding, Prices};
+pub use entry::{CredentialMode, Credentials, Embedding};
+pub use prices::{Charge, PriceTable, Prices, civil};
+pub use resolved::{DeploymentLimits, Fallback, Interface, Origin, ReasoningStyle, Resolved, Routing};
 pub use service::ModelsService;
 #[cfg(test)]
 pub(crate) use service::describe;
-pub use table::{Mode, Resolved, Table};
+pub use table::{Mode, Table};
 
+use crate::kept::Kept;
 use files::{Fingerprint, fingerprint, scan};
+use team::TeamTables;
 
 /// How often files are looked at. A change counts when two looks agree, so that half-written files do not.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -26,6 +35,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Catalogue {
     current: Arc<ArcSwap<Table>>,
+    version: Arc<AtomicI64>,
+    teams: Option<Arc<TeamTables>>,
 }
 
 impl Catalogue {
@@ -33,12 +44,34 @@ impl Catalogue {
     pub fn load(path: Option<PathBuf>, mode: Mode) -> (Self, Option<Reloader>) {
         let Some(path) = path else {
             let table = Table::new(Default::default(), Mode::Merge);
-            return (Self { current: Arc::new(ArcSwap::from_pointee(table)) }, None);
+            let current = Arc::new(ArcSwap::from_pointee(table));
+            return (Self { current, version: Arc::default(), teams: None }, None);
         };
         let seen = fingerprint(&path);
         let current = Arc::new(ArcSwap::from_pointee(read(&path, mode)));
-        let reloader = Reloader { path, mode, loaded: seen.clone(), seen, current: Arc::clone(&current) };
-        (Self { current }, Some(reloader))
+        let catalogue = Self { current, version: Arc::default(), teams: None };
+        let reloader = Reloader { path, mode, loaded: seen.clone(), seen, catalogue: catalogue.clone() };
+        (catalogue, Some(reloader))
+    }
+
+    /// The same with models that teams keep.
+    #[must_use]
+    pub fn with_teams(self, kept: Kept) -> Self {
+        Self { teams: Some(Arc::new(TeamTables::new(kept))), ..self }
+    }
+
+    /// What a team's calls see: the table with the team's own models over it.
+    pub fn table_of(&self, team: &str) -> Arc<Table> {
+        let base = self.table();
+        match &self.teams {
+            Some(teams) => teams.of(base, team),
+            None => base,
+        }
+    }
+
+    /// How often it was loaded again.
+    pub fn version(&self) -> i64 {
+        self.version.load(Ordering::Acquire)
     }
 
     /// The table as it stands.
@@ -53,7 +86,7 @@ pub struct Reloader {
     mode: Mode,
     loaded: Fingerprint,
     seen: Fingerprint,
-    current: Arc<ArcSwap<Table>>,
+    catalogue: Catalogue,
 }
 
 impl Reloader {
@@ -84,7 +117,8 @@ impl Reloader {
         let settled = now == self.seen;
         self.seen = now;
         if settled && self.seen != self.loaded {
-            self.current.store(Arc::new(read(&self.path, self.mode)));
+            self.catalogue.current.store(Arc::new(read(&self.path, self.mode)));
+            self.catalogue.version.fetch_add(1, Ordering::AcqRel);
             self.loaded = self.seen.clone();
             tracing::info!(path = %self.path.display(), "models reloaded");
         }

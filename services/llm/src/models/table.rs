@@ -1,11 +1,14 @@
 //! The catalogue at one moment: entries by name, and what a name stands for.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use super::entry::{Credentials, Embedding, Entry, Prices, entries_of};
+use super::entry::{Entry, entries_of};
+use super::resolve::{Entries, inline, resolve};
+use super::resolved::{Origin, Resolved};
 
 static BUILTIN: &str = include_str!("builtin.json");
 
@@ -22,41 +25,12 @@ pub enum Mode {
 /// Entries by name. Immutable: a reload makes another.
 #[derive(Debug, Default)]
 pub struct Table {
-    entries: BTreeMap<String, Entry>,
+    entries: Entries,
+    /// What each entry stands for: a call shares it.
+    resolved: BTreeMap<String, Arc<Resolved>>,
+    /// Names by their lower case, for those that differ in nothing else.
+    folded: BTreeMap<String, String>,
     digest: String,
-}
-
-/// What a name stands for.
-#[derive(Debug, Clone)]
-pub struct Resolved {
-    /// The entry's name.
-    pub entry: String,
-    /// The id at the provider.
-    pub model_id: String,
-    /// The provider; empty where no entry names one.
-    pub provider: String,
-    /// What a person sees.
-    pub label: String,
-    /// What it can.
-    pub features: Vec<String>,
-    /// Badges.
-    pub tags: Vec<String>,
-    /// Context window; 0 where unknown.
-    pub tokens: u64,
-    /// Longest answer; 0 where unknown.
-    pub completion_tokens: u64,
-    /// The provider's address, where an entry states one.
-    pub base_url: Option<String>,
-    /// How the key is found; none where the entry does not say.
-    pub credentials: Option<Credentials>,
-    /// Request parameters where the caller leaves them open.
-    pub params: Map<String, Value>,
-    /// Not shown in lists.
-    pub hidden: bool,
-    /// The vectors that it makes of texts; none where it makes none.
-    pub embedding: Option<Embedding>,
-    /// What it costs; none where nobody said.
-    pub prices: Option<Prices>,
 }
 
 impl Table {
@@ -67,12 +41,51 @@ impl Table {
             Mode::Replace => BTreeMap::new(),
         };
         raw.extend(own);
-        let digest = digest(&raw);
-        let entries = raw
-            .into_iter()
-            .filter_map(|(name, value)| Entry::deserialize(value).ok().map(|entry| (name, entry)))
-            .collect();
-        Self { entries, digest }
+        Self::of(raw, None)
+    }
+
+    /// The table with a team's models over its own. Entries of the operator's keep their rights, whatever a team
+    /// calls its own.
+    pub fn with_team(&self, team: &str, own: BTreeMap<String, Value>) -> Self {
+        Self::of(own, Some((team, self)))
+    }
+
+    fn of(raw: BTreeMap<String, Value>, over: Option<(&str, &Self)>) -> Self {
+        let mut digest = blake3::Hasher::new();
+        if let Some((_, base)) = over {
+            digest.update(base.digest.as_bytes());
+        }
+        let mut versions = BTreeMap::new();
+        let mut entries = over.map(|(_, base)| base.entries.clone()).unwrap_or_default();
+        let mut own = Vec::new();
+        for (name, value) in raw {
+            let version = fingerprint(&name, &value);
+            digest.update(version.as_bytes());
+            versions.insert(name.clone(), version);
+            if let Ok(entry) = Entry::deserialize(value) {
+                entries.insert(name.clone(), entry);
+                own.push(name);
+            }
+        }
+        let origin = over.map_or(Origin::Operator, |(team, _)| Origin::Team(team.to_owned()));
+        let mut resolved = over.map(|(_, base)| base.resolved.clone()).unwrap_or_default();
+        for name in own {
+            let Some(entry) = entries.get(&name) else { continue };
+            let mut model = resolve(&entries, &name, entry, &origin);
+            // What its alias says is part of what it is.
+            let parts = [Some(name.as_str()), entry.alias.as_deref(), Some(model.model_id.as_str())];
+            let mut version = blake3::Hasher::new();
+            for part in parts.into_iter().flatten() {
+                version.update(versions.get(part).map_or(&[][..], |version| version.as_bytes()));
+            }
+            model.version = version.finalize().to_hex()[..16].to_owned();
+            resolved.insert(name, Arc::new(model));
+        }
+        let mut folded: BTreeMap<String, String> = BTreeMap::new();
+        for name in resolved.keys() {
+            folded.entry(name.to_lowercase()).or_insert_with(|| name.clone());
+        }
+        Self { entries, resolved, folded, digest: format!("b3:{}", digest.finalize().to_hex()) }
     }
 
     /// Digest of the catalogue, without credentials.
@@ -82,63 +95,24 @@ impl Table {
 
     /// All names in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.entries.keys().map(String::as_str)
+        self.resolved.keys().map(String::as_str)
     }
 
-    /// What a name stands for. A name that differs only in case resolves, with a warning.
-    pub fn resolve(&self, name: &str) -> Option<Resolved> {
-        let (entry, own) = self.find(name)?;
-        let alias = own.alias.as_deref().filter(|alias| !alias.is_empty());
-        let aliased = alias.and_then(|alias| self.entries.get(alias));
-        let model_id = match alias {
-            Some(alias) => aliased.and_then(|entry| entry.model_id.as_deref()).unwrap_or(alias),
-            None => own.model_id.as_deref().unwrap_or(entry),
-        };
-        let by_id = self.entries.get(model_id);
-        let provider = [
-            by_id.and_then(|entry| entry.provider.as_deref()),
-            own.provider.as_deref(),
-            by_id.and_then(|entry| entry.llm.as_deref()),
-            own.llm.as_deref(),
-        ];
-        let provider = provider.into_iter().flatten().find(|name| !name.is_empty()).unwrap_or_default();
-        // A field of the alias wins over the entry's; then the entry's own key options over both.
-        let later = |field: fn(&Entry) -> Option<u64>, option: Option<u64>| {
-            option.or_else(|| aliased.and_then(field)).or_else(|| field(own)).unwrap_or(0)
-        };
-        let options = own.key_options.as_ref();
-        let list = |field: fn(&Entry) -> Option<&Vec<String>>| {
-            aliased.and_then(field).or_else(|| field(own)).cloned().unwrap_or_default()
-        };
-        let mut params = own.params.clone();
-        if let Some(aliased) = aliased.filter(|entry| !entry.params.is_empty()) {
-            params.clone_from(&aliased.params);
+    /// What a name stands for. A name that differs only in case resolves, with a warning (D41).
+    pub fn resolve(&self, name: &str) -> Option<Arc<Resolved>> {
+        if let Some(model) = self.resolved.get(name) {
+            return Some(Arc::clone(model));
         }
-        Some(Resolved {
-            entry: entry.to_owned(),
-            model_id: model_id.to_owned(),
-            provider: provider.to_owned(),
-            label: own.label.clone().unwrap_or_else(|| entry.to_owned()),
-            features: list(|entry| entry.features.as_ref()),
-            tags: list(|entry| entry.tags.as_ref()),
-            tokens: later(|entry| entry.tokens, options.and_then(|options| options.tokens)),
-            completion_tokens: later(
-                |entry| entry.completion_tokens,
-                options.and_then(|options| options.completion_tokens),
-            ),
-            base_url: by_id.and_then(|entry| entry.base_url.clone()).or_else(|| own.base_url.clone()),
-            credentials: aliased
-                .and_then(|entry| entry.credentials.clone())
-                .or_else(|| own.credentials.clone()),
-            params,
-            hidden: own.hidden,
-            embedding: aliased.and_then(|entry| entry.embedding).or(own.embedding),
-            // Of the entry that was named, else of what it stands for.
-            prices: own
-                .prices
-                .or_else(|| aliased.and_then(|entry| entry.prices))
-                .or_else(|| by_id.and_then(|entry| entry.prices)),
-        })
+        let found = self.folded.get(&name.to_lowercase())?;
+        tracing::warn!(asked = name, found, "model names are case-sensitive: write it as it is listed");
+        self.resolved.get(found).cloned()
+    }
+
+    /// What a model object in a request stands for; why it is none otherwise.
+    pub fn resolve_inline(&self, object: &Map<String, Value>) -> Result<Arc<Resolved>, String> {
+        let named = ["modelEntryName", "modelId"].into_iter().filter_map(|field| object.get(field)?.as_str());
+        let base = named.filter_map(|name| self.resolved.get(name)).next();
+        inline(base.map(AsRef::as_ref), object).map(Arc::new)
     }
 
     /// Names that resemble one that is not there, best first.
@@ -152,20 +126,6 @@ impl Table {
         scored.sort_by(|a, b| b.0.total_cmp(&a.0));
         scored.into_iter().take(3).map(|(_, known)| known).collect()
     }
-
-    fn find(&self, name: &str) -> Option<(&str, &Entry)> {
-        if let Some((entry, own)) = self.entries.get_key_value(name) {
-            return Some((entry, own));
-        }
-        let lower = name.to_lowercase();
-        let (entry, own) = self.entries.iter().find(|(entry, _)| entry.to_lowercase() == lower)?;
-        tracing::warn!(
-            asked = name,
-            found = entry,
-            "model names are case-sensitive: write it as it is listed"
-        );
-        Some((entry, own))
-    }
 }
 
 fn builtin() -> BTreeMap<String, Value> {
@@ -173,84 +133,26 @@ fn builtin() -> BTreeMap<String, Value> {
     entries_of(document).0.into_iter().collect()
 }
 
-fn digest(raw: &BTreeMap<String, Value>) -> String {
+/// Names what an entry says. A digest of a short secret would be a way to guess it, so credentials are left out.
+fn fingerprint(name: &str, entry: &Value) -> String {
+    let mut public = entry.clone();
+    without_credentials(&mut public);
     let mut hasher = blake3::Hasher::new();
-    for (name, entry) in raw {
-        let mut public = entry.clone();
-        if let Value::Object(fields) = &mut public {
-            // A digest of a short secret would be a way to guess it.
+    hasher.update(name.as_bytes()).update(&[0]).update(public.to_string().as_bytes()).update(&[0]);
+    hasher.finalize().to_hex().to_string()
+}
+
+fn without_credentials(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
             fields.shift_remove("credentials");
+            fields.values_mut().for_each(without_credentials);
         }
-        hasher.update(name.as_bytes()).update(&[0]).update(public.to_string().as_bytes()).update(&[0]);
+        Value::Array(items) => items.iter_mut().for_each(without_credentials),
+        _ => {}
     }
-    format!("b3:{}", hasher.finalize().to_hex())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn table(own: Value) -> Table {
-        let (entries, problems) = entries_of(own);
-        assert_eq!(problems, Vec::<String>::new());
-        Table::new(entries.into_iter().collect(), Mode::Replace)
-    }
-
-    #[test]
-    fn the_built_in_table_is_whole() {
-        let document: Value = serde_json::from_str(BUILTIN).unwrap();
-        let (entries, problems) = entries_of(document.clone());
-        assert_eq!(problems, Vec::<String>::new());
-        assert_eq!(entries.len(), document.as_object().unwrap().len());
-        let table = Table::new(BTreeMap::new(), Mode::Merge);
-        for name in table.names() {
-            let model = table.resolve(name).unwrap();
-            let answers = model.completion_tokens > 0 || model.embedding.is_some();
-            assert!(!model.provider.is_empty() && model.tokens > 0 && answers, "{name}");
-            let says_so = model.features.iter().any(|feature| feature == "embeddings");
-            assert_eq!(model.embedding.is_some(), says_so, "{name}");
-        }
-    }
-
-    #[test]
-    fn names_resolve_as_the_rules_say() {
-        let table = table(json!({
-            "plain": {"modelId": "p-1", "llm": "OpenAI", "tokens": 10, "completionTokens": 5},
-            "old": {"modelId": "o", "alias": "new", "provider": "X", "tokens": 1, "baseURL": "http://old",
-                    "features": ["text"], "keyOptions": {"completionTokens": 9}},
-            "new": {"modelId": "n-1", "provider": "Y", "tokens": 2, "completionTokens": 3,
-                    "features": ["text", "tools"], "keyOptions": {"tokens": 99}},
-            "n-1": {"modelId": "n-1", "provider": "Z", "baseURL": "http://by-id"},
-            "raw": {"modelId": "r", "alias": "some-raw-id", "provider": "X"},
-        }));
-        let plain = table.resolve("plain").unwrap();
-        assert_eq!((plain.model_id.as_str(), plain.provider.as_str()), ("p-1", "OpenAI"));
-        let old = table.resolve("old").unwrap();
-        assert_eq!((old.model_id.as_str(), old.provider.as_str()), ("n-1", "Z"));
-        assert_eq!(old.base_url.as_deref(), Some("http://by-id"));
-        assert_eq!((old.tokens, old.completion_tokens), (2, 9));
-        assert_eq!(old.features, ["text", "tools"]);
-        let raw = table.resolve("raw").unwrap();
-        assert_eq!((raw.model_id.as_str(), raw.provider.as_str()), ("some-raw-id", "X"));
-        assert!(table.resolve("absent").is_none());
-    }
-
-    #[test]
-    fn case_alone_is_forgiven() {
-        let table = Table::new(BTreeMap::new(), Mode::Merge);
-        assert_eq!(table.resolve("echo").unwrap().entry, "Echo");
-        assert!(table.resolve("ech").is_none());
-        assert_eq!(table.nearest("gpt-4o-mnii")[0], "gpt-4o-mini");
-    }
-
-    #[test]
-    fn the_digest_knows_models_and_no_keys() {
-        let one = table(json!({"a": {"modelId": "a", "credentials": {"apiKey": "1"}}}));
-        let two = table(json!({"a": {"modelId": "a", "credentials": {"apiKey": "2"}}}));
-        let three = table(json!({"a": {"modelId": "b"}}));
-        assert_eq!(one.digest(), two.digest());
-        assert_ne!(one.digest(), three.digest());
-        assert!(!format!("{:?}", one.resolve("a")).contains('1'));
-    }
-}
+#[path = "table_tests.rs"]
+mod tests;

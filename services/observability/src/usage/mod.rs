@@ -16,7 +16,7 @@ use sre_store::{Store, StoreError};
 
 pub use service::UsageService;
 pub use sums::Sums;
-pub use table::{By, Query};
+pub use table::{By, Query, Total};
 
 use crate::clock::Millis;
 
@@ -86,6 +86,11 @@ impl Ledger {
     pub async fn sums_of_run(&self, team: &str, run: &str) -> Result<Sums, StoreError> {
         let (team, run) = (team.to_owned(), run.to_owned());
         self.store.read(move |conn| table::sums_of_run(conn, &team, &run)).await
+    }
+
+    /// One sum of all that fits.
+    pub async fn total(&self, total: Total) -> Result<Sums, StoreError> {
+        self.store.read(move |conn| table::total(conn, &total)).await
     }
 
     /// Removes what is too old; gives how many events.

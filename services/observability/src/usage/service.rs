@@ -4,17 +4,19 @@ use sre_identity::Caller;
 use sre_proto::error::invalid_argument;
 use sre_proto::observability::v1::usage_server::Usage;
 use sre_proto::observability::v1::{
-    QueryUsageRequest, QueryUsageResponse, RecordUsageRequest, RecordUsageResponse, UsageEvent, UsageGrouping,
+    QueryUsageRequest, QueryUsageResponse, RecordUsageRequest, RecordUsageResponse, SumUsageRequest,
+    UsageEvent, UsageGrouping, UsageRow,
 };
 use sre_service::Host;
 use tonic::{Request, Response, Status};
 
-use super::{By, HOUR_MS, Ledger, Query};
+use super::{By, HOUR_MS, Ledger, Query, Sums, Total};
 use crate::clock;
 use crate::log::rescue;
 
 const MAX_EVENTS: usize = 1000;
 const MAX_ID_BYTES: usize = 200;
+const MAX_TEAMS: usize = 1000;
 const DEFAULT_PAGE: u32 = 100;
 const MAX_PAGE: u32 = 1000;
 
@@ -59,6 +61,35 @@ impl Usage for UsageService {
             known: recorded.known,
             invalid: i32::try_from(invalid).unwrap_or(i32::MAX),
         }))
+    }
+
+    async fn sum_usage(&self, request: Request<SumUsageRequest>) -> Result<Response<UsageRow>, Status> {
+        let request = request.into_inner();
+        if request.teams.len() > MAX_TEAMS {
+            return Err(invalid_argument("teams", "1000 at most: sum up in several calls"));
+        }
+        let hour = |time: Option<prost_types::Timestamp>| {
+            time.map(|time| time.seconds.saturating_mul(1000) / HOUR_MS)
+        };
+        let sums = if request.run_id.is_empty() {
+            let total = Total {
+                teams: request.teams,
+                agent: request.agent,
+                user: request.user,
+                model: request.model,
+                from_hour: hour(request.start_time).unwrap_or(0),
+                to_hour: hour(request.end_time).unwrap_or(i64::MAX),
+            };
+            self.ledger.total(total).await.map_err(rescue)?
+        } else {
+            let mut sums = Sums::default();
+            for team in &request.teams {
+                let of_team = self.ledger.sums_of_run(team, &request.run_id).await.map_err(rescue)?;
+                sums = sums.plus(&of_team);
+            }
+            sums
+        };
+        Ok(Response::new(sums.row(String::new())))
     }
 
     async fn query_usage(

@@ -111,6 +111,15 @@ impl Sums {
         }
     }
 
+    /// Both together.
+    pub fn plus(&self, other: &Self) -> Self {
+        let mut columns = self.columns();
+        for (mine, theirs) in columns.iter_mut().zip(other.columns()) {
+            *mine = mine.saturating_add(theirs);
+        }
+        Self::of_columns(columns)
+    }
+
     /// A row of an answer.
     pub fn row(&self, key: String) -> UsageRow {
         UsageRow {

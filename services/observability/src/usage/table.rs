@@ -154,6 +154,49 @@ pub fn query(conn: &Connection, query: &Query) -> Result<Vec<(String, Sums)>, St
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// What is summed up for budgets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Total {
+    /// Of these teams.
+    pub teams: Vec<String>,
+    /// Of this agent, user, model; of all where empty.
+    pub agent: String,
+    /// See above.
+    pub user: String,
+    /// See above.
+    pub model: String,
+    /// From this hour on.
+    pub from_hour: i64,
+    /// Before this hour.
+    pub to_hour: i64,
+}
+
+/// One sum of all that fits.
+pub fn total(conn: &Connection, total: &Total) -> Result<Sums, StoreError> {
+    let sql = format!(
+        "select {} from usage_hour where team = :team and hour >= :from and hour < :to
+         and (:agent = '' or agent = :agent) and (:user = '' or user = :user) and (:model = '' or model = :model)",
+        summed()
+    );
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut all = Sums::default();
+    for team in &total.teams {
+        let sums = statement.query_row(
+            named_params! {
+                ":team": team,
+                ":from": total.from_hour,
+                ":to": total.to_hour,
+                ":agent": total.agent,
+                ":user": total.user,
+                ":model": total.model,
+            },
+            |row| sums_of(row, 0),
+        )?;
+        all = all.plus(&sums);
+    }
+    Ok(all)
+}
+
 /// The events of a run, encoded, in the order in which they came.
 pub fn of_run(conn: &Connection, team: &str, run: &str, most: u32) -> Result<Vec<Vec<u8>>, StoreError> {
     let mut statement = conn.prepare_cached(

@@ -60,6 +60,8 @@ pub struct Principal {
     pub version: i64,
     /// Limits of the home team that differ from the configuration's, by name.
     pub limits: BTreeMap<String, u64>,
+    /// The home team's organisation; empty where it has none.
+    pub organization: String,
 }
 
 /// A principal's home team and memberships; none where it is unknown.
@@ -71,6 +73,7 @@ pub fn resolve(conn: &Connection, candidate: &Candidate) -> Result<Option<Princi
             memberships: vec![Membership { team: candidate.id().to_owned(), role: TeamRole::Member }],
             version: 1,
             limits: settings::limits(conn, candidate.id())?,
+            organization: teams::organization(conn, candidate.id())?,
         })),
         Role::Team => Ok(None),
         Role::Public => Ok(None),
@@ -93,7 +96,8 @@ fn resolve_row(conn: &Connection, candidate: &Candidate) -> Result<Option<Princi
         })?
         .collect::<Result<_, _>>()?;
     let limits = settings::limits(conn, &home_team)?;
-    Ok(Some(Principal { home_team, memberships, version, limits }))
+    let organization = teams::organization(conn, &home_team)?;
+    Ok(Some(Principal { home_team, memberships, version, limits, organization }))
 }
 
 /// Registers an agent as a member of its home team. Repeating it changes nothing; an agent of another team is

@@ -70,6 +70,15 @@ impl account_server::Account for AccountService {
         Ok(Response::new(principal(&candidate, known.as_deref())))
     }
 
+    async fn resolve_organization(
+        &self,
+        request: Request<pb::ResolveOrganizationRequest>,
+    ) -> Result<Response<pb::ResolveOrganizationResponse>, Status> {
+        let organization = request.into_inner().organization;
+        let teams = self.state.read(move |conn| super::teams::of_organization(conn, &organization)).await?;
+        Ok(Response::new(pb::ResolveOrganizationResponse { teams }))
+    }
+
     async fn register_agent(
         &self,
         request: Request<pb::RegisterAgentRequest>,
@@ -341,6 +350,7 @@ fn principal(candidate: &Candidate, known: Option<&Principal>) -> pb::Principal 
         memberships: known.memberships.iter().map(membership).collect(),
         membership_version: known.version,
         limits: known.limits.iter().map(|(name, limit)| (name.clone(), *limit)).collect(),
+        organization: known.organization.clone(),
         ..answer
     }
 }

@@ -30,6 +30,20 @@ pub fn exists(conn: &Connection, team: &str) -> Result<bool, Error> {
     Ok(conn.prepare_cached("select 1 from team where id = ?1")?.exists([team])?)
 }
 
+/// A team's organisation; empty where it has none.
+pub fn organization(conn: &Connection, team: &str) -> Result<String, Error> {
+    let mut statement = conn.prepare_cached("select organization from team where id = ?1")?;
+    Ok(statement.query_row([team], |row| row.get(0)).optional()?.unwrap_or_default())
+}
+
+/// The teams of an organisation in order, 1000 at most.
+pub fn of_organization(conn: &Connection, organization: &str) -> Result<Vec<String>, Error> {
+    let sql = "select id from team where organization = ?1 and organization <> '' order by id limit 1000";
+    let mut statement = conn.prepare_cached(sql)?;
+    let teams = statement.query_map([organization], |row| row.get(0))?;
+    Ok(teams.collect::<Result<_, _>>()?)
+}
+
 /// Fails where there is no such team.
 pub fn require(conn: &Connection, team: &str) -> Result<(), Error> {
     if exists(conn, team)? { Ok(()) } else { Err(Error::NotFound(format!("team {team}"))) }

@@ -49,7 +49,7 @@ pub async fn run(output: Output, client: &Client, name: &str, text: &str) -> Res
             role: ChatRole::Assistant.into(),
             text: answer.text,
             tool_calls: answer.tool_calls.clone(),
-            tool_call_id: String::new(),
+            ..ChatMessage::default()
         });
         for call in answer.tool_calls {
             messages.push(result_of(output, client, &agent, call).await?);

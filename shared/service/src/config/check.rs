@@ -255,7 +255,7 @@ fn connectors(config: &Config) -> Result<(), ConfigError> {
 }
 
 /// Services with a choice of backends,
-const BACKED: [&str; 7] = ["storage", "nkv", "vectordb", "cache", "vault", "managedvault", "code"];
+const BACKED: [&str; 8] = ["storage", "nkv", "vectordb", "cache", "vault", "managedvault", "code", "budgets"];
 /// and those of the reference that have none here: entries are read and change nothing.
 pub(super) const BUILT_IN: [&str; 10] = [
     "account",

@@ -97,6 +97,9 @@ impl Limits {
             TeamLimit::LogDays => quota.log_days,
             TeamLimit::LogLinesPerMinute => quota.log_lines_per_minute,
             TeamLimit::AgentLogLinesPerMinute => quota.agent_log_lines_per_minute,
+            TeamLimit::ModelCallsAtOnce => quota.model_calls_at_once,
+            TeamLimit::ModelCallsPerMinute => quota.model_calls_per_minute,
+            TeamLimit::ModelMicrosPerMonth => quota.model_micros_per_month,
         }
     }
 }

@@ -80,6 +80,13 @@ pub struct Quotas {
     pub log_lines_per_minute: u64,
     /// The same for each agent, within what its team may.
     pub agent_log_lines_per_minute: u64,
+    /// Calls of models that are under way at once.
+    pub model_calls_at_once: u64,
+    /// Calls of models a minute.
+    pub model_calls_per_minute: u64,
+    /// What calls of models may cost in a month, in millionths of a US dollar, by the prices of the catalogue. It is
+    /// counted by the ledger; 9223372036854775807 is no limit.
+    pub model_micros_per_month: u64,
 }
 
 impl Default for Quotas {
@@ -99,6 +106,9 @@ impl Default for Quotas {
             log_days: 7,
             log_lines_per_minute: 60_000,
             agent_log_lines_per_minute: 12_000,
+            model_calls_at_once: 2_048,
+            model_calls_per_minute: 1_000_000,
+            model_micros_per_month: 10_000_000_000,
         }
     }
 }
@@ -145,11 +155,17 @@ pub enum TeamLimit {
     LogLinesPerMinute,
     /// Log lines a minute of each agent.
     AgentLogLinesPerMinute,
+    /// Calls of models at once.
+    ModelCallsAtOnce,
+    /// Calls of models a minute.
+    ModelCallsPerMinute,
+    /// What calls of models may cost in a month.
+    ModelMicrosPerMonth,
 }
 
 impl TeamLimit {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::EdgeCallsPerSecond,
         Self::CallsPerSecond,
         Self::SubjectEdgeCallsPerSecond,
@@ -169,6 +185,9 @@ impl TeamLimit {
         Self::LogDays,
         Self::LogLinesPerMinute,
         Self::AgentLogLinesPerMinute,
+        Self::ModelCallsAtOnce,
+        Self::ModelCallsPerMinute,
+        Self::ModelMicrosPerMonth,
     ];
 
     /// Its name.
@@ -193,6 +212,9 @@ impl TeamLimit {
             Self::LogDays => "log_days",
             Self::LogLinesPerMinute => "log_lines_per_minute",
             Self::AgentLogLinesPerMinute => "agent_log_lines_per_minute",
+            Self::ModelCallsAtOnce => "model_calls_at_once",
+            Self::ModelCallsPerMinute => "model_calls_per_minute",
+            Self::ModelMicrosPerMonth => "model_micros_per_month",
         }
     }
 

@@ -159,6 +159,24 @@ pub const METRICS: &[Metric] = &[
         "Calls beyond a team's or a caller's limit.",
         &[],
     ),
+    counter(
+        "sre_llm_breaker_opened_total",
+        &[PROVIDER],
+        "Places of models that are left alone for a while, because they failed.",
+        &[],
+    ),
+    counter(
+        "sre_llm_budget_reached_total",
+        &[label("kind", "hard, soft")],
+        "Calls of models that a budget refused, or that went on beyond a soft one.",
+        &[&[("kind", "hard")], &[("kind", "soft")]],
+    ),
+    counter(
+        "sre_llm_cached_answers_total",
+        &[label("result", "hit, miss")],
+        "Answers that were looked for among those that are kept.",
+        &[&[("result", "hit")], &[("result", "miss")]],
+    ),
     histogram(
         "sre_llm_call_seconds",
         &[PROVIDER, label("result", "ok, abandoned, or what went wrong")],
@@ -170,7 +188,14 @@ pub const METRICS: &[Metric] = &[
         "What answers cost, in millionths of a US dollar.",
         &[],
     ),
+    counter(
+        "sre_llm_fallbacks_total",
+        &[PROVIDER],
+        "Requests that another model took over from one of this provider.",
+        &[],
+    ),
     histogram("sre_llm_first_piece_seconds", &[PROVIDER], "The wait for the first piece of an answer."),
+    counter("sre_llm_retries_total", &[PROVIDER], "Calls of models that were repeated.", &[]),
     counter(
         "sre_llm_tokens_total",
         &[PROVIDER, label("kind", "input, output, embedding")],

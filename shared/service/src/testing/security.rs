@@ -113,6 +113,7 @@ impl StandIn {
             home_team: home.to_owned(),
             memberships,
             membership_version: 1,
+            organization: String::new(),
         }
     }
 }

@@ -119,6 +119,13 @@ impl Account for StandIn {
         Ok(Response::new(self.principal(&candidate)))
     }
 
+    async fn resolve_organization(
+        &self,
+        _: Request<pb::ResolveOrganizationRequest>,
+    ) -> Answer<pb::ResolveOrganizationResponse> {
+        Err(not_implemented("ResolveOrganization"))
+    }
+
     async fn register_agent(&self, request: Request<pb::RegisterAgentRequest>) -> Answer<pb::Principal> {
         let pb::RegisterAgentRequest { agent, team } = request.into_inner();
         let candidate = Candidate::agent(&agent)

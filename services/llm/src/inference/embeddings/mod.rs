@@ -31,7 +31,7 @@ const MAX_DIMENSIONS: u32 = 4096;
 #[derive(Debug, Clone)]
 pub struct Call {
     /// The model.
-    pub model: Resolved,
+    pub model: std::sync::Arc<Resolved>,
     /// What the catalogue says of its vectors.
     pub facts: Embedding,
     /// Length of the vectors.

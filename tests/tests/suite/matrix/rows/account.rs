@@ -15,6 +15,13 @@ pub async fn case(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
                 Ok(())
             })
         }
+        "ResolveOrganization" => {
+            let request = ResolveOrganizationRequest { organization: "nobody".into() };
+            Case::of(&request).services("llm", "llm").answers(|answer: ResolveOrganizationResponse| {
+                ensure!(answer.teams.is_empty(), "{answer:?}");
+                Ok(())
+            })
+        }
         "RegisterAgent" => {
             let request = RegisterAgentRequest { agent: world.fresh("registered"), team: "default".into() };
             Case::of(&request).services("agent", "agent").stores()

@@ -1,9 +1,10 @@
-//! `sre.llm.v1`: models are everybody's; only credentials can be wrong.
+//! `sre.llm.v1`: models are everybody's; only credentials can be wrong. What a team adds or limits is its admins'.
 
 use anyhow::ensure;
 use sre_proto::llm::v1::*;
 
-use super::super::case::Case;
+use super::super::case::{Case, TeamRight};
+use super::super::world::World;
 
 pub fn inference(method: &str) -> Option<Case> {
     let said = ChatMessage { role: ChatRole::User.into(), text: "hello".into(), ..ChatMessage::default() };
@@ -41,8 +42,28 @@ fn embedded(answer: EmbedResponse) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub fn models(method: &str) -> Option<Case> {
-    match method {
+pub async fn models(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
+    const TEAM: &str = "teams/default";
+    const ABSENT: &str = "teams/nowhere";
+    let model = |name: &str| TeamModel {
+        name: name.into(),
+        provider: "OpenAI".into(),
+        model_id: world.fresh("model-id"),
+        base_url: "https://models.example/v1".into(),
+        ..TeamModel::default()
+    };
+    let create = |parent: &str, id: &str| CreateTeamModelRequest {
+        parent: parent.into(),
+        model_id: id.into(),
+        model: Some(model("")),
+    };
+    let id = world.fresh("model");
+    let name = format!("{TEAM}/models/{id}");
+    let absent = format!("{ABSENT}/models/m");
+    if matches!(method, "GetTeamModel" | "ListTeamModels" | "UpdateTeamModel" | "DeleteTeamModel") {
+        world.dev(create(TEAM, &id)).await?;
+    }
+    Ok(match method {
         "ListModels" => {
             Some(Case::of(&ListModelsRequest::default()).open().answers(|list: ListModelsResponse| {
                 ensure!(list.models.iter().any(|model| model.name == "models/Echo"), "{list:?}");
@@ -55,6 +76,98 @@ pub fn models(method: &str) -> Option<Case> {
                 Ok(())
             }))
         }
+        "CreateTeamModel" => {
+            let request = create(TEAM, &world.fresh("new-model"));
+            Some(Case::of(&request).absent(&create(ABSENT, "m")).by_team(TeamRight::Admin).stores())
+        }
+        "GetTeamModel" => {
+            let request = |name: &str| GetTeamModelRequest { name: name.into() };
+            let case = Case::of(&request(&name)).absent(&request(&absent)).by_team(TeamRight::Member);
+            Some(case.answers(move |model: TeamModel| {
+                ensure!(model.name == name, "{model:?}");
+                Ok(())
+            }))
+        }
+        "ListTeamModels" => {
+            let request = |parent: &str| ListTeamModelsRequest { parent: parent.into() };
+            let case = Case::of(&request(TEAM)).absent(&request(ABSENT)).by_team(TeamRight::Member);
+            Some(case.answers(move |list: ListTeamModelsResponse| {
+                ensure!(list.models.iter().any(|model| model.name == name), "{list:?}");
+                Ok(())
+            }))
+        }
+        "UpdateTeamModel" => {
+            let request = |name: &str| UpdateTeamModelRequest { model: Some(model(name)) };
+            Some(Case::of(&request(&name)).absent(&request(&absent)).by_team(TeamRight::Admin).stores())
+        }
+        "DeleteTeamModel" => {
+            let request = |name: &str| DeleteTeamModelRequest { name: name.into(), etag: String::new() };
+            Some(Case::of(&request(&name)).absent(&request(&absent)).by_team(TeamRight::Admin).stores())
+        }
         _ => None,
+    })
+}
+
+pub async fn budgets(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
+    const TEAM: &str = "teams/default";
+    const ABSENT: &str = "teams/nowhere";
+    let budget = |name: &str, limit: i64| Budget {
+        name: name.into(),
+        subject: BudgetSubject::Agent.into(),
+        subject_id: "nobody".into(),
+        unit: BudgetUnit::Requests.into(),
+        window: BudgetWindow::Minute.into(),
+        limit,
+        ..Budget::default()
+    };
+    let create = |parent: &str, id: &str| CreateBudgetRequest {
+        parent: parent.into(),
+        budget_id: id.into(),
+        budget: Some(budget("", 1_000)),
+    };
+    let id = world.fresh("budget");
+    let name = format!("{TEAM}/budgets/{id}");
+    let absent = format!("{ABSENT}/budgets/b");
+    if method != "CreateBudget" {
+        world.dev(create(TEAM, &id)).await?;
     }
+    Ok(match method {
+        "CreateBudget" => {
+            let request = create(TEAM, &world.fresh("new-budget"));
+            Some(Case::of(&request).absent(&create(ABSENT, "b")).by_team(TeamRight::Admin).stores())
+        }
+        "GetBudget" => {
+            let request = |name: &str| GetBudgetRequest { name: name.into() };
+            let case = Case::of(&request(&name)).absent(&request(&absent)).by_team(TeamRight::Member);
+            Some(case.answers(move |budget: Budget| {
+                ensure!(budget.name == name && budget.limit == 1_000, "{budget:?}");
+                Ok(())
+            }))
+        }
+        "ListBudgets" => {
+            let request = |parent: &str| ListBudgetsRequest { parent: parent.into() };
+            let case = Case::of(&request(TEAM)).absent(&request(ABSENT)).by_team(TeamRight::Member);
+            Some(case.answers(move |list: ListBudgetsResponse| {
+                ensure!(list.budgets.iter().any(|budget| budget.name == name), "{list:?}");
+                Ok(())
+            }))
+        }
+        "UpdateBudget" => {
+            let request = |name: &str| UpdateBudgetRequest { budget: Some(budget(name, 2_000)) };
+            Some(Case::of(&request(&name)).absent(&request(&absent)).by_team(TeamRight::Admin).stores())
+        }
+        "DeleteBudget" => {
+            let request = |name: &str| DeleteBudgetRequest { name: name.into(), etag: String::new() };
+            Some(Case::of(&request(&name)).absent(&request(&absent)).by_team(TeamRight::Admin).stores())
+        }
+        "GetBudgetState" => {
+            let request = |name: &str| GetBudgetStateRequest { name: name.into(), ..Default::default() };
+            let case = Case::of(&request(&name)).absent(&request(&absent)).by_team(TeamRight::Member);
+            Some(case.answers(|state: BudgetState| {
+                ensure!(state.used == 0 && state.remaining == 1_000, "{state:?}");
+                Ok(())
+            }))
+        }
+        _ => None,
+    })
 }

@@ -85,6 +85,14 @@ pub async fn usage(world: &World, method: &str) -> anyhow::Result<Option<Case>> 
                 Ok(())
             })
         }
+        "SumUsage" => {
+            let _: RecordUsageResponse = world.ask("service/engine", record).await?;
+            let request = SumUsageRequest { teams: vec!["default".into()], ..SumUsageRequest::default() };
+            Case::of(&request).services("llm", "llm").answers(|sums: UsageRow| {
+                ensure!(sums.executions > 0, "{sums:?}");
+                Ok(())
+            })
+        }
         "QueryUsage" => {
             let _: RecordUsageResponse = world.ask("service/engine", record).await?;
             let request =

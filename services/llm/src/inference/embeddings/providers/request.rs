@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::Call;
 use crate::inference::error::InferenceError;
 use crate::inference::http::{self, Http};
+use crate::inference::reliability::Retries;
 use crate::inference::settings::InferenceSettings;
 
 /// The longest wait for an answer.
@@ -19,12 +20,13 @@ const ANSWER: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct Requests {
     http: Http,
+    retries: Retries,
     settings: InferenceSettings,
 }
 
 impl Requests {
     pub fn new(settings: &InferenceSettings) -> Result<Self, reqwest::Error> {
-        Ok(Self { http: Http::new(settings.connect_timeout)?, settings: settings.clone() })
+        Ok(Self { http: Http::of(settings)?, retries: Retries::new(settings), settings: settings.clone() })
     }
 
     /// Posts to a path below the call's address until the provider takes it, a few times at most.
@@ -36,30 +38,15 @@ impl Requests {
         body: &Value,
     ) -> Result<A, InferenceError> {
         let body = Bytes::from(body.to_string());
-        let mut attempt = 0;
-        loop {
+        let once = || async {
             let once = self.once(call, path, key.clone(), body.clone());
-            let error = match tokio::time::timeout(ANSWER, once).await {
-                Ok(Ok(answer)) => {
-                    return serde_json::from_slice(&answer)
-                        .map_err(|error| broken(call, format!("the answer holds no vectors: {error}")));
-                }
-                Ok(Err(error)) => error,
-                Err(_) => InferenceError::Silent { provider: call.model.provider.clone(), waited: ANSWER },
-            };
-            let wait = match &error {
-                InferenceError::Refused(refusal) if refusal.is_retriable() => refusal.retry_after,
-                InferenceError::Unreachable { .. } => None,
-                _ => return Err(error),
-            };
-            let wait = wait.unwrap_or_else(|| http::pause(self.settings.repeat_wait, attempt));
-            if attempt >= self.settings.repeats || wait > self.settings.repeat_wait_max {
-                return Err(error);
-            }
-            attempt += 1;
-            tracing::debug!(%error, attempt, "a provider of vectors is asked again");
-            tokio::time::sleep(wait).await;
-        }
+            tokio::time::timeout(ANSWER, once).await.unwrap_or_else(|_| {
+                Err(InferenceError::Silent { provider: call.model.provider.clone(), waited: ANSWER })
+            })
+        };
+        let answer = self.retries.repeat(&call.model.provider, once).await?;
+        serde_json::from_slice(&answer)
+            .map_err(|error| broken(call, format!("the answer holds no vectors: {error}")))
     }
 
     async fn once(
@@ -73,8 +60,12 @@ impl Requests {
             return Err(InferenceError::invalid("model", "its provider has no address"));
         };
         let address = format!("{}/{path}", base.as_str().trim_end_matches('/'));
-        let mut request =
-            self.http.client(base).post(address).header(CONTENT_TYPE, "application/json").body(body);
+        let mut request = self
+            .http
+            .client_of(&call.model.origin, base)?
+            .post(address)
+            .header(CONTENT_TYPE, "application/json")
+            .body(body);
         if let Some((name, value)) = key {
             request = request.header(name, value);
         }

@@ -1,90 +1,18 @@
 //! Answers: whole ones, and those put together from pieces.
 
-use std::collections::BTreeMap;
-
-use serde::Deserialize;
 use serde_json::Value;
 use sre_proto::llm::v1 as pb;
+use sre_proto::llm::v1::part::Part as Kind;
 
+use super::dialects::{self, Effort};
+use super::wire::{CallPart, Completion, Usage};
 use crate::inference::finish::finish_reason;
+use crate::inference::providers::calls::Calls;
+use crate::inference::providers::citations::Citations;
 use crate::inference::providers::{Call, Piece};
 
 /// A longer id of an answer is none.
 const LONGEST_ID: usize = 256;
-
-/// A whole answer, or a piece of one. Unknown fields are ignored.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Completion {
-    id: Option<String>,
-    choices: Vec<Choice>,
-    usage: Option<Usage>,
-    /// Some services report a failure in the middle of a stream.
-    pub error: Option<Value>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Choice {
-    #[serde(alias = "delta")]
-    message: Option<Content>,
-    finish_reason: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Content {
-    content: Option<String>,
-    refusal: Option<String>,
-    reasoning_content: Option<String>,
-    /// The same under another name; some services send both.
-    reasoning: Option<String>,
-    tool_calls: Option<Vec<CallPart>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct CallPart {
-    index: Option<u64>,
-    id: Option<String>,
-    function: Option<FunctionPart>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct FunctionPart {
-    name: Option<String>,
-    /// Text by the contract; some services send the object.
-    arguments: Option<Value>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct Usage {
-    prompt_tokens: i64,
-    completion_tokens: i64,
-    prompt_tokens_details: Option<PromptDetails>,
-    completion_tokens_details: Option<CompletionDetails>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct PromptDetails {
-    cached_tokens: i64,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct CompletionDetails {
-    reasoning_tokens: i64,
-}
-
-#[derive(Debug, Default)]
-struct ToolCall {
-    id: String,
-    name: String,
-    arguments: String,
-}
 
 /// Puts an answer together.
 #[derive(Debug, Default)]
@@ -92,10 +20,11 @@ pub struct Assembly {
     id: String,
     text: String,
     thinking: String,
-    calls: BTreeMap<u64, ToolCall>,
+    calls: Calls,
     finish: Option<String>,
     refused: bool,
     usage: Option<Usage>,
+    citations: Citations,
     choices: usize,
 }
 
@@ -105,65 +34,77 @@ impl Assembly {
         if let Some(id) = completion.id.filter(|id| self.id.is_empty() && id.len() <= LONGEST_ID) {
             self.id = id;
         }
-        // Some services repeat a running total in every chunk: the last one counts.
-        if let Some(usage) = completion.usage {
+        // Some services repeat a running total in every chunk, and Groq sends two: the last one counts.
+        if let Some(usage) = completion.usage.or(completion.x_groq.and_then(|own| own.usage)) {
             self.usage = Some(usage);
         }
+        self.take_sources(completion.search_results.as_deref(), completion.citations.as_deref());
         let mut seen = Vec::new();
-        let Some(choice) = completion.choices.into_iter().next() else { return seen };
+        let Some(choice) = completion.choices.into_iter().flatten().next() else { return seen };
         self.choices += 1;
         if choice.finish_reason.is_some() {
             self.finish = choice.finish_reason;
         }
         let Some(content) = choice.message else { return seen };
-        if let Some(thinking) =
-            content.reasoning_content.or(content.reasoning).filter(|text| !text.is_empty())
-        {
+        self.take_annotations(content.annotations.as_deref().unwrap_or_default());
+        let text = content.text();
+        let thinking = content.reasoning_content.or(content.reasoning);
+        if let Some(thinking) = thinking.filter(|text| !text.is_empty()) {
             self.thinking.push_str(&thinking);
             seen.push(Piece::Thinking(thinking));
         }
-        self.refused |= content.refusal.as_ref().is_some_and(|text| !text.is_empty());
-        for text in [content.content, content.refusal].into_iter().flatten() {
-            if !text.is_empty() {
-                self.text.push_str(&text);
-                seen.push(Piece::Text(text));
-            }
+        let refusal = content.refusal.unwrap_or_default();
+        self.refused |= !refusal.is_empty();
+        for text in [text, refusal].into_iter().filter(|text| !text.is_empty()) {
+            self.text.push_str(&text);
+            seen.push(Piece::Text(text));
         }
         for (place, part) in content.tool_calls.into_iter().flatten().enumerate() {
-            self.take_call(place as u64, part);
+            seen.extend(self.take_call(place as u64, part));
         }
         seen
     }
 
-    fn take_call(&mut self, place: u64, part: CallPart) {
-        let index = part.index.unwrap_or_else(|| {
-            // Without an index, a new id begins a new call.
-            let last = self.calls.last_key_value().map(|(index, call)| (*index, call.id.clone()));
-            match (last, part.id.as_deref().filter(|id| !id.is_empty())) {
-                (Some((index, known)), Some(id)) if known != id => index + 1,
-                (Some((index, _)), _) => index,
-                (None, _) => place,
-            }
+    fn take_call(&mut self, place: u64, part: CallPart) -> Option<Piece> {
+        let id = part.id.unwrap_or_default();
+        let index = part.index.unwrap_or_else(|| match (self.calls.len() as u64, id.is_empty()) {
+            // Without an index, an id begins a call, and what has none goes on with the last one.
+            (0, _) => place,
+            (count, true) => count - 1,
+            (count, false) => count,
         });
-        let call = self.calls.entry(index).or_default();
-        if let Some(id) = part.id.filter(|id| !id.is_empty()) {
-            call.id = id;
+        let function = part.function.unwrap_or_default();
+        let fragment = match function.arguments {
+            Some(Value::String(fragment)) => fragment,
+            None | Some(Value::Null) => String::new(),
+            Some(object) => object.to_string(),
+        };
+        self.calls.more(&index.to_string(), &id, &function.name.unwrap_or_default(), &fragment)
+    }
+
+    fn take_sources(&mut self, found: Option<&[Value]>, addresses: Option<&[Value]>) {
+        for source in found.unwrap_or_default() {
+            let text = |name: &str| source[name].as_str().unwrap_or_default();
+            self.citations.add(text("url"), text("title"), None);
         }
-        let Some(function) = part.function else { return };
-        if let Some(name) = function.name.filter(|name| !name.is_empty()) {
-            call.name = name;
+        for address in addresses.unwrap_or_default() {
+            self.citations.add(address.as_str().unwrap_or_default(), "", None);
         }
-        match function.arguments {
-            Some(Value::String(fragment)) => call.arguments.push_str(&fragment),
-            None | Some(Value::Null) => {}
-            Some(object) => call.arguments = object.to_string(),
+    }
+
+    fn take_annotations(&mut self, annotations: &[Value]) {
+        for annotation in annotations {
+            let cited = &annotation["url_citation"];
+            let text = |name: &str| cited[name].as_str().unwrap_or_default();
+            let place = |name: &str| cited[name].as_u64().and_then(|place| usize::try_from(place).ok());
+            let place = place("start_index").zip(place("end_index"));
+            self.citations.add(text("url"), text("title"), place);
         }
     }
 
     /// Bytes held so far.
     pub fn size_bytes(&self) -> usize {
-        let calls: usize = self.calls.values().map(|call| call.arguments.len()).sum();
-        self.text.len() + self.thinking.len() + calls
+        self.text.len() + self.thinking.len() + self.calls.size_bytes()
     }
 
     /// Whether the service said why the answer ended.
@@ -185,18 +126,13 @@ impl Assembly {
             // Some services say `stop` and call all the same.
             reason = pb::FinishReason::ToolCalls;
         }
-        let tool_calls = self.calls.into_values().map(|call| pb::ToolCall {
-            id: call.id,
-            name: call.name,
-            arguments_json: if call.arguments.trim().is_empty() {
-                "{}".into()
-            } else {
-                call.arguments.into()
-            },
-        });
+        let is_replayed = dialects::of(call).effort == Effort::Toggle && !self.calls.is_empty();
+        let thought = (is_replayed && !self.thinking.is_empty())
+            .then(|| pb::Thinking { text: self.thinking.clone(), ..pb::Thinking::default() });
         pb::GenerateResponse {
+            citations: self.citations.finish(&self.text),
             text: self.text,
-            tool_calls: tool_calls.collect(),
+            tool_calls: self.calls.finish(),
             finish_reason: reason as i32,
             finish_detail: detail,
             usage: self.usage.map(Into::into),
@@ -204,18 +140,11 @@ impl Assembly {
             provider: call.model.provider.clone(),
             thinking: self.thinking,
             response_id: self.id,
+            parts: thought
+                .map(|thought| pb::Part { part: Some(Kind::Thinking(thought)) })
+                .into_iter()
+                .collect(),
             ..pb::GenerateResponse::default()
-        }
-    }
-}
-
-impl From<Usage> for pb::TokenUsage {
-    fn from(usage: Usage) -> Self {
-        Self {
-            input_tokens: usage.prompt_tokens,
-            output_tokens: usage.completion_tokens,
-            cached_input_tokens: usage.prompt_tokens_details.unwrap_or_default().cached_tokens,
-            reasoning_tokens: usage.completion_tokens_details.unwrap_or_default().reasoning_tokens,
         }
     }
 }

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::Response;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
-use secrecy::ExposeSecret as _;
+use reqwest::header::CONTENT_TYPE;
 use serde_json::Value;
 use sre_service::telemetry::spans;
 use tokio::time::Instant;
 
-use super::broken;
+use super::WireRequest;
 use crate::inference::error::{InferenceError, Refusal};
 use crate::inference::http::{self, Http};
 use crate::inference::providers::Call;
@@ -26,7 +25,7 @@ pub struct Exchange {
 
 impl Exchange {
     pub fn new(settings: InferenceSettings) -> Result<Self, reqwest::Error> {
-        let http = Http::new(settings.connect_timeout)?;
+        let http = Http::of(&settings)?;
         Ok(Self { http, settings })
     }
 
@@ -34,6 +33,13 @@ impl Exchange {
     pub fn first_token_timeout(&self, call: &Call) -> Duration {
         let asked = call.request.first_token_timeout.and_then(|asked| Duration::try_from(asked).ok());
         let asked = asked.filter(|asked| !asked.is_zero()).unwrap_or(self.settings.first_token_timeout);
+        asked.min(self.settings.first_token_timeout_max)
+    }
+
+    /// How long to wait between two pieces of a call's answer.
+    pub fn idle_timeout(&self, call: &Call) -> Duration {
+        let asked = call.request.idle_timeout.and_then(|asked| Duration::try_from(asked).ok());
+        let asked = asked.filter(|asked| !asked.is_zero()).unwrap_or(self.settings.silence_timeout);
         asked.min(self.settings.first_token_timeout_max)
     }
 
@@ -47,52 +53,30 @@ impl Exchange {
         tokio::time::timeout(wait, step).await.unwrap_or_else(|_| Err(silent(call, wait)))
     }
 
-    /// Sends a request until the provider takes it, a few times at most.
-    pub async fn send(&self, call: &Call, body: &Value) -> Result<Response, InferenceError> {
-        let body = Bytes::from(body.to_string());
-        let mut attempt = 0;
-        loop {
-            let error = match self.send_once(call, body.clone()).await {
-                Ok(response) => return Ok(response),
-                Err(error) => error,
-            };
-            let wait = match &error {
-                InferenceError::Refused(refusal) if refusal.is_retriable() => refusal.retry_after,
-                InferenceError::Unreachable { .. } => None,
-                _ => return Err(error),
-            };
-            let wait = wait.unwrap_or_else(|| http::pause(self.settings.repeat_wait, attempt));
-            if attempt >= self.settings.repeats || wait > self.settings.repeat_wait_max {
-                return Err(error);
-            }
-            attempt += 1;
-            tracing::debug!(%error, attempt, "a provider is asked again");
-            tokio::time::sleep(wait).await;
-        }
-    }
-
-    async fn send_once(&self, call: &Call, body: Bytes) -> Result<Response, InferenceError> {
-        let Some(base) = &call.base_url else {
-            return Err(InferenceError::invalid("model", "its provider has no address"));
-        };
-        let address = format!("{}/chat/completions", base.as_str().trim_end_matches('/'));
-        let mut request =
-            self.http.client(base).post(address).header(CONTENT_TYPE, "application/json").body(body);
-        if let Some(key) = &call.key {
-            let bearer = http::secret_header(&format!("Bearer {}", key.expose_secret()))?;
-            request = request.header(AUTHORIZATION, bearer);
-        }
+    /// Sends a request, once: whether it is sent again is decided where all attempts are seen.
+    pub async fn send(&self, call: &Call, request: WireRequest) -> Result<Response, InferenceError> {
+        let client = self.http.client_of(&call.model.origin, &request.url)?;
+        let mut sent = client
+            .post(request.url)
+            .header(CONTENT_TYPE, "application/json")
+            .headers(request.headers)
+            .body(request.body);
         if !call.request.idempotency_key.is_empty() {
-            request = request.header("idempotency-key", &call.request.idempotency_key);
+            sent = sent.header("idempotency-key", &call.request.idempotency_key);
         }
         if let Some(parent) = spans::outgoing_header() {
-            request = request.header("traceparent", parent);
+            sent = sent.header("traceparent", parent);
         }
-        let response = request.send().await.map_err(|error| unreachable(call, &error))?;
+        let response = sent.send().await.map_err(|error| unreachable(call, &error))?;
         if response.status().is_success() {
             return Ok(response);
         }
         Err(http::refusal(&call.model.provider, response).await)
+    }
+
+    /// The client for exchanges beside the call itself: a cloud's token, files of a provider.
+    pub fn http(&self) -> &Http {
+        &self.http
     }
 
     /// The whole body of an answer, within the limit.
@@ -114,7 +98,7 @@ impl Exchange {
     ) -> Result<Option<Bytes>, InferenceError> {
         let (until, waited) = match first_by {
             Some(until) => (until, self.first_token_timeout(call)),
-            None => (Instant::now() + self.settings.silence_timeout, self.settings.silence_timeout),
+            None => (Instant::now() + self.idle_timeout(call), self.idle_timeout(call)),
         };
         match tokio::time::timeout_at(until, response.chunk()).await {
             Ok(chunk) => chunk.map_err(|error| cut_off(call, &error)),
@@ -162,4 +146,9 @@ fn unreachable(call: &Call, error: &reqwest::Error) -> InferenceError {
 
 fn cut_off(call: &Call, error: &reqwest::Error) -> InferenceError {
     broken(call, http::causes(error))
+}
+
+/// An answer that is not what the provider's contract says.
+pub fn broken(call: &Call, message: impl Into<String>) -> InferenceError {
+    InferenceError::Broken { provider: call.model.provider.clone(), message: message.into() }
 }
