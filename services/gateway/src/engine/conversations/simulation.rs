@@ -20,7 +20,8 @@ const SENT: usize = 100_000;
 /// A store that commits a step with its messages, or neither.
 #[derive(Default)]
 struct Store {
-    log: Vec<StoredMessage>,
+    /// The messages, as they are read back.
+    log: Vec<Weighed>,
     steps: Vec<Step>,
 }
 
@@ -29,15 +30,14 @@ impl Store {
         for entry in entries {
             turn.apply(&entry.step);
             self.steps.push(entry.step);
-            for message in entry.messages {
-                let sequence = self.log.len() as i64 + 1;
-                self.log.push(StoredMessage { sequence, ..message });
-            }
+            entry.messages.into_iter().for_each(|message| self.add(message));
         }
     }
 
-    fn kept(&self) -> Vec<Kept> {
-        self.log.iter().map(|stored| Kept::read(stored).expect("it wrote it")).collect()
+    fn add(&mut self, message: StoredMessage) {
+        let sequence = self.log.len() as i64 + 1;
+        let stored = StoredMessage { sequence, ..message };
+        self.log.push(weigh(Kept::read(&stored).expect("it wrote it")));
     }
 
     /// Another owner folds what the journal says.
@@ -73,8 +73,8 @@ struct World {
 
 impl World {
     fn text(&mut self, longest: usize) -> String {
-        let length = self.rng.random_range(0..longest);
-        (0..length).map(|_| if self.rng.random_range(0..9) == 0 { 'é' } else { 'x' }).collect()
+        let piece = if self.rng.random() { "é" } else { "xy" };
+        piece.repeat(self.rng.random_range(0..longest / 2))
     }
 
     fn limits(&mut self) -> Limits {
@@ -132,9 +132,9 @@ impl World {
 
     /// What the model would be sent, checked. False where the turn itself is too long for it.
     fn send(&mut self, turn: &mut Turn) -> bool {
-        let log: Vec<Weighed> = self.store.kept().into_iter().map(weigh).collect();
+        let log = &self.store.log;
         let budget = self.rng.random_range(100..4000);
-        let built = match window::build(&log, turn.from, budget, &tokens) {
+        let built = match window::build(log, turn.from, budget, &tokens) {
             Ok(built) => built,
             Err(too_long) => {
                 assert!(too_long.needed > budget);
@@ -150,13 +150,15 @@ impl World {
             _ => Target::default(),
         };
         let messages = wire::messages("system", &built.kept, &target);
-        assert_eq!(wire::wrong(&messages), None, "{messages:#?}");
+        if let Some(wrong) = wire::wrong(&messages) {
+            panic!("{wrong}: {messages:#?}");
+        }
         for message in &messages {
             let foreign = message.tool_calls.iter().any(|call| !call.signature.is_empty());
             assert!(!foreign || !target.provider.is_empty(), "a signature went elsewhere");
         }
         // What the user asked in this turn is there, whole.
-        let asked = self.store.kept().into_iter().find(|kept| kept.sequence == turn.from).unwrap();
+        let asked = &self.store.log[usize::try_from(turn.from - 1).unwrap()].kept;
         assert!(messages.iter().any(|message| message.text.contains(asked.item.text())));
         self.sent += 1;
         true
@@ -228,14 +230,13 @@ impl World {
             0 => {
                 let up_to = self.store.log.len() as i64;
                 let item = Item::Summary { up_to, text: self.text(60) };
-                self.store.log.push(StoredMessage { sequence: up_to + 1, ..item.stored("s", "") });
+                self.store.add(item.stored("s", ""));
             }
             1 => {
                 self.users += 1;
                 let text = format!("[{}] imported", self.users);
                 let item = Item::User(Asked { text, ..Asked::default() });
-                let sequence = self.store.log.len() as i64 + 1;
-                self.store.log.push(StoredMessage { sequence, ..item.stored("i", "") });
+                self.store.add(item.stored("i", ""));
             }
             _ => {}
         }
@@ -262,8 +263,9 @@ fn whatever_happens_what_is_sent_is_valid_and_no_user_text_is_lost() {
         // Every prompt is in the log, once and in order.
         let texts: Vec<String> = world
             .store
-            .kept()
+            .log
             .iter()
+            .map(|weighed| &weighed.kept)
             .filter(|kept| matches!(&kept.item, Item::User(asked) if !asked.internal))
             .map(|kept| kept.item.text().to_owned())
             .collect();

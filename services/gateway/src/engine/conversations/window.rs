@@ -73,7 +73,8 @@ pub fn build(
     let first = start_of(earlier, total(&current), budget);
     let mut kept: Vec<Weighed> = earlier[first..].iter().map(|weighed| (*weighed).clone()).collect();
     if kept.is_empty() {
-        shorten(&mut current, budget, weigh)?;
+        shorten(&mut current, budget, weigh)
+            .map_err(|long| TooLong { needed: long.needed + summary_tokens })?;
     }
     let dropped = first;
     kept.append(&mut current);
