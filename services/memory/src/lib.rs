@@ -22,7 +22,7 @@ pub mod usage;
 pub use connectors::backends;
 
 use connectors::ConnectorsService;
-use llm_context::LlmContextService;
+use llm_context::{Conversations, LlmContextService};
 use quotas::QuotasService;
 use runtime_context::{
     BlobFiles, BlobStore, Journal, JournalSettings, MIGRATIONS, PG_MIGRATIONS, PG_SESSION, PostgresBlobs,
@@ -37,7 +37,7 @@ const MESSAGE_BYTES: usize = 5 << 20;
 pub async fn start(host: Host) -> anyhow::Result<Routes> {
     let settings = Arc::new(journal_settings(host.config()));
     let clock = Arc::new(SystemClock);
-    let (journal, blobs) = stores(&host, &settings).await?;
+    let (journal, blobs, conversations) = stores(&host, &settings).await?;
     let context = RuntimeContext::open(journal, blobs, clock, settings, host.draining()).await?;
     host.spawn("journal: wake what is due", context.clone().wake_due());
     host.spawn("journal: sweep", context.clone().sweep());
@@ -47,7 +47,10 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
     let quotas = QuotasServer::new(QuotasService::new(host.clone(), cache.usage()));
     let runtime = RuntimeContextServer::new(RuntimeContextService::new(context));
     Ok(Routes::new(runtime.max_decoding_message_size(MESSAGE_BYTES))
-        .add_service(LlmContextServer::new(LlmContextService))
+        .add_service(
+            LlmContextServer::new(LlmContextService::new(conversations))
+                .max_decoding_message_size(MESSAGE_BYTES),
+        )
         .add_service(quotas)
         .add_service(CacheServer::new(cache).max_decoding_message_size(MESSAGE_BYTES))
         .add_service(ConnectorsServer::new(ConnectorsService(host)))
@@ -58,19 +61,21 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
 async fn stores(
     host: &Host,
     settings: &Arc<JournalSettings>,
-) -> anyhow::Result<(Arc<dyn Journal>, Arc<dyn BlobStore>)> {
+) -> anyhow::Result<(Arc<dyn Journal>, Arc<dyn BlobStore>, Arc<dyn Conversations>)> {
     let config = host.config();
     match config.journal.backend.unwrap_or(config.store.backend) {
         Backend::Sqlite => {
             let store = host.store(MIGRATIONS).await?;
             let journal = SqliteJournal::new(store, Arc::new(SystemClock), Arc::clone(settings));
             let blobs = BlobFiles::open(&host.data_dir().join("blobs")).await?;
-            Ok((Arc::new(journal), Arc::new(blobs)))
+            let journal = Arc::new(journal);
+            Ok((journal.clone(), Arc::new(blobs), journal))
         }
         Backend::Postgres => {
             let pg = host.postgres(PG_MIGRATIONS, PG_SESSION).await?;
             let journal = PostgresJournal::open(pg.clone(), Arc::clone(settings)).await?;
-            Ok((Arc::new(journal), Arc::new(PostgresBlobs::new(pg))))
+            let journal = Arc::new(journal);
+            Ok((journal.clone(), Arc::new(PostgresBlobs::new(pg)), journal))
         }
     }
 }

@@ -282,12 +282,42 @@ async fn the_journal_is_the_engines_alone() {
 }
 
 #[tokio::test]
-async fn conversations_are_refused_before_they_are_unbuilt() {
+async fn a_conversation_is_led_by_the_engine_alone() {
     let suite = suite().await;
-    let get = pb::GetConversationRequest { conversation_id: sre_proto::ids::new_id() };
     let client = |who| LlmContextClient::new(suite.link_as(who, Role::Memory));
+    let get = pb::GetConversationRequest { conversation_id: sre_proto::ids::new_id() };
     let refused = client("user/alice").get_conversation(get.clone()).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
-    let unbuilt = client("service/engine").get_conversation(get).await.unwrap_err();
-    assert_eq!(unbuilt.code(), Code::Unimplemented);
+    let mut engine = client("service/engine");
+    let missing = engine.get_conversation(get).await.unwrap_err();
+    assert_eq!((missing.code(), reason(&missing)), (Code::NotFound, Some(Reason::NotFound)));
+    let conversation = pb::Conversation {
+        team: "red".to_owned(),
+        agent: "a".to_owned(),
+        owner: "user/alice".to_owned(),
+        ..Default::default()
+    };
+    let create = pb::CreateConversationRequest { conversation: Some(conversation) };
+    let id = engine.create_conversation(create).await.unwrap().into_inner().conversation_id;
+    let message = |json: String| pb::StoredMessage {
+        role: pb::MessageRole::User.into(),
+        json: json.into(),
+        ..Default::default()
+    };
+    let append = |json: String| pb::AppendMessagesRequest {
+        conversation_id: id.clone(),
+        expected_version: 0,
+        messages: vec![message(json)],
+    };
+    let large = engine.append_messages(append("x".repeat((1 << 20) + 1))).await.unwrap_err();
+    assert_eq!(reason(&large), Some(Reason::TooLarge));
+    assert!(large.message().contains("files"), "it says what to do: {}", large.message());
+    assert_eq!(engine.append_messages(append("{}".to_owned())).await.unwrap().into_inner().version, 1);
+    let stale = engine.append_messages(append("{}".to_owned())).await.unwrap_err();
+    assert_eq!(reason(&stale), Some(Reason::VersionConflict));
+    let read = pb::ReadMessagesRequest { conversation_id: id, ..Default::default() };
+    let mut pages = engine.read_messages(read).await.unwrap().into_inner();
+    let page = pages.message().await.unwrap().unwrap();
+    assert_eq!((page.messages.len(), page.messages[0].sequence), (1, 1));
+    assert!(pages.message().await.unwrap().is_none());
 }

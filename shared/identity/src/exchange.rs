@@ -80,6 +80,10 @@ const SUBSYSTEMS: &[&str] = &["agent", "memory", "llm", "io", "security", "compu
 const RUN: &str = "sre.gateway.v1.Runs:read";
 /// A debug session is a run too. That its caller may write the definition is asked by the engine.
 const DEBUG: &str = "sre.gateway.v1.Debugger:write";
+/// A conversation is opened by whoever may run the agent, and a prompt is a run. That the conversation is its caller's
+/// is asked by the engine.
+const CONVERSE: &str = "sre.gateway.v1.Conversations:read";
+const PROMPT: &str = "sre.gateway.v1.Conversations:write";
 const USE_KEY: &str = "sre.security.v1.Vault:read";
 /// Settings of its team, its own, and those that the user for whom it runs lets it inherit.
 const READ_SETTINGS: &str = "sre.security.v1.Account:read";
@@ -95,7 +99,7 @@ pub static TABLE: &[Row] = &[
         purpose: Purpose::Run,
         proofs: FROM_CALLERS,
         audience: Audience::Roles(&["engine"]),
-        scopes: Scopes::Listed(&[RUN, DEBUG]),
+        scopes: Scopes::Listed(&[RUN, DEBUG, CONVERSE, PROMPT]),
     },
     Row {
         presenter: "edge",

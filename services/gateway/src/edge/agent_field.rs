@@ -34,7 +34,9 @@ pub fn agent_of(body: &Bytes) -> Result<String, Unreadable> {
     if usize::try_from(length).ok() != Some(message.len()) {
         return Err(Unreadable::Frame);
     }
-    AgentOnly::decode(message).map(|m| m.agent).map_err(|e| Unreadable::Message(e.to_string()))
+    let named = AgentOnly::decode(message).map_err(|e| Unreadable::Message(e.to_string()))?.agent;
+    // A prompt names a conversation, which is its agent's.
+    Ok(named.split_once("/conversations/").map_or_else(|| named.clone(), |(agent, _)| agent.to_owned()))
 }
 
 #[cfg(test)]

@@ -21,11 +21,13 @@ use tower::Service;
 use super::{agent_field, headers};
 
 /// The methods that start a run: their token is for the agent they name.
-const RUN_METHODS: [&str; 4] = [
+const RUN_METHODS: [&str; 6] = [
     "/sre.gateway.v1.Runs/RunSkill",
     "/sre.gateway.v1.Runs/StartRun",
     "/sre.gateway.v1.Runs/ForkRun",
     "/sre.gateway.v1.Debugger/StartDebugSession",
+    "/sre.gateway.v1.Conversations/CreateConversation",
+    "/sre.gateway.v1.Conversations/Prompt",
 ];
 
 /// The service behind the edge's gRPC address.

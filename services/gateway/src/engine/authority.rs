@@ -124,6 +124,13 @@ impl Authority {
     }
 }
 
+/// What a turn of a conversation calls: its model, and the files of its messages. Its tools are runs of their own.
+pub fn turn_scopes() -> Arc<[Scope]> {
+    let inference = ["sre.llm.v1.Inference:read", "sre.llm.v1.Models:read"];
+    let texts = inference.into_iter().chain(STORAGE);
+    texts.filter_map(|text| Some(Scope { role: role_of(text)?, text: text.to_owned() })).collect()
+}
+
 /// What a run from this entry declares that it calls.
 pub fn scopes_of(plan: &Plan, entry: EntryId) -> Vec<Scope> {
     let mut texts: Vec<String> = Vec::new();

@@ -11,6 +11,7 @@ use sre_service::Host;
 use tonic::{Code, Status};
 
 use super::admission::Admission;
+use super::conversations::Conversations;
 use super::journal::queue::AppendQueue;
 use super::journal::store::JournalStore;
 use super::lines::Lines;
@@ -56,6 +57,8 @@ pub struct Parts {
     pub lines: Lines,
     /// What runs without a journal use.
     pub light_runs: LightRuns,
+    /// What conversations share.
+    pub conversations: Conversations,
 }
 
 impl Engine {

@@ -6,12 +6,13 @@ use std::time::Duration;
 use sre_engine::run::Observe;
 use sre_engine::{Aborted, Answer, RequestData, RunOptions};
 use sre_proto::error::Reason;
-use sre_proto::memory::v1::{JournalRecord, RecordKind, RunRecord};
+use sre_proto::memory::v1::{JournalRecord, RecordKind, RunKind, RunRecord};
 use tonic::{Code, Status};
 
 use super::admission::Slot;
 use super::answers::{Closed, Ending};
 use super::checkpoints;
+use super::conversations::{self, drive::Began};
 use super::core::Engine;
 use super::drive::{Done, Drive, Recovered, Stopped};
 use super::fold::{Folded, Unstartable, begin, fold, time_left};
@@ -202,6 +203,11 @@ async fn work(engine: &Engine, owned: Owned) -> Option<Owned> {
         run.epoch,
         run.next_sequence,
     );
+    if run.kind() == RunKind::Turn {
+        let began = Began { run: &run, records: &records, live: entry.run(), slot: &slot };
+        let done = Box::pin(conversations::drive::work(engine, began, journal)).await;
+        return landed(engine, run, lease, entry, slot, done).await;
+    }
     let done = match patiently(engine, &run, &records, &entry, &slot, &mut journal).await {
         Ok(Folded { scope, run, recovered }) => {
             drop(records);
@@ -221,6 +227,18 @@ async fn work(engine: &Engine, owned: Owned) -> Option<Owned> {
             close(journal, &entry, ending, Some(&run)).await
         }
     };
+    landed(engine, run, lease, entry, slot, done).await
+}
+
+/// What work on a run came to, for others.
+async fn landed(
+    engine: &Engine,
+    run: RunRecord,
+    lease: Lease,
+    entry: Entry,
+    slot: Slot,
+    done: Result<Done, Stopped>,
+) -> Option<Owned> {
     match done {
         Ok(Done::Closed(state, closed)) => entry.closed(state, closed),
         Ok(Done::Parked) | Err(Stopped::SessionOver) => {}

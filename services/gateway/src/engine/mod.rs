@@ -11,6 +11,7 @@ pub mod approvals;
 pub mod authority;
 pub mod checkpoints;
 pub mod context;
+pub mod conversations;
 pub mod core;
 pub mod debugger;
 pub mod drive;
@@ -54,6 +55,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sre_components::egress;
 use sre_proto::gateway::v1::approvals_server::ApprovalsServer;
+use sre_proto::gateway::v1::conversations_server::ConversationsServer;
 use sre_proto::gateway::v1::debugger_server::DebuggerServer;
 use sre_proto::gateway::v1::runs_server::RunsServer;
 use sre_service::{Host, Role, UsageReporter};
@@ -61,6 +63,7 @@ use tonic::service::Routes;
 
 use admission::Admission;
 use approvals::ApprovalsService;
+use conversations::service::ConversationsService;
 use core::{Engine, Parts};
 use debugger::service::DebuggerService;
 use journal::queue::AppendQueue;
@@ -90,10 +93,13 @@ fn routes(engine: Engine) -> Routes {
         .max_decoding_message_size(limit)
         .max_encoding_message_size(limit);
     let approvals = ApprovalsServer::new(ApprovalsService::new(engine.clone()));
-    let debugger = DebuggerServer::new(DebuggerService::new(engine))
+    let debugger = DebuggerServer::new(DebuggerService::new(engine.clone()))
         .max_decoding_message_size(limit)
         .max_encoding_message_size(limit);
-    Routes::new(runs).add_service(approvals).add_service(debugger).prepare()
+    let conversations = ConversationsServer::new(ConversationsService::new(engine))
+        .max_decoding_message_size(limit)
+        .max_encoding_message_size(limit);
+    Routes::new(runs).add_service(approvals).add_service(debugger).add_service(conversations).prepare()
 }
 
 fn build(host: &Host) -> anyhow::Result<Engine> {
@@ -133,6 +139,7 @@ fn build(host: &Host) -> anyhow::Result<Engine> {
         summaries,
         lines,
         light_runs,
+        conversations: conversations::Conversations::new(host.link(Role::Memory)),
     }))
 }
 

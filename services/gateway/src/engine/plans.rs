@@ -24,6 +24,8 @@ pub struct Compiled {
     pub plan: Arc<Plan>,
     /// The agent's variables as its author wrote them.
     pub variables: Map,
+    /// The model of conversations with it; empty where it names none.
+    pub default_model: String,
     record_format: i32,
     scopes: Mutex<HashMap<EntryId, Arc<[Scope]>>>,
 }
@@ -110,8 +112,14 @@ pub fn compile(document: &[u8], types: &dyn Types) -> Result<Compiled, Status> {
     };
     let variables = bare.get("variables").map(Value::from);
     let variables = variables.and_then(|value| value.as_object().cloned()).unwrap_or_default();
+    let default_model = match bare.get("defaultModel") {
+        Some(serde_json::Value::String(name)) => name.as_str(),
+        Some(model) => model.get("modelId").and_then(serde_json::Value::as_str).unwrap_or_default(),
+        None => "",
+    };
+    let default_model = default_model.to_owned();
     let record_format = if plan.nodes().iter().any(|node| is_special(node)) { FORMAT } else { PLAIN_FORMAT };
-    Ok(Compiled { plan: Arc::new(plan), variables, record_format, scopes: Mutex::default() })
+    Ok(Compiled { plan: Arc::new(plan), variables, default_model, record_format, scopes: Mutex::default() })
 }
 
 /// Whether an engine that does not know waits and policies would execute a component wrongly.

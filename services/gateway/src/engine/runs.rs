@@ -156,7 +156,7 @@ async fn steer(
 }
 
 /// Signals a run. Durable first: whoever owns it, now or next, reads it.
-async fn signal(
+pub async fn signal(
     engine: &Engine,
     run_id: &str,
     id: &str,

@@ -16,6 +16,7 @@ use super::model::{
     Signal, Summary, Take, is_ended,
 };
 use super::time::UnixMs;
+use crate::llm_context::ConversationAppend;
 
 type Result<T> = std::result::Result<T, JournalError>;
 
@@ -34,11 +35,11 @@ const APPROVALS: usize = 100;
 const APPROVERS: usize = 100;
 
 /// Reads an id.
-pub(super) fn id<T: std::str::FromStr<Err = IdError>>(field: &'static str, text: &str) -> Result<T> {
+pub(crate) fn id<T: std::str::FromStr<Err = IdError>>(field: &'static str, text: &str) -> Result<T> {
     text.parse().map_err(|error: IdError| JournalError::invalid(field, error.to_string()))
 }
 
-pub(super) fn timestamp(moment: UnixMs) -> Timestamp {
+pub(crate) fn timestamp(moment: UnixMs) -> Timestamp {
     let nanos = i32::try_from(moment.0.rem_euclid(1000) * 1_000_000).unwrap_or(0);
     Timestamp { seconds: moment.0.div_euclid(1000), nanos }
 }
@@ -61,21 +62,21 @@ impl From<Session> for pb::Session {
     }
 }
 
-fn text(field: &'static str, text: String) -> Result<String> {
+pub(crate) fn text(field: &'static str, text: String) -> Result<String> {
     if text.chars().count() > TEXT_CHARS {
         return Err(JournalError::invalid(field, format!("is longer than {TEXT_CHARS} characters")));
     }
     Ok(text)
 }
 
-fn required(field: &'static str, value: String) -> Result<String> {
+pub(crate) fn required(field: &'static str, value: String) -> Result<String> {
     if value.is_empty() {
         return Err(JournalError::invalid(field, "is empty"));
     }
     text(field, value)
 }
 
-fn limited(field: &'static str, value: bytes::Bytes, limit: usize) -> Result<bytes::Bytes> {
+pub(crate) fn limited(field: &'static str, value: bytes::Bytes, limit: usize) -> Result<bytes::Bytes> {
     if value.len() > limit {
         return Err(JournalError::TooLarge { field, limit_bytes: limit as u64, advice: "put it as a blob" });
     }
@@ -115,6 +116,14 @@ fn records(records: Vec<pb::JournalRecord>) -> Result<Vec<NewRecord>> {
     records.into_iter().map(NewRecord::try_from).collect()
 }
 
+/// Messages of a conversation come with appends alone.
+fn without_messages(records: Vec<NewRecord>) -> Result<Vec<NewRecord>> {
+    if records.iter().any(|record| record.conversation.is_some()) {
+        return Err(JournalError::invalid("records.conversation", "is for appends: write it before"));
+    }
+    Ok(records)
+}
+
 impl TryFrom<pb::JournalRecord> for NewRecord {
     type Error = JournalError;
 
@@ -134,6 +143,7 @@ impl TryFrom<pb::JournalRecord> for NewRecord {
                 })
                 .transpose()?,
             usage: limited("records.usage", record.usage, BODY_BYTES)?,
+            conversation: record.conversation.map(ConversationAppend::try_from).transpose()?,
         })
     }
 }
@@ -143,7 +153,7 @@ impl TryFrom<pb::OpenRunRequest> for Opening {
 
     fn try_from(request: pb::OpenRunRequest) -> Result<Self> {
         let run = request.run.ok_or_else(|| JournalError::invalid("run", "is not set"))?;
-        let records = records(request.records)?;
+        let records = without_messages(records(request.records)?)?;
         if records.first().is_none_or(|record| record.kind != RecordKind::Opened) {
             return Err(JournalError::invalid("records", "the first record must be OPENED"));
         }
@@ -199,7 +209,7 @@ impl TryFrom<pb::ParkRequest> for Parking {
         Ok(Self {
             owner: owner(&request.run_id, &request.session, request.epoch)?,
             until: request.until.map(moment),
-            records: records(request.records)?,
+            records: without_messages(records(request.records)?)?,
             consumed_signals: request.consumed_signals,
             approvals: questions(request.approvals)?,
             wake_on_end: awaited(&request.wake_on_end)?,
@@ -359,6 +369,7 @@ impl From<Record> for pb::JournalRecord {
             blob: record.content.blob.map(BlobRef::from),
             time: Some(timestamp(record.time)),
             usage: record.content.usage,
+            conversation: None,
         }
     }
 }

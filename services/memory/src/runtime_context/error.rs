@@ -13,6 +13,18 @@ pub enum JournalError {
     /// No such run.
     #[error("there is no such run")]
     RunNotFound,
+    /// No such conversation.
+    #[error("there is no such conversation")]
+    ConversationNotFound,
+    /// A conversation stands elsewhere than the writer thinks.
+    #[error("the conversation has {version} messages, another number was expected: read it again")]
+    ConversationMoved {
+        /// How many it has.
+        version: i64,
+    },
+    /// A turn holds the conversation.
+    #[error("a turn of the conversation goes on: wait for its end, or cancel it")]
+    ConversationHeld,
     /// No such session.
     #[error("there is no such session any more: open another and claim runs anew")]
     SessionNotFound,
@@ -116,10 +128,11 @@ impl JournalError {
             Self::RunNotFound | Self::SessionNotFound | Self::BlobNotFound | Self::ApprovalNotFound => {
                 Reason::NotFound
             }
+            Self::ConversationNotFound => Reason::NotFound,
             Self::RunEnded => Reason::RunState,
-            Self::RunBusy => Reason::RunBusy,
+            Self::RunBusy | Self::ConversationHeld => Reason::RunBusy,
             Self::NewerFormat { .. } => Reason::RecordFormat,
-            Self::OutOfSequence { .. } => Reason::VersionConflict,
+            Self::OutOfSequence { .. } | Self::ConversationMoved { .. } => Reason::VersionConflict,
             Self::AlreadyDecided { .. } => Reason::AlreadyDecided,
             Self::ApprovalExpired => Reason::Expired,
             Self::SessionOver | Self::Fenced => Reason::Fenced,
@@ -137,9 +150,11 @@ impl JournalError {
 
     fn code(&self) -> Code {
         match self {
-            Self::RunNotFound | Self::SessionNotFound | Self::BlobNotFound | Self::ApprovalNotFound => {
-                Code::NotFound
-            }
+            Self::RunNotFound
+            | Self::SessionNotFound
+            | Self::BlobNotFound
+            | Self::ApprovalNotFound
+            | Self::ConversationNotFound => Code::NotFound,
             // Not ABORTED, which clients retry: nothing the caller repeats will succeed.
             Self::SessionOver
             | Self::Fenced
@@ -148,6 +163,8 @@ impl JournalError {
             | Self::RunBusy
             | Self::NewerFormat { .. }
             | Self::OutOfSequence { .. }
+            | Self::ConversationMoved { .. }
+            | Self::ConversationHeld
             | Self::AlreadyDecided { .. }
             | Self::ApprovalExpired => Code::FailedPrecondition,
             Self::AlreadyExists(_) => Code::AlreadyExists,

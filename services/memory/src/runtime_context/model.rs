@@ -8,6 +8,7 @@ use sre_proto::memory::v1::{RecordKind, RunKind, RunState};
 use super::approval::Question;
 use super::ids::{Digest, RunId, SessionId};
 use super::time::UnixMs;
+use crate::llm_context::ConversationAppend;
 
 /// An engine's lease on its runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,12 +90,14 @@ pub struct NewRecord {
     pub blob: Option<Blob>,
     /// What it adds to the ledger, opaque: written beside it and shipped. Empty in a record that is read.
     pub usage: Bytes,
+    /// What it adds to a conversation. None in a record that is read.
+    pub conversation: Option<ConversationAppend>,
 }
 
 impl NewRecord {
     /// Whether a record that was read is this one, written before.
     pub fn is_written_as(&self, read: &Self) -> bool {
-        let Self { kind, step, body, blob, usage: _ } = self;
+        let Self { kind, step, body, blob, usage: _, conversation: _ } = self;
         (kind, step, body, blob) == (&read.kind, &read.step, &read.body, &read.blob)
     }
 }

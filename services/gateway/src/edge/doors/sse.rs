@@ -98,7 +98,8 @@ impl Translator {
             Some(Event::RunStateChanged(changed)) => vec![self.changed(&changed)],
             Some(Event::ApprovalRequested(asked)) => vec![approval(asked)],
             Some(Event::RunEnded(ended)) => vec![self.ended(&ended, time)],
-            None => Vec::new(),
+            // What the reference shows of conversations goes another way than the monitor.
+            Some(Event::Turn(_)) | None => Vec::new(),
         };
         if let (Some(last), Some(cursor)) = (frames.last_mut(), event.cursor) {
             last.id = Some(format!("{}.{}", cursor.sequence, cursor.sub));

@@ -14,8 +14,10 @@ use sre_proto::memory::v1::{JournalRecord, RecordKind};
 use super::values::{StoredValue, ValueError};
 use crate::engine::redact::Redactor;
 
-/// The newest format that this engine reads and writes.
+/// The newest format of runs of plans.
 pub const FORMAT: i32 = 2;
+/// The format of turns of conversations, which older engines do not know.
+pub const TURN_FORMAT: i32 = 3;
 /// The format of runs that neither wait nor have effects which must not be repeated.
 pub const PLAIN_FORMAT: i32 = 1;
 
@@ -108,6 +110,46 @@ pub struct Opened {
     /// The W3C context of whoever asked for it; empty where nothing was traced.
     #[prost(string, tag = "24")]
     pub traceparent: String,
+    /// Of a turn: what it is about.
+    #[prost(message, optional, tag = "25")]
+    pub turn: Option<TurnAsked>,
+}
+
+/// What a turn of a conversation is about.
+#[derive(Clone, PartialEq, Message)]
+pub struct TurnAsked {
+    /// The conversation's id.
+    #[prost(string, tag = "1")]
+    pub conversation: String,
+    /// What is asked.
+    #[prost(string, tag = "2")]
+    pub text: String,
+    /// Files of the message, each stored.
+    #[prost(message, repeated, tag = "3")]
+    pub files: Vec<TurnFile>,
+    /// Id of the message in the history.
+    #[prost(string, tag = "4")]
+    pub message_id: String,
+    /// What happens while another turn goes on: a number of the contract.
+    #[prost(int32, tag = "5")]
+    pub concurrency: i32,
+    /// How the conversation was led when it was asked.
+    #[prost(message, optional, tag = "6")]
+    pub settings: Option<sre_proto::gateway::v1::ConversationSettings>,
+}
+
+/// A file of a turn's message.
+#[derive(Clone, PartialEq, Message)]
+pub struct TurnFile {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Its type.
+    #[prost(string, tag = "2")]
+    pub mimetype: String,
+    /// Where it is.
+    #[prost(string, tag = "3")]
+    pub url: String,
 }
 
 /// What a run's row says beside its records, for readers that do not fold it.

@@ -2,10 +2,12 @@
 
 mod approvals;
 mod control;
+mod conversations;
 mod debugger;
 mod debugger_headers;
 mod documents;
 mod history;
+mod llm;
 mod recovery;
 mod server;
 mod slots;

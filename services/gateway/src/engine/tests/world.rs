@@ -10,6 +10,7 @@ use sre_memory as memory;
 use sre_proto::agent::v1::agent_data_client::AgentDataClient;
 use sre_proto::agent::v1::{Agent, CreateAgentRequest};
 use sre_proto::gateway::v1::approvals_client::ApprovalsClient;
+use sre_proto::gateway::v1::conversations_client::ConversationsClient;
 use sre_proto::gateway::v1::debugger_client::DebuggerClient;
 use sre_proto::gateway::v1::runs_client::RunsClient;
 use sre_proto::gateway::v1::{
@@ -25,6 +26,7 @@ use tonic::metadata::MetadataValue;
 use tonic::service::Routes;
 use tower::ServiceExt as _;
 
+use super::llm::Llm;
 use super::server::Server;
 use crate::engine::core::Engine;
 use crate::engine::{build, routes, takeover};
@@ -35,6 +37,7 @@ const ENGINE: &str = "x-test-engine";
 pub struct World {
     pub suite: TestSuite,
     pub server: Server,
+    pub llm: Llm,
     pub engines: Vec<Engine>,
 }
 
@@ -45,11 +48,17 @@ impl World {
 
     pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let server = Server::start().await;
+        let llm = Llm::default();
+        let scripted = llm.clone();
         let engines: Arc<OnceLock<Vec<Engine>>> = Arc::default();
         let (built, address) = (engines.clone(), server.address.clone());
         let suite = TestSuite::builder()
             .role(Role::Agent, agent::start)
             .role(Role::Memory, memory::start)
+            .role(Role::Llm, move |_| {
+                let scripted = scripted.clone();
+                async move { Ok(scripted.routes()) }
+            })
             .role(Role::Engine, move |host| {
                 let built = built.clone();
                 async move {
@@ -79,7 +88,7 @@ impl World {
             .await
             .unwrap();
         let engines = engines.get().unwrap().clone();
-        Self { suite, server, engines }
+        Self { suite, server, llm, engines }
     }
 
     /// Stores an agent of the team `default` and gives its name.
@@ -107,8 +116,13 @@ impl World {
     pub fn running_as(&self, agent: &str, root: &str) -> Link {
         let stand_in = self.suite.stand_in();
         let id = agent.rsplit('/').next().unwrap();
-        let scopes =
-            ["sre.gateway.v1.Runs:read", "sre.gateway.v1.Runs:write", "sre.gateway.v1.Debugger:write"];
+        let scopes = [
+            "sre.gateway.v1.Runs:read",
+            "sre.gateway.v1.Runs:write",
+            "sre.gateway.v1.Debugger:write",
+            "sre.gateway.v1.Conversations:read",
+            "sre.gateway.v1.Conversations:write",
+        ];
         let mut claims = stand_in.claims(&format!("agent/{id}"), Role::Edge, Role::Engine, &scopes);
         claims.root = claims.sub.replace(&format!("agent/{id}"), root);
         claims.purpose = Purpose::Run;
@@ -118,7 +132,7 @@ impl World {
 
     /// The way of somebody who steers runs.
     fn acting(&self, who: &str) -> Link {
-        let services = ["Runs", "Approvals", "Debugger"];
+        let services = ["Runs", "Approvals", "Debugger", "Conversations"];
         let scopes = services.iter().flat_map(|service| {
             ["read", "write", "owner"].map(|level| format!("sre.gateway.v1.{service}:{level}"))
         });
@@ -137,6 +151,10 @@ impl World {
 
     pub fn debugger(&self, who: &str) -> DebuggerClient<Link> {
         DebuggerClient::new(self.acting(who))
+    }
+
+    pub fn conversations(&self, who: &str) -> ConversationsClient<Link> {
+        ConversationsClient::new(self.acting(who))
     }
 
     pub async fn start(&self, engine: usize, agent: &str, x: Value) -> Run {

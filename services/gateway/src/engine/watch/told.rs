@@ -11,6 +11,7 @@ use sre_proto::gateway::v1::{
 };
 use sre_proto::memory::v1::{JournalRecord, RecordKind};
 
+use crate::engine::conversations::steps::Step;
 use crate::engine::journal::records::{
     Finished, Opened, RecordError, SignalTaken, TakenOver, WaitKind, Waiting,
 };
@@ -96,6 +97,7 @@ pub fn event_of(
             }))
         }
         RecordKind::Waiting => Some(waiting_event(record, Waiting::decode(record.body.clone())?, run)),
+        RecordKind::TurnStep => Step::decode(record.body.clone())?.event.map(Event::Turn),
         RecordKind::Signal => signal_event(&SignalTaken::decode(record.body.clone())?),
         _ => None,
     })

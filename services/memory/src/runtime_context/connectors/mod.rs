@@ -4,7 +4,7 @@ mod postgres;
 mod sqlite;
 
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 
 use std::time::Duration;
 

@@ -4,7 +4,9 @@ use anyhow::Result;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 use sre_proto::gateway::v1::run_event::Event;
-use sre_proto::gateway::v1::{EventCursor, RunEnded, RunEvent, RunState, WatchRunRequest};
+use sre_proto::gateway::v1::{
+    EventCursor, RunEnded, RunEvent, RunState, ToolUse, TurnEvent, WatchRunRequest,
+};
 
 use super::{parse, state};
 use crate::cli::exit::Failure;
@@ -98,6 +100,31 @@ fn describe(event: &RunEvent) -> (&'static str, Value) {
         }
         Some(Event::ApprovalRequested(e)) => ("approval", json!(format!("{}: {}", e.approval, e.title))),
         Some(Event::RunEnded(e)) => ("run ended", parse(&e.legacy_json)),
+        Some(Event::Turn(e)) => turn(e),
+        None => ("unknown", Value::Null),
+    }
+}
+
+/// What happens in a turn of a conversation.
+fn turn(event: &TurnEvent) -> (&'static str, Value) {
+    use sre_proto::gateway::v1::turn_event::Event as Turn;
+    let call = |call: &Option<ToolUse>| call.as_ref().map(|call| call.name.clone()).unwrap_or_default();
+    match &event.event {
+        Some(Turn::Start(e)) => ("prompt", json!(e.text)),
+        Some(Turn::Requested(e)) => ("model", json!(e.model)),
+        Some(Turn::Content(e)) => ("content", json!(e.text)),
+        Some(Turn::Thinking(e)) => ("thinking", json!(e.text)),
+        Some(Turn::Answer(e)) => ("answer", json!(e.text)),
+        Some(Turn::Usage(e)) => ("usage", json!(e.cost_micros)),
+        Some(Turn::ToolInfo(e)) => ("tools", json!(e.calls.len())),
+        Some(Turn::ToolCall(e)) => ("tool call", json!(call(&e.call))),
+        Some(Turn::ToolResult(e)) => ("tool result", json!(format!("{}: {}", call(&e.call), e.result))),
+        Some(Turn::Interrupted(e)) => ("interrupted", json!(e.reason)),
+        Some(Turn::Error(e)) => ("error", json!(e.message)),
+        Some(Turn::Aborted(e)) => ("aborted", json!(e.reason)),
+        Some(Turn::Fallback(e)) => ("fallback", json!(format!("{} -> {}", e.from, e.to))),
+        Some(Turn::Compacted(e)) => ("compacted", json!(e.up_to)),
+        Some(Turn::Queued(e)) => ("queued", json!(e.before)),
         None => ("unknown", Value::Null),
     }
 }

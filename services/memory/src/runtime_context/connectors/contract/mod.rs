@@ -189,7 +189,7 @@ pub(crate) fn new_id() -> RunId {
 
 pub(crate) fn record(kind: RecordKind, step: &str) -> NewRecord {
     let body = Bytes::from(format!("body of {step}"));
-    NewRecord { kind, step: step.to_owned(), body, blob: None, usage: Bytes::new() }
+    NewRecord { kind, step: step.to_owned(), body, blob: None, usage: Bytes::new(), conversation: None }
 }
 
 pub(crate) fn empty(owner: Owner) -> Append {

@@ -12,7 +12,7 @@ use super::questions::Questions;
 use super::rows::{
     self, Place, Records, begin, commit, get, last_checkpoint, number, partition, prepare, query,
 };
-use super::{Core, Result, transact};
+use super::{Core, Result, conversations, transact};
 use crate::runtime_context::changes::Change;
 use crate::runtime_context::error::JournalError;
 use crate::runtime_context::ids::RunId;
@@ -106,6 +106,7 @@ async fn write(core: &Core, client: &PgClient, appends: &[Append]) -> Result<Wri
         let mut consumed = Consumed::default();
         let mut questions = Questions::default();
         let mut ended = Ended::default();
+        let mut messages = Vec::new();
         for row in &fenced {
             let group = &groups[usize::try_from(get::<i64>(row, 0)? - 1).unwrap_or(0)];
             let place = Place { run: get(row, 1)?, id: group.owner.run };
@@ -117,6 +118,7 @@ async fn write(core: &Core, client: &PgClient, appends: &[Append]) -> Result<Wri
                 written.lasts[*item] = Some(next - 1);
                 consumed.add(place, &append.consumed_signals);
                 questions.add(place, &append.approvals);
+                messages.extend(append.records.iter().filter_map(|record| record.conversation.as_ref()));
             }
             if group.closes {
                 ended.add(place, get(row, 3)?, get(row, 4)?);
@@ -125,6 +127,7 @@ async fn write(core: &Core, client: &PgClient, appends: &[Append]) -> Result<Wri
         }
         consumed.write(client).await?;
         questions.write(client).await?;
+        conversations::add_all(client, messages).await?;
         let params = records.params();
         let last = round + 1 == count;
         let claimable = if ended.is_empty() {

@@ -9,6 +9,7 @@ mod admission;
 mod append;
 mod blobs;
 mod claim;
+mod conversations;
 mod ending;
 mod inbox;
 mod lane;

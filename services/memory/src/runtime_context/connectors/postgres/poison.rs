@@ -32,6 +32,7 @@ pub(super) async fn fail(core: &Core, client: &PgClient, poisoned: &[Candidate])
             body,
             blob: None,
             usage: Bytes::new(),
+            conversation: None,
         });
     }
     let ids: Ids = poisoned.iter().map(|candidate| candidate.place.id).collect();

@@ -98,6 +98,7 @@ pub(super) fn record(row: &Row, first: usize) -> Result<Record> {
             body: Bytes::copy_from_slice(get(row, first + 4)?),
             blob,
             usage: Bytes::new(),
+            conversation: None,
         },
     })
 }

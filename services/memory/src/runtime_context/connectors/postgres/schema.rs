@@ -14,7 +14,49 @@ use sre_store::Migration;
 pub static PG_MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "journal", expand: JOURNAL, contract: None },
     Migration { version: 2, name: "usage outbox", expand: USAGE, contract: None },
+    Migration { version: 3, name: "conversations", expand: CONVERSATIONS, contract: None },
 ];
+
+/// A conversation's small row is apart from its messages, which are only ever added. `turn_line` holds its turns in
+/// the order in which they came; what has ended is swept by the next one.
+const CONVERSATIONS: &str = "
+create table conversation (
+  row        bigint generated always as identity,
+  created_ms bigint not null,
+  updated_ms bigint not null,
+  version    bigint not null default 0,
+  id         uuid not null,
+  partition  smallint not null,
+  team       text not null,
+  agent      text not null,
+  owner      text not null,
+  title      text not null,
+  acl        bytea not null,
+  settings   bytea not null,
+  primary key (id, partition)
+) with (fillfactor = 70);
+create index conversation_agent on conversation (team, agent, partition, id);
+create index conversation_owner on conversation (team, agent, owner, partition, id);
+
+create table message (
+  conversation  bigint not null,
+  seq           bigint not null,
+  at_ms         bigint not null,
+  run           uuid,
+  run_partition smallint,
+  role          smallint not null,
+  json          bytea not null,
+  primary key (conversation, seq)
+);
+
+create table turn_line (
+  place        bigint generated always as identity,
+  conversation bigint not null,
+  run          uuid not null,
+  partition    smallint not null,
+  primary key (conversation, run, partition)
+);
+";
 
 /// What records add to the ledger, until it is shipped.
 const USAGE: &str = "

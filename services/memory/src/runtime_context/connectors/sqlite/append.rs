@@ -5,7 +5,7 @@ use sre_store::rusqlite::{OptionalExtension, params};
 
 use super::rows::{self, Marks, RunRow, key, locate};
 use super::slots::Share;
-use super::{Result, Transaction, approvals, inbox, outbox, slots, waiters};
+use super::{Result, Transaction, approvals, conversations, inbox, outbox, slots, waiters};
 use crate::runtime_context::changes::Change;
 use crate::runtime_context::error::JournalError;
 use crate::runtime_context::model::{Append, NewRecord, Owner, Parked, Parking, Signal, job_done};
@@ -217,6 +217,9 @@ pub(super) fn insert_records(
         ])?;
         if !record.usage.is_empty() {
             outbox::put(tx.conn, &record.usage)?;
+        }
+        if let Some(added) = &record.conversation {
+            conversations::add(tx.conn, tx.now, added)?;
         }
         if record.kind == RecordKind::Checkpoint {
             checkpoint = Some(sequence);

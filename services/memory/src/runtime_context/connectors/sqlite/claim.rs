@@ -147,6 +147,7 @@ fn fail_poisoned(tx: &Transaction<'_>, row: RunRow, run: &Run) -> Result<()> {
         body: body.clone(),
         blob: None,
         usage: Bytes::new(),
+        conversation: None,
     };
     insert_records(tx, row, run.epoch, run.next_sequence, &[record])?;
     tx.conn

@@ -4,6 +4,7 @@
 mod append;
 mod approvals;
 mod claim;
+mod conversations;
 mod inbox;
 mod open;
 mod outbox;

@@ -106,6 +106,7 @@ pub(super) fn record(row: &Row<'_>) -> sre_store::rusqlite::Result<Record> {
             body: Bytes::from(row.get::<_, Vec<u8>>(4)?),
             blob,
             usage: Bytes::new(),
+            conversation: None,
         },
     })
 }

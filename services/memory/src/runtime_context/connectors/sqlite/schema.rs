@@ -25,7 +25,49 @@ pub static MIGRATIONS: &[Migration] = &[
         contract: Some("drop index run_due"),
     },
     Migration { version: 3, name: "usage outbox", expand: USAGE, contract: None },
+    Migration { version: 4, name: "conversations", expand: CONVERSATIONS, contract: None },
 ];
+
+/// A conversation's small row is apart from its messages, which are only ever added. `turn_line` holds its turns in
+/// the order in which they came; what has ended is swept by the next one.
+const CONVERSATIONS: &str = "
+create table conversation (
+  row        integer primary key autoincrement,
+  partition  integer not null,
+  id         blob not null,
+  team       text not null,
+  agent      text not null,
+  owner      text not null,
+  title      text not null,
+  version    integer not null default 0,
+  created_ms integer not null,
+  updated_ms integer not null,
+  acl        blob not null,
+  settings   blob not null,
+  unique (partition, id)
+) strict;
+create index conversation_agent on conversation (team, agent, partition, id);
+create index conversation_owner on conversation (team, agent, owner, partition, id);
+
+create table message (
+  conversation integer not null,
+  seq          integer not null,
+  role         integer not null,
+  json         blob not null,
+  run          blob,
+  run_partition integer,
+  at_ms        integer not null,
+  primary key (conversation, seq)
+) strict, without rowid;
+
+create table turn_line (
+  place        integer primary key autoincrement,
+  conversation integer not null,
+  partition    integer not null,
+  run          blob not null
+) strict;
+create unique index turn_line_run on turn_line (conversation, partition, run);
+";
 
 const JOURNAL: &str = "
 create table session (

@@ -30,6 +30,23 @@ async fn fresh(settings: JournalSettings) -> Bench {
 
 contract::every_case!(fresh);
 
+mod conversations {
+    use super::*;
+
+    async fn fresh() -> crate::llm_context::contract::Bench {
+        let dir = tempfile::tempdir().unwrap();
+        let store =
+            Store::open(OpenOptions::new(dir.path().join("memory.db"), "memory.store.dir", MIGRATIONS))
+                .unwrap();
+        let journal =
+            Arc::new(SqliteJournal::new(store, ManualClock::new(), Arc::new(JournalSettings::default())));
+        let bench = Bench::over(journal.clone(), |_| {}, || Box::pin(async {}), dir);
+        crate::llm_context::contract::Bench { store: journal, journal: bench }
+    }
+
+    crate::llm_context::contract::every_case!(fresh);
+}
+
 /// How SQLite answers a query: `SEARCH .. USING INDEX ..` lines, joined.
 async fn plan(sql: String) -> String {
     let dir = tempfile::tempdir().unwrap();

@@ -38,6 +38,20 @@ async fn fresh(settings: JournalSettings) -> Option<Bench> {
 
 contract::every_case!(fresh);
 
+mod conversations {
+    use super::*;
+
+    async fn fresh() -> Option<crate::llm_context::contract::Bench> {
+        let pg = Pg::connect(&config()?, PG_MIGRATIONS).await.unwrap();
+        let settings = Arc::new(JournalSettings::default());
+        let journal = Arc::new(PostgresJournal::open(pg.clone(), settings).await.unwrap());
+        let bench = Bench::over(journal.clone(), |_| {}, || async {}.boxed(), Schema(pg));
+        Some(crate::llm_context::contract::Bench { store: journal, journal: bench })
+    }
+
+    crate::llm_context::contract::every_case!(fresh);
+}
+
 mod outage;
 mod same_request;
 mod sharing;

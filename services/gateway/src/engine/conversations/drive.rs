@@ -1,0 +1,608 @@
+//! The loop of one turn: it does what the machine says next and keeps the journal ahead of everything that counts
+//! outside. The model is called when its request is durable; tools are runs of their own, and what they answered is
+//! durable before the next call. A turn that only waits leaves memory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use prost::Message as _;
+use sre_proto::error::Reason;
+use sre_proto::gateway::v1::turn_event::Event;
+use sre_proto::gateway::v1::{ConcurrencyPolicy, RunFailure, TurnQueued};
+use sre_proto::llm::v1::GenerateResponse;
+use sre_proto::memory::v1::{JournalRecord, RecordKind, RunRecord, RunState};
+use tokio::time::Instant;
+use tonic::{Code, Status};
+
+use super::child::{self, Answer};
+use super::history::{Asked, FileOf, Kept};
+use super::machine::{End, Next, Turn};
+use super::model::{self, Asking};
+use super::scope::TurnScope;
+use super::steps::{Entry, Step};
+use super::summary;
+use crate::engine::admission::Slot;
+use crate::engine::answers::{Closed, Ending};
+use crate::engine::core::Engine;
+use crate::engine::drive::{Done, Stopped};
+use crate::engine::ended;
+use crate::engine::fold::Unstartable;
+use crate::engine::journal::queue::worth_repeating;
+use crate::engine::journal::records::{RecordError, TakenOver, record};
+use crate::engine::journal::run::{Flushed, Parked, Parking, RunJournal};
+use crate::engine::live::{CANCEL, LiveRun};
+use crate::engine::ready::{at, written};
+use crate::engine::runs;
+use crate::engine::usage;
+
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// Bytes of the newest messages that a turn reads: as much as the largest windows hold.
+const HISTORY_BYTES: i64 = 4 << 20;
+
+/// A turn that this engine owns, with its journal read.
+pub struct Began<'a> {
+    /// Its row.
+    pub run: &'a RunRecord,
+    /// Its records.
+    pub records: &'a [JournalRecord],
+    /// Its signals and transient events.
+    pub live: &'a LiveRun,
+    /// Its slot.
+    pub slot: &'a Slot,
+}
+
+/// Works on a turn until it ended, waits, or is somebody else's.
+pub async fn work(engine: &Engine, began: Began<'_>, mut journal: RunJournal) -> Result<Done, Stopped> {
+    let scope = match opened(engine, &began, &journal).await {
+        Ok(scope) => Arc::new(scope),
+        Err(Unstartable::Never(reason, message)) => {
+            tracing::warn!(run = began.run.run_id, message, "a turn cannot be gone on with");
+            return close(&mut journal, began.run, began.live, Ending::Broken(reason, message).closed(None))
+                .await;
+        }
+        Err(Unstartable::Later(status)) => {
+            tracing::info!(run = began.run.run_id, %status, "a turn could not be gone on with in time");
+            let ending = Ending::Broken(Reason::RoleUnavailable, status.message().to_owned());
+            return close(&mut journal, began.run, began.live, ending.closed(None)).await;
+        }
+    };
+    let mut turn = Turn::new(began.run.run_id.clone(), scope.led.limits.clone());
+    let mut was_owned = false;
+    for record in began.records.iter().filter(|record| record.kind() == RecordKind::TurnStep) {
+        was_owned |= record.epoch > 0;
+        match Step::decode(record.body.clone()) {
+            Ok(step) => turn.apply(&step),
+            Err(error) => {
+                let ending = Ending::Broken(Reason::Internal, RecordError::from(error).to_string());
+                return close(&mut journal, began.run, began.live, ending.closed(None)).await;
+            }
+        }
+    }
+    if was_owned && turn.interrupted() {
+        // Written together with the first progress, as for every run.
+        let restarted = TakenOver { epoch: began.run.epoch, restarted: vec!["model".to_owned()] };
+        journal.push(record(RecordKind::TakenOver, None, &restarted));
+    }
+    let drive = Drive {
+        scope,
+        turn,
+        journal,
+        log: None,
+        asking: None,
+        told_queued: false,
+        compacted: false,
+        paused: false,
+    };
+    Box::pin(drive.to_end(began.run)).await
+}
+
+/// The scope, tried again as long as some service is away.
+async fn opened(engine: &Engine, began: &Began<'_>, journal: &RunJournal) -> Result<TurnScope, Unstartable> {
+    let until = Instant::now() + crate::engine::fold::time_left(engine, began.run);
+    let (gone, cancelled) = (journal.lease().lost().clone(), began.live.cancel.token().clone());
+    let mut wait = FIRST_WAIT;
+    loop {
+        let status = match TurnScope::open(engine, began.run, began.records, began.live, began.slot).await {
+            Err(Unstartable::Later(status)) => status,
+            other => return other,
+        };
+        tracing::debug!(run = began.run.run_id, %status, "a turn waits for a service that is away");
+        if Instant::now() >= until || gone.is_cancelled() || cancelled.is_cancelled() {
+            return Err(Unstartable::Later(status));
+        }
+        began.slot.lend(tokio::time::sleep(wait)).await;
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
+}
+
+async fn close(
+    journal: &mut RunJournal,
+    row: &RunRecord,
+    live: &LiveRun,
+    closed: Closed,
+) -> Result<Done, Stopped> {
+    close_as(journal, row, live, RunState::Failed, closed).await
+}
+
+async fn close_as(
+    journal: &mut RunJournal,
+    row: &RunRecord,
+    live: &LiveRun,
+    state: RunState,
+    closed: Closed,
+) -> Result<Done, Stopped> {
+    for signal in live.inbox.take() {
+        journal.consume(signal.signal_id);
+    }
+    journal.use_up(usage::ended(row, state));
+    journal.push(record(RecordKind::Closed, None, &()));
+    journal.close(state, closed.encode_to_vec().into()).await?;
+    Ok(Done::Closed(state, Arc::new(closed)))
+}
+
+struct Drive {
+    scope: Arc<TurnScope>,
+    turn: Turn,
+    journal: RunJournal,
+    /// The newest messages of the conversation, the turn's own among them; none until they are needed.
+    log: Option<Vec<Kept>>,
+    asking: Option<Asking>,
+    told_queued: bool,
+    compacted: bool,
+    paused: bool,
+}
+
+/// What a wait came to.
+enum Waited<T> {
+    /// What it waited for.
+    Ready(T),
+    /// It was cancelled, its time is over, or a signal came: the loop sees it.
+    Look,
+}
+
+type Tools = FuturesUnordered<BoxFuture<'static, (usize, Answer)>>;
+
+impl Drive {
+    async fn to_end(mut self, row: &RunRecord) -> Result<Done, Stopped> {
+        loop {
+            if self.journal.lease().lost().is_cancelled() {
+                return Err(Stopped::SessionOver);
+            }
+            self.heed();
+            let next = self.turn.next();
+            if !matches!(next, Next::Over(_)) {
+                if self.scope.live.cancel.token().is_cancelled() {
+                    let reason = self.scope.live.cancel.reason();
+                    self.leave(&reason).await;
+                    let entries = self.turn.abort(&reason);
+                    self.commit(entries);
+                    continue;
+                }
+                if Instant::now() >= self.scope.deadline {
+                    self.leave("the time of the prompt is over").await;
+                    self.fail(Reason::DeadlineExceeded, "the prompt took longer than it may");
+                    continue;
+                }
+                if self.paused {
+                    if self.park(Parking { paused: true, ..Parking::default() }).await? {
+                        return Ok(Done::Parked);
+                    }
+                    continue;
+                }
+            }
+            match next {
+                Next::Enter => {
+                    if self.enter().await? {
+                        return Ok(Done::Parked);
+                    }
+                }
+                Next::Ask { tools, .. } => self.ask(tools).await?,
+                Next::Plan => {
+                    let entries = self.turn.plan(&self.scope.tools);
+                    self.commit(entries);
+                }
+                Next::RunTools(open) => {
+                    if self.run_tools(open).await? {
+                        return Ok(Done::Parked);
+                    }
+                }
+                Next::CloseRound => {
+                    let entries = self.turn.close_round();
+                    self.commit(entries);
+                }
+                Next::Finish => {
+                    let entries = self.turn.finish();
+                    self.commit(entries);
+                }
+                Next::Over(end) => {
+                    let (state, closed) = self.closed(end);
+                    let live = self.scope.live.clone();
+                    return close_as(&mut self.journal, row, &live, state, closed).await;
+                }
+            }
+        }
+    }
+
+    /// Acts upon signals, all of which are consumed with what is written next.
+    fn heed(&mut self) {
+        for signal in self.scope.live.inbox.take() {
+            match signal.kind.as_str() {
+                "pause" => self.paused = true,
+                "resume" => self.paused = false,
+                // They have woken the turn.
+                _ => {}
+            }
+            self.journal.consume(signal.signal_id);
+        }
+    }
+
+    fn commit(&mut self, entries: Vec<Entry>) {
+        for entry in entries {
+            self.turn.apply(&entry.step);
+            if let Some(log) = &mut self.log {
+                for message in &entry.messages {
+                    let sequence = log.last().map_or(self.turn.from, |last| last.sequence + 1);
+                    let read = Kept::read(message);
+                    log.extend(read.map(|kept| Kept { sequence, ..kept }));
+                }
+            }
+            self.journal.push(entry.record(&self.scope.asked.conversation));
+        }
+    }
+
+    fn fail(&mut self, reason: Reason, message: &str) {
+        let entries = self.turn.fail(sre_proto::error::name(reason), message);
+        self.commit(entries);
+    }
+
+    fn fail_by(&mut self, status: &Status) {
+        let reason = sre_proto::error::reason(status).unwrap_or(match status.code() {
+            Code::DeadlineExceeded => Reason::DeadlineExceeded,
+            Code::Unavailable => Reason::RoleUnavailable,
+            _ => Reason::Internal,
+        });
+        self.fail(reason, status.message());
+    }
+
+    /// Cancels the tools that are under way.
+    async fn leave(&self, reason: &str) {
+        let open = self.turn.calls().iter().filter(|call| !call.done && !call.run.is_empty());
+        let open: Vec<String> =
+            open.map(|call| call.run.rsplit('/').next().unwrap_or_default().to_owned()).collect();
+        child::cancel(&self.scope, &open, reason).await;
+    }
+
+    /// Waits for something, unless the turn has to look up first.
+    async fn wait<T>(&self, what: impl Future<Output = T>) -> Result<Waited<T>, Stopped> {
+        tokio::select! {
+            biased;
+            () = self.scope.live.cancel.token().cancelled() => Ok(Waited::Look),
+            () = self.journal.lease().lost().cancelled() => Err(Stopped::SessionOver),
+            done = what => Ok(Waited::Ready(done)),
+            () = tokio::time::sleep_until(self.scope.deadline) => Ok(Waited::Look),
+        }
+    }
+
+    /// Enters the conversation. True where the turn left memory to wait for those before it.
+    async fn enter(&mut self) -> Result<bool, Stopped> {
+        let scope = self.scope.clone();
+        let store = &scope.engine.conversations.store;
+        let conversation = &scope.asked.conversation;
+        let entered = match store.enter(conversation, &scope.id).await {
+            Ok(entered) => entered,
+            Err(status) if worth_repeating(&status) => {
+                self.wait(scope.slot.lend(tokio::time::sleep(FIRST_WAIT))).await?;
+                return Ok(false);
+            }
+            Err(status) => {
+                self.fail_by(&status);
+                return Ok(false);
+            }
+        };
+        if !entered.holds {
+            return self.queue(entered.before).await;
+        }
+        let Some(log) = self.read_log().await? else { return Ok(false) };
+        self.log = Some(log);
+        let asked = &scope.asked;
+        let file = |file: &crate::engine::journal::records::TurnFile| FileOf {
+            name: file.name.clone(),
+            mimetype: file.mimetype.clone(),
+            url: file.url.clone(),
+        };
+        let message = Asked {
+            text: asked.text.clone(),
+            files: asked.files.iter().map(file).collect(),
+            internal: false,
+        };
+        let entries = self.turn.begin(entered.version, &asked.message_id, message);
+        self.commit(entries);
+        Ok(false)
+    }
+
+    async fn queue(&mut self, before: String) -> Result<bool, Stopped> {
+        let scope = self.scope.clone();
+        match scope.led.concurrency {
+            ConcurrencyPolicy::Reject => {
+                self.fail(Reason::RunBusy, "another prompt of the conversation goes on: wait for its end");
+                return Ok(false);
+            }
+            ConcurrencyPolicy::Interrupt => {
+                let reason = "another prompt takes its place";
+                if let Err(status) = runs::signal(&scope.engine, &before, CANCEL, CANCEL, reason).await {
+                    tracing::debug!(run = scope.id, before, %status, "a turn in the way cannot be cancelled yet");
+                }
+            }
+            ConcurrencyPolicy::Queue | ConcurrencyPolicy::Unspecified => {}
+        }
+        if !self.told_queued {
+            self.told_queued = true;
+            let before = scope.run_name(&before);
+            self.commit(vec![Entry::event(Event::Queued(TurnQueued { before }))]);
+            self.journal.flush().await?;
+        }
+        let patience = scope.engine.host.config().gateway.park_after();
+        let ended = scope.slot.lend(ended::wait_through(&scope.engine, &before));
+        match self.wait(tokio::time::timeout(patience, ended)).await? {
+            Waited::Ready(Err(_)) => {
+                self.park(Parking { wake_on_end: vec![before], ..Parking::default() }).await
+            }
+            Waited::Ready(Ok(_)) | Waited::Look => Ok(false),
+        }
+    }
+
+    /// Leaves memory. False where something has happened already.
+    async fn park(&mut self, parking: Parking) -> Result<bool, Stopped> {
+        // Messages go with appends alone.
+        self.journal.flush().await?;
+        match self.journal.park(parking).await? {
+            Parked::Left => Ok(true),
+            Parked::Not(signals) => {
+                signals.into_iter().for_each(|signal| self.scope.live.signal(signal));
+                Ok(false)
+            }
+        }
+    }
+
+    /// The newest messages; none where the turn has to look up first.
+    async fn read_log(&mut self) -> Result<Option<Vec<Kept>>, Stopped> {
+        let scope = self.scope.clone();
+        let store = &scope.engine.conversations.store;
+        match self.wait(store.newest(&scope.asked.conversation, HISTORY_BYTES)).await? {
+            Waited::Ready(Ok(messages)) => Ok(Some(messages.iter().filter_map(Kept::read).collect())),
+            Waited::Ready(Err(status)) if worth_repeating(&status) => {
+                self.wait(scope.slot.lend(tokio::time::sleep(FIRST_WAIT))).await?;
+                Ok(None)
+            }
+            Waited::Ready(Err(status)) => {
+                self.fail_by(&status);
+                Ok(None)
+            }
+            Waited::Look => Ok(None),
+        }
+    }
+
+    async fn ask(&mut self, with_tools: bool) -> Result<(), Stopped> {
+        let scope = self.scope.clone();
+        if self.log.is_none() {
+            match self.read_log().await? {
+                Some(log) => self.log = Some(log),
+                None => return Ok(()),
+            }
+        }
+        if self.asking.is_none() {
+            match self.wait(model::asking(&scope)).await? {
+                Waited::Ready(Ok(asking)) => self.asking = Some(asking),
+                Waited::Ready(Err(status)) => {
+                    self.fail_by(&status);
+                    return Ok(());
+                }
+                Waited::Look => return Ok(()),
+            }
+        }
+        let (Some(log), Some(asking)) = (&self.log, &self.asking) else { return Ok(()) };
+        let weights = &scope.engine.conversations.weights;
+        let weighed = match self.wait(weights.weigh(&asking.link, &asking.name, log)).await? {
+            Waited::Ready(weighed) => weighed,
+            Waited::Look => return Ok(()),
+        };
+        if !self.compacted {
+            self.compacted = true;
+            if let Some((up_to, request)) = summary::wanted(&scope, asking, &weighed, self.turn.from) {
+                return self.compact(up_to, request).await;
+            }
+        }
+        let prepared = match asking.prepare(&scope, &weighed, self.turn.from, with_tools).await {
+            Ok(prepared) => prepared,
+            Err(status) => {
+                self.fail_by(&status);
+                return Ok(());
+            }
+        };
+        let (name, link) = (asking.name.clone(), asking.link.clone());
+        let counted = prepared.requested.context_tokens;
+        self.turn.window_from = prepared.from;
+        let entries = self.turn.ask(prepared.requested);
+        self.commit(entries);
+        self.journal.flush().await?;
+        match self.wait(model::call(&scope, link, prepared.request)).await? {
+            Waited::Ready(Ok(response)) => {
+                if let Some(used) = &response.usage {
+                    weights.learn(&name, counted, used.input_tokens);
+                }
+                self.use_up(&response);
+                let entries = self.turn.answered(response, &name);
+                self.commit(entries);
+            }
+            Waited::Ready(Err(status)) => self.fail_by(&status),
+            Waited::Look => {}
+        }
+        Ok(())
+    }
+
+    fn use_up(&mut self, response: &GenerateResponse) {
+        /// A longer event of the ledger is none.
+        const MOST_USED_BYTES: usize = 4096;
+        let used = &response.usage_event;
+        if !used.is_empty() && used.len() <= MOST_USED_BYTES {
+            self.journal.use_up([used.clone()]);
+        }
+    }
+
+    /// Sums up older messages. Where the model fails, they are left out in the end.
+    async fn compact(
+        &mut self,
+        up_to: i64,
+        request: sre_proto::llm::v1::GenerateRequest,
+    ) -> Result<(), Stopped> {
+        let scope = self.scope.clone();
+        let call = async {
+            let link = scope.link(sre_service::Role::Llm).await?;
+            let mut call = tonic::Request::new(request);
+            call.set_timeout(scope.left());
+            let client = sre_proto::llm::v1::inference_client::InferenceClient::new(link);
+            Ok::<_, Status>(client.max_decoding_message_size(8 << 20).generate(call).await?.into_inner())
+        };
+        self.journal.flush().await?;
+        match self.wait(call).await? {
+            Waited::Ready(Ok(response)) => {
+                self.use_up(&response);
+                let entry = summary::entry(&scope, up_to, &response);
+                self.commit(entry.into_iter().collect());
+            }
+            Waited::Ready(Err(status)) => {
+                tracing::info!(run = scope.id, %status, "a conversation could not be summed up");
+            }
+            Waited::Look => {}
+        }
+        Ok(())
+    }
+
+    /// Runs tools until all that are open have their results, or the turn has to look up. True where it left memory.
+    async fn run_tools(&mut self, open: Vec<usize>) -> Result<bool, Stopped> {
+        let scope = self.scope.clone();
+        let mut waiting: Vec<usize> = open.into_iter().rev().collect();
+        let mut tools = Tools::new();
+        let mut writing: Option<Flushed> = None;
+        let lost = self.journal.lease().lost().clone();
+        let patience = scope.engine.host.config().gateway.park_after();
+        let mut parks_at = Instant::now() + patience;
+        loop {
+            while tools.len() < scope.led.parallel
+                && let Some(index) = waiting.pop()
+            {
+                match self.start_tool(index).await? {
+                    Some(run) => {
+                        let scope = scope.clone();
+                        tools.push(Box::pin(async move { (index, child::wait(&scope, &run).await) }));
+                    }
+                    None if self.scope.live.cancel.token().is_cancelled() => return Ok(false),
+                    None => {}
+                }
+            }
+            if tools.is_empty() {
+                return Ok(false);
+            }
+            if writing.is_none() && self.journal.is_dirty() {
+                writing = Some(self.journal.flush());
+            }
+            tokio::select! {
+                biased;
+                () = scope.live.cancel.token().cancelled() => return Ok(false),
+                () = lost.cancelled() => return Err(Stopped::SessionOver),
+                Some((index, answer)) = tools.next() => {
+                    let entries = self.turn.finished(index, &answer.text, answer.failed);
+                    self.commit(entries);
+                    parks_at = Instant::now() + patience;
+                }
+                Some(done) = written(&mut writing) => {
+                    done?;
+                    writing = None;
+                }
+                () = scope.live.inbox.arrived() => self.heed(),
+                () = at(Some(parks_at)), if writing.is_none() => {
+                    let runs = self.turn.calls().iter().filter(|call| !call.done && !call.run.is_empty());
+                    let runs = runs.map(|call| call.run.rsplit('/').next().unwrap_or_default().to_owned());
+                    let parking = Parking { wake_on_end: runs.collect(), ..Parking::default() };
+                    if self.park(parking).await? {
+                        return Ok(true);
+                    }
+                    self.heed();
+                    parks_at = Instant::now() + patience;
+                }
+                () = tokio::time::sleep_until(scope.deadline) => return Ok(false),
+            }
+        }
+    }
+
+    /// The run of a call, opened unless it was; none where it has its result, or the turn has to look up.
+    async fn start_tool(&mut self, index: usize) -> Result<Option<String>, Stopped> {
+        let scope = self.scope.clone();
+        let Some(call) = self.turn.calls().get(index).cloned() else { return Ok(None) };
+        if !call.run.is_empty() {
+            return Ok(call.run.rsplit('/').next().map(str::to_owned));
+        }
+        let request = self.turn.request.clone();
+        loop {
+            match self.wait(child::open(&scope, &request, &call)).await? {
+                Waited::Ready(Ok(Ok(run))) => {
+                    let entries = self.turn.started(index, &scope.run_name(&run));
+                    self.commit(entries);
+                    return Ok(Some(run));
+                }
+                Waited::Ready(Ok(Err(answer))) => {
+                    let entries = self.turn.finished(index, &answer.text, answer.failed);
+                    self.commit(entries);
+                    return Ok(None);
+                }
+                Waited::Ready(Err(status)) if worth_repeating(&status) => {
+                    self.wait(scope.slot.lend(tokio::time::sleep(FIRST_WAIT))).await?;
+                }
+                Waited::Ready(Err(status)) => {
+                    let answer = Answer::failure(status.message());
+                    let entries = self.turn.finished(index, &answer.text, answer.failed);
+                    self.commit(entries);
+                    return Ok(None);
+                }
+                Waited::Look => return Ok(None),
+            }
+        }
+    }
+
+    /// How the turn's run ends.
+    fn closed(&self, end: End) -> (RunState, Closed) {
+        let answer = |failure: Option<&RunFailure>| {
+            let mut answer = serde_json::json!({
+                "text": self.turn.text,
+                "request_id": self.turn.first_request,
+            });
+            if let Some(failure) = failure {
+                answer["error"] = failure.message.clone().into();
+            }
+            answer.to_string().into()
+        };
+        let closed = |failure: Option<RunFailure>, http_status: i32| Closed {
+            legacy: answer(failure.as_ref()),
+            failure,
+            http_status,
+            ..Closed::default()
+        };
+        match end {
+            End::Done => (RunState::Done, closed(None, 200)),
+            End::Failed { reason, message } => {
+                (RunState::Failed, closed(Some(RunFailure { reason, message }), 500))
+            }
+            End::Cancelled { reason } => {
+                let failure = RunFailure {
+                    reason: sre_proto::error::name(Reason::Cancelled).to_owned(),
+                    message: reason,
+                };
+                (RunState::Cancelled, closed(Some(failure), 499))
+            }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What the parts of one turn share: whose it is, what it may, how long it may take, and how it is led.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message as _;
+use sre_proto::gateway::v1::turn_event::Event;
+use sre_proto::gateway::v1::{ConcurrencyPolicy, TurnEvent, run_event};
+use sre_proto::memory::v1::{JournalRecord, RecordKind, RunRecord};
+use sre_service::{Link, Role};
+use tokio::time::Instant;
+use tonic::Status;
+
+use super::settings::{self, Led};
+use super::tools::{self, Declared};
+use crate::engine::admission::Slot;
+use crate::engine::authority::{self, Authority};
+use crate::engine::core::Engine;
+use crate::engine::fold::{Unstartable, time_left};
+use crate::engine::journal::records::{Opened, RecordError, TurnAsked};
+use crate::engine::live::LiveRun;
+use crate::engine::names::AgentName;
+use crate::engine::plans::{Compiled, Version};
+
+/// What the parts of one turn share.
+pub struct TurnScope {
+    /// The engine.
+    pub engine: Engine,
+    /// The run's id.
+    pub id: String,
+    /// The agent's version.
+    pub version: Version,
+    /// Its plan.
+    pub compiled: Arc<Compiled>,
+    /// What it may do.
+    pub authority: Authority,
+    /// Its first record.
+    pub opened: Opened,
+    /// What is asked.
+    pub asked: TurnAsked,
+    /// How it is led.
+    pub led: Led,
+    /// Its tools.
+    pub tools: Vec<Declared>,
+    /// Its signals and its transient events.
+    pub live: LiveRun,
+    /// Its slot.
+    pub slot: Slot,
+    /// When it must be over.
+    pub deadline: Instant,
+}
+
+impl TurnScope {
+    /// The scope that the first record of a turn describes.
+    pub async fn open(
+        engine: &Engine,
+        row: &RunRecord,
+        records: &[JournalRecord],
+        live: &LiveRun,
+        slot: &Slot,
+    ) -> Result<Self, Unstartable> {
+        let opened = records.first().filter(|record| record.kind() == RecordKind::Opened);
+        let opened = opened.ok_or(RecordError::NotOpened)?;
+        let opened = Opened::decode(opened.body.clone()).map_err(RecordError::from)?;
+        let asked = opened.turn.clone().ok_or(RecordError::NotOpened)?;
+        let authority = Authority::granted(engine.host.tokens().clone(), opened.resume_grant.as_str());
+        let version = Version {
+            agent: AgentName::parse("agent", &opened.agent)?,
+            id: opened.version.clone(),
+            digest: opened.digest.clone(),
+        };
+        let agent_link = authority.agent_link(engine.host.link(Role::Agent)).await?;
+        let compiled = engine.plans.plan(agent_link, &version).await?;
+        let concurrency = ConcurrencyPolicy::try_from(asked.concurrency).unwrap_or_default();
+        let led = settings::led(asked.settings.as_ref().unwrap_or(&Default::default()), concurrency);
+        let tools = if led.with_tools { tools::declared(&compiled.plan) } else { Vec::new() };
+        Ok(Self {
+            engine: engine.clone(),
+            id: row.run_id.clone(),
+            version,
+            tools,
+            compiled,
+            authority: authority.with_scopes(authority::turn_scopes()),
+            opened,
+            asked,
+            led,
+            live: live.clone(),
+            slot: slot.clone(),
+            deadline: Instant::now() + time_left(engine, row),
+        })
+    }
+
+    /// A link that acts as the agent.
+    pub async fn link(&self, role: Role) -> Result<Link, Status> {
+        self.authority.link(self.engine.host.link(role), role).await
+    }
+
+    /// The time that is left.
+    pub fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// A run's name.
+    pub fn run_name(&self, run_id: &str) -> String {
+        self.version.agent.run(run_id)
+    }
+
+    /// Tells watchers something that is not journalled.
+    pub fn tell(&self, event: impl FnOnce() -> Event) {
+        self.live.events.emit(|| run_event::Event::Turn(TurnEvent { event: Some(event()) }));
+    }
+}
