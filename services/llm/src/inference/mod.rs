@@ -66,7 +66,7 @@ impl Inference {
         Ok(Self {
             catalogue,
             providers: Arc::new(Providers::new(settings, base_urls.keys())?),
-            embedders: Arc::new(Embedders::new(settings)?),
+            embedders: Arc::new(Embedders::new(settings, base_urls.keys())?),
             environment: Arc::new(environment),
             base_urls: Arc::new(base_urls),
             reliability: Reliability::new(settings),
