@@ -57,6 +57,8 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
 }
 
 #[cfg(test)]
+mod media_tests;
+#[cfg(test)]
 mod reliability_tests;
 #[cfg(test)]
 mod suite_tests;

@@ -21,7 +21,7 @@ use sre_service::accounts::Memberships;
 use sre_service::config::TeamLimit;
 use tonic::{Code, Status};
 
-use crate::inference::{Payer, estimate};
+use crate::inference::{Failure, Payer, estimate};
 use crate::kept::{Kept, Kind, now_ms};
 use crate::models::Resolved;
 use budget::{Budget, Subject, Unit, Window};
@@ -408,7 +408,7 @@ impl Applied {
             ("value", self.limit.to_string()),
             ("used", used.to_string()),
             ("needed", self.line.amount.to_string()),
-            ("failure", "budget".to_owned()),
+            ("failure", Failure::Budget.as_str().to_owned()),
         ];
         try_again(Reason::BudgetExceeded, message, after, metadata)
     }

@@ -68,6 +68,17 @@ impl Metered {
         Self::new(payer, model, "embeddings")
     }
 
+    /// Images that are made from now on.
+    pub fn images(payer: Payer, model: &Arc<Resolved>, request: &pb::GenerateImageRequest) -> Self {
+        Self {
+            charge: Charge { images: u64::from(request.count.max(1).unsigned_abs()), ..Charge::default() },
+            run_id: request.run_id.clone(),
+            step: request.step.clone(),
+            idempotency_key: request.idempotency_key.clone(),
+            ..Self::new(payer, model, "image_generation")
+        }
+    }
+
     fn new(payer: Payer, model: &Arc<Resolved>, operation: &'static str) -> Self {
         Self {
             payer,
@@ -110,6 +121,11 @@ impl Metered {
     /// Whether what it uses is counted: Echo uses nothing.
     pub fn is_paid(&self) -> bool {
         self.model.provider != FREE
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Resolved {
+        &self.model
     }
 
     /// How long it took so far.

@@ -5,9 +5,12 @@ mod credentials;
 mod embeddings;
 mod error;
 pub(crate) mod estimate;
+mod files;
 mod finish;
 mod genai;
+pub mod grammar;
 mod http;
+mod images;
 mod metering;
 mod parameters;
 mod providers;
@@ -16,6 +19,7 @@ mod reliability;
 mod service;
 mod settings;
 mod sse;
+mod tokens;
 mod vault;
 
 use std::collections::BTreeMap;
@@ -28,6 +32,7 @@ use url::Url;
 pub use credentials::{Environment, Key, Need, NoSecrets, Search, Secrets};
 pub use error::InferenceError;
 pub use metering::Payer;
+pub use reliability::Failure;
 pub use service::InferenceService;
 pub use settings::InferenceSettings;
 pub use vault::VaultSecrets;
@@ -45,6 +50,8 @@ pub struct Inference {
     catalogue: Catalogue,
     providers: Arc<Providers>,
     embedders: Arc<Embedders>,
+    painters: Arc<images::Painters>,
+    tokens: tokens::Tokens,
     environment: Arc<Environment>,
     /// Addresses by provider that the configuration states, in lower case.
     base_urls: Arc<BTreeMap<String, String>>,
@@ -67,6 +74,8 @@ impl Inference {
             catalogue,
             providers: Arc::new(Providers::new(settings, base_urls.keys())?),
             embedders: Arc::new(Embedders::new(settings, base_urls.keys())?),
+            painters: Arc::new(images::Painters::new(settings)?),
+            tokens: tokens::Tokens::default(),
             environment: Arc::new(environment),
             base_urls: Arc::new(base_urls),
             reliability: Reliability::new(settings),
@@ -154,6 +163,11 @@ impl Inference {
     /// The catalogue.
     pub fn catalogue(&self) -> &Catalogue {
         &self.catalogue
+    }
+
+    /// How many tokens texts have.
+    pub(crate) fn tokens(&self) -> &tokens::Tokens {
+        &self.tokens
     }
 
     fn abandoned(&self) -> &Arc<Semaphore> {

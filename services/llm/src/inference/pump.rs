@@ -217,6 +217,10 @@ impl Pump {
         if answer.usage.is_none() && attempt.metered.is_paid() {
             answer.usage = Some(attempt.estimated(answer_bytes(answer)));
         }
+        if let Some(usage) = &answer.usage {
+            let (model, asked) = (attempt.metered.model(), self.chain.asked());
+            self.inference.tokens().learn(model, asked, attempt.input_tokens, usage);
+        }
         let event = attempt.metered.answered(answer);
         attempt.observed.answered(answer);
         let usage = answer.usage.unwrap_or_default();

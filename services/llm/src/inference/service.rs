@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt as _, stream};
 use sre_identity::Caller;
-use sre_proto::error::{Reason, not_implemented, status};
+use sre_proto::error::{Reason, status};
 use sre_proto::llm::v1 as pb;
 use sre_proto::llm::v1::inference_server::Inference as Rpc;
 use sre_proto::observability::v1::UsageEvent;
@@ -23,7 +23,7 @@ use super::providers::Piece;
 use super::pump::{Delivery, Ending, Pump};
 use super::reliability::Chain;
 use super::vault::RecentSecrets;
-use super::{Inference, InferenceError, NoSecrets, VaultSecrets, estimate};
+use super::{Inference, InferenceError, NoSecrets, VaultSecrets, estimate, files, images};
 use crate::budgets::reservation::{Held, Used};
 use crate::budgets::{self, Budgets, Defaults, Most, Spender};
 use crate::models::Resolved;
@@ -160,9 +160,10 @@ impl Rpc for InferenceService {
         request: Request<pb::GenerateRequest>,
     ) -> Result<Response<pb::GenerateResponse>, Status> {
         let caller = Caller::of(request.extensions())?.clone();
-        let request = request.into_inner();
+        let mut request = request.into_inner();
         require_model(&request.model)?;
         let granted = self.granted(&caller, &request, &request.model).await?;
+        files::read_all(&self.host, &caller, &mut request).await?;
         let call = match self.begin(&caller, &granted, request).await? {
             Begin::Known(answer) => return Ok(Response::new(*answer)),
             Begin::Ask(call) => call,
@@ -187,7 +188,9 @@ impl Rpc for InferenceService {
         require_model(request.request.as_ref().map_or("", |request| &request.model))?;
         let named = request.request.as_ref().map_or("", |request| &request.model);
         let granted = self.granted(&caller, &request, named).await?;
-        let call = match self.begin(&caller, &granted, request.request.unwrap_or_default()).await? {
+        let mut request = request.request.unwrap_or_default();
+        files::read_all(&self.host, &caller, &mut request).await?;
+        let call = match self.begin(&caller, &granted, request).await? {
             Begin::Known(answer) => {
                 let pieces = answers::replay(*answer).into_iter().map(|piece| Ok(event(piece)));
                 return Ok(Response::new(stream::iter(pieces).boxed()));
@@ -228,21 +231,38 @@ impl Rpc for InferenceService {
         let caller = Caller::of(request.extensions())?.clone();
         let request = request.into_inner();
         require_model(&request.model)?;
-        let _granted = self.host.authorizer().check(&caller, &request, None).await?;
-        Err(not_implemented("Inference.CountTokens"))
+        let _granted = self.granted(&caller, &request, &request.model).await?;
+        let model = self.inference.find(&request.model)?;
+        Ok(Response::new(self.inference.tokens().count(&model, request.texts).await?))
     }
 
-    type GenerateImageStream = Pin<Box<dyn Stream<Item = Result<pb::GenerateImageResponse, Status>> + Send>>;
+    type GenerateImageStream = images::Pieces;
 
     async fn generate_image(
         &self,
         request: Request<pb::GenerateImageRequest>,
     ) -> Result<Response<Self::GenerateImageStream>, Status> {
         let caller = Caller::of(request.extensions())?.clone();
-        let request = request.into_inner();
+        let mut request = request.into_inner();
         require_model(&request.model)?;
-        let _granted = self.host.authorizer().check(&caller, &request, None).await?;
-        Err(not_implemented("Inference.GenerateImage"))
+        let granted = self.granted(&caller, &request, &request.model).await?;
+        files::read(&self.host, &caller, request.images.iter_mut().chain(&mut request.mask)).await?;
+        let model = self.inference.find(&request.model)?;
+        let payer = Payer::of(&caller, &granted);
+        let metered = Metered::images(payer.clone(), &model, &request);
+        let most = images::most(&request, &model);
+        let run = request.run_id.clone();
+        let secrets = VaultSecrets::of(&self.host, &caller).recent(&self.recent);
+        let wanted = self.inference.prepare_images(Arc::clone(&model), request, &secrets).await?;
+        let held = self.reserve(&granted, &payer, &run, &model, most).await?;
+        let made = self.inference.paint(&wanted).await;
+        let made = made.map(|made| images::pieces(made, &wanted.call, &metered));
+        let event = made.as_ref().ok().and_then(|(_, event)| event.clone());
+        if let Some(held) = held {
+            held.settle(Used::of(event.as_slice())).await;
+        }
+        self.report(event);
+        Ok(Response::new(made?.0))
     }
 
     async fn embed_unkeyed(

@@ -8,10 +8,10 @@ mod citations;
 mod echo;
 mod echo_script;
 mod facts;
-mod google;
+pub mod google;
 pub mod history;
 mod json;
-mod media;
+pub mod media;
 mod names;
 mod ollama;
 mod openai;
@@ -33,6 +33,7 @@ pub use openai_chat::{COMPATIBLE, Dialect, dialect};
 
 use super::credentials::Key;
 use super::error::InferenceError;
+use super::grammar::Grammar;
 use super::settings::InferenceSettings;
 use crate::models::Resolved;
 use anthropic::Anthropic;
@@ -164,14 +165,32 @@ impl Providers {
     }
 }
 
+/// What an adapter of a grammar sends for a call.
+pub fn body(grammar: Grammar, call: &Call) -> Result<serde_json::Value, InferenceError> {
+    let delivery = wire::Delivery::Stream;
+    match grammar {
+        Grammar::Chat => {
+            let unknown = || InferenceError::UnknownProvider(call.model.provider.clone());
+            openai_chat::body(call, dialect(&call.model.provider).ok_or_else(unknown)?, delivery)
+        }
+        Grammar::Responses => responses::body(call, delivery),
+        Grammar::Ollama => ollama::body(call, delivery),
+        Grammar::Anthropic => anthropic::body(call, delivery),
+        Grammar::Gemini => google::body(call, google::Flavour::GoogleAi),
+        Grammar::Bedrock => bedrock::body(call),
+    }
+}
+
 /// An address below the call's.
-fn address(call: &Call, path: &str) -> Result<url::Url, InferenceError> {
+pub fn address(call: &Call, path: &str) -> Result<url::Url, InferenceError> {
     let missing = || InferenceError::invalid("model", "its provider has no address");
     let base = call.base_url.as_ref().ok_or_else(missing)?;
     url::Url::parse(&format!("{}/{path}", base.as_str().trim_end_matches('/'))).map_err(|_| missing())
 }
 
 #[cfg(test)]
+mod cloud_tests;
+#[cfg(test)]
 mod openai_tests;
 #[cfg(test)]
-mod testing;
+pub mod testing;

@@ -25,8 +25,6 @@ pub enum Failure {
     Timeout,
     /// The provider's filter refused.
     ContentFilter,
-    /// Whoever asked has gone.
-    Aborted,
     /// The provider failed inside.
     Upstream5xx,
     /// The answer broke off, or was none.
@@ -55,7 +53,6 @@ impl Failure {
             Self::Overloaded => "overloaded",
             Self::Timeout => "timeout",
             Self::ContentFilter => "content_filter",
-            Self::Aborted => "aborted",
             Self::Upstream5xx => "upstream_5xx",
             Self::StreamBroken => "stream_broken",
             Self::Unsupported => "unsupported",
@@ -109,7 +106,7 @@ impl Failure {
             return self.may_fall_back();
         }
         let hit = |word: &String| word == self.as_str() || word == "any";
-        !matches!(self, Self::Aborted | Self::Budget) && words.iter().any(hit)
+        self != Self::Budget && words.iter().any(hit)
     }
 }
 

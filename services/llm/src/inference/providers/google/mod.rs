@@ -2,7 +2,7 @@
 //! calling, thought signatures, thinking, structured output, grounding and files): one body, spoken to Google AI with
 //! a key and to Vertex AI with a token.
 
-mod answer;
+pub mod answer;
 mod contents;
 mod events;
 mod files;

@@ -5,6 +5,8 @@ mod answer;
 mod lines;
 mod request;
 
+pub use request::body;
+
 use async_trait::async_trait;
 use sre_proto::llm::v1 as pb;
 

@@ -19,7 +19,7 @@ use crate::inference::error::InferenceError;
 use crate::inference::http;
 use crate::inference::sse::Decoder;
 use answer::Assembly;
-use request::body;
+pub use request::body;
 use wire::Completion;
 
 /// What ends a stream.

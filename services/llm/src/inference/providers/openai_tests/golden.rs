@@ -12,19 +12,27 @@ use crate::inference::reliability::Failure;
 async fn transcripts_are_as_written_down() {
     let mut runs = JoinSet::new();
     for column in COLUMNS {
-        runs.spawn(async move { (column.name, transcript(column).await) });
+        runs.spawn(
+            async move { (column.name, transcript(column, provider(), impatient(), |_, _| {}).await) },
+        );
     }
     for (name, text) in runs.join_all().await {
         compare(&format!("{name}.txt"), &text);
     }
 }
 
-async fn transcript(column: Column) -> String {
+/// All scenarios; the hasty one gives up soon where nothing more comes.
+pub(in super::super) async fn transcript(
+    column: Column,
+    patient: &dyn Provider,
+    hasty: &dyn Provider,
+    keyed: fn(&mut Call, &FakeProvider),
+) -> String {
     let server = FakeProvider::start().await.unwrap();
-    let (patient, hasty) = (provider(), impatient());
     let mut text = String::new();
     for (name, scenario) in named::all() {
         let mut call = column.call(Some(&server));
+        keyed(&mut call, &server);
         call.request.tools = vec![tool("get_weather"), tool("get_time"), tool("ping")];
         server.state().queue(scenario.clone());
         if name == "error/stall_at_once" {
@@ -86,7 +94,7 @@ fn agree(name: &str, pieces: &[Piece], answer: &pb::GenerateResponse) {
 }
 
 /// An answer in one piece is the same.
-async fn whole(provider: &OpenAi, name: &str, call: Call, streamed: &pb::GenerateResponse) {
+async fn whole(provider: &dyn Provider, name: &str, call: Call, streamed: &pb::GenerateResponse) {
     let skipped = name.ends_with("corrupt") || name == "error/no_marker" || name == "tools/invalid_arguments";
     if skipped {
         return;
@@ -96,7 +104,7 @@ async fn whole(provider: &OpenAi, name: &str, call: Call, streamed: &pb::Generat
         let mut answer = answer.clone();
         answer.response_id.clear();
         // Ids are the server's own, and differ by request.
-        answer.parts.iter_mut().for_each(|part| part.part = None);
+        answer.parts.clear();
         answer.tool_calls.iter_mut().for_each(|call| call.id.clear());
         answer
     };

@@ -2,8 +2,8 @@
 
 mod defects;
 mod fuzz;
-mod golden;
-mod parameters;
+pub(super) mod golden;
+pub(super) mod parameters;
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -16,21 +16,26 @@ use sre_fake_provider::wires::Wire as Format;
 use sre_proto::llm::v1 as pb;
 
 use super::openai::OpenAi;
-use super::{Call, Piece, Provider as _};
+use super::{Call, Piece, Provider};
 use crate::inference::error::InferenceError;
 use crate::inference::settings::InferenceSettings;
 use crate::models::{Mode, Table};
 
 /// A service, its entry and where the server speaks like it.
 #[derive(Debug, Clone, Copy)]
-struct Column {
+pub(super) struct Column {
+    pub(super) name: &'static str,
+    pub(super) entry: &'static str,
+    pub(super) path: &'static str,
+    pub(super) format: Format,
+}
+
+pub(super) const fn column(
     name: &'static str,
     entry: &'static str,
     path: &'static str,
     format: Format,
-}
-
-const fn column(name: &'static str, entry: &'static str, path: &'static str, format: Format) -> Column {
+) -> Column {
     Column { name, entry, path, format }
 }
 
@@ -61,7 +66,7 @@ const FEATURES: [&str; 6] = ["text", "tools", "image", "document", "reasoning", 
 
 impl Column {
     /// A call of its model; without an address where nothing is sent.
-    fn call(&self, server: Option<&FakeProvider>) -> Call {
+    pub(super) fn call(&self, server: Option<&FakeProvider>) -> Call {
         let mut entry: serde_json::Value = serde_json::from_str(self.entry).unwrap();
         entry["features"] = json!(FEATURES);
         let model = Table::new([("m".to_owned(), entry)].into(), Mode::Replace).resolve("m").unwrap();
@@ -74,11 +79,11 @@ impl Column {
     }
 }
 
-fn message(role: pb::ChatRole, text: &str) -> pb::ChatMessage {
+pub(super) fn message(role: pb::ChatRole, text: &str) -> pb::ChatMessage {
     pb::ChatMessage { role: role as i32, text: text.to_owned(), ..Default::default() }
 }
 
-fn tool(name: &str) -> pb::Tool {
+pub(super) fn tool(name: &str) -> pb::Tool {
     let schema = br#"{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}"#;
     pb::Tool { name: name.into(), description: "d".into(), parameters_json: schema.as_slice().into() }
 }
@@ -102,8 +107,8 @@ fn provider_that_waits(silence: Duration) -> OpenAi {
 }
 
 /// The pieces of an answer, and how it ended.
-async fn streamed(
-    provider: &OpenAi,
+pub(super) async fn streamed(
+    provider: &dyn Provider,
     call: &Call,
 ) -> (Vec<Piece>, Result<pb::GenerateResponse, InferenceError>) {
     let mut pieces = match provider.stream(call.clone()).await {
@@ -128,7 +133,7 @@ async fn streamed(
 }
 
 /// Compares with what was written down; `SRE_GOLDEN=write` writes it down anew.
-fn compare(file: &str, text: &str) {
+pub(super) fn compare(file: &str, text: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
     if std::env::var_os("SRE_GOLDEN").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -10,7 +10,7 @@ use crate::inference::providers::openai_chat::dialects::{Speaks, interface};
 use crate::inference::providers::wire::{Delivery, Exchange, Wire as _};
 use crate::inference::providers::{ollama::Ollama, openai_chat::OpenAiChat, responses::Responses};
 
-type Set = fn(&mut pb::GenerateRequest);
+pub(in super::super) type Set = fn(&mut pb::GenerateRequest);
 
 fn media(mimetype: &str, source: pb::media::Source, name: &str) -> pb::ChatMessage {
     let media = pb::Media { mimetype: mimetype.into(), source: Some(source), file_name: name.into() };
@@ -66,7 +66,7 @@ fn tool_round(request: &mut pb::GenerateRequest) {
     });
 }
 
-const CELLS: &[(&str, Set)] = &[
+pub(in super::super) const CELLS: &[(&str, Set)] = &[
     ("max_tokens", |request| request.max_tokens = Some(100)),
     ("temperature", |request| request.temperature = Some(0.5)),
     ("top_p", |request| request.top_p = Some(0.25)),
@@ -145,7 +145,7 @@ async fn body(call: &Call) -> Result<Value, InferenceError> {
 }
 
 /// What a body has that another has not.
-fn more(base: &Value, body: &Value) -> Map<String, Value> {
+pub(in super::super) fn more(base: &Value, body: &Value) -> Map<String, Value> {
     let fields = body.as_object().unwrap().iter();
     fields
         .filter(|(name, value)| base.get(*name) != Some(*value))

@@ -7,6 +7,8 @@ mod events;
 mod input;
 mod request;
 
+pub use request::body;
+
 use async_trait::async_trait;
 use serde_json::Value;
 use sre_proto::llm::v1 as pb;
