@@ -48,9 +48,13 @@ pub async fn paint(exchange: &Exchange, wanted: &Wanted) -> Result<Made, Inferen
         }
         if let Some(usage) = next.usage {
             let sum = made.usage.get_or_insert_default();
-            sum.input_tokens += usage.input_tokens;
-            sum.output_tokens += usage.output_tokens;
-            sum.reasoning_tokens += usage.reasoning_tokens;
+            for (field, more) in [
+                (&mut sum.input_tokens, usage.input_tokens),
+                (&mut sum.output_tokens, usage.output_tokens),
+                (&mut sum.reasoning_tokens, usage.reasoning_tokens),
+            ] {
+                *field = field.saturating_add(more);
+            }
         }
     }
     Ok(made)
@@ -149,7 +153,7 @@ async fn generate(exchange: &Exchange, wanted: &Wanted) -> Result<Made, Inferenc
     let count = |name: &str| answer["usageMetadata"][name].as_i64().unwrap_or_default();
     made.usage = answer["usageMetadata"].is_object().then(|| pb::TokenUsage {
         input_tokens: count("promptTokenCount"),
-        output_tokens: count("candidatesTokenCount") + count("thoughtsTokenCount"),
+        output_tokens: count("candidatesTokenCount").saturating_add(count("thoughtsTokenCount")),
         reasoning_tokens: count("thoughtsTokenCount"),
         ..pb::TokenUsage::default()
     });

@@ -13,7 +13,7 @@ use crate::inference::error::{InferenceError, Refusal};
 use crate::inference::finish::finish_reason;
 use crate::inference::http;
 use crate::inference::providers::history::seal;
-use crate::inference::providers::json::take;
+use crate::inference::providers::json::{sum, take};
 use crate::inference::providers::names::Names;
 use crate::inference::providers::{Call, Piece};
 
@@ -308,7 +308,11 @@ impl From<Usage> for pb::TokenUsage {
         let cached_input_tokens = usage.cache_read_input_tokens.unwrap_or_default();
         let cache_write_tokens = usage.cache_creation_input_tokens.unwrap_or_default();
         Self {
-            input_tokens: usage.input_tokens.unwrap_or_default() + cached_input_tokens + cache_write_tokens,
+            input_tokens: sum([
+                usage.input_tokens.unwrap_or_default(),
+                cached_input_tokens,
+                cache_write_tokens,
+            ]),
             output_tokens: usage.output_tokens.unwrap_or_default(),
             cached_input_tokens,
             cache_write_tokens,

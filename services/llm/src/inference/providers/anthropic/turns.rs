@@ -58,10 +58,14 @@ fn joined(first: pb::GenerateResponse, mut next: pb::GenerateResponse) -> pb::Ge
     next.parts.splice(0..0, first.parts);
     if let Some(before) = first.usage {
         let usage = next.usage.get_or_insert_default();
-        usage.input_tokens += before.input_tokens;
-        usage.output_tokens += before.output_tokens;
-        usage.cached_input_tokens += before.cached_input_tokens;
-        usage.cache_write_tokens += before.cache_write_tokens;
+        for (field, before) in [
+            (&mut usage.input_tokens, before.input_tokens),
+            (&mut usage.output_tokens, before.output_tokens),
+            (&mut usage.cached_input_tokens, before.cached_input_tokens),
+            (&mut usage.cache_write_tokens, before.cache_write_tokens),
+        ] {
+            *field = field.saturating_add(before);
+        }
     }
     next
 }

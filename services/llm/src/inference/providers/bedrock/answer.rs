@@ -12,7 +12,7 @@ use crate::inference::error::InferenceError;
 use crate::inference::finish::finish_reason;
 use crate::inference::providers::anthropic::ANSWER_TOOL;
 use crate::inference::providers::history::seal;
-use crate::inference::providers::json::take;
+use crate::inference::providers::json::{sum, take};
 use crate::inference::providers::names::Names;
 use crate::inference::providers::wire::broken;
 use crate::inference::providers::{Call, Piece};
@@ -248,7 +248,11 @@ impl From<Usage> for pb::TokenUsage {
     /// The interface counts what was cached apart; our figure of the request is the whole request.
     fn from(usage: Usage) -> Self {
         Self {
-            input_tokens: usage.input_tokens + usage.cache_read_input_tokens + usage.cache_write_input_tokens,
+            input_tokens: sum([
+                usage.input_tokens,
+                usage.cache_read_input_tokens,
+                usage.cache_write_input_tokens,
+            ]),
             output_tokens: usage.output_tokens,
             cached_input_tokens: usage.cache_read_input_tokens,
             cache_write_tokens: usage.cache_write_input_tokens,

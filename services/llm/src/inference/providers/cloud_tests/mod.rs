@@ -15,7 +15,7 @@ use super::{Answers, Call, Provider, Providers};
 use crate::inference::Key;
 use crate::inference::settings::InferenceSettings;
 
-const COLUMNS: [Column; 5] = [
+pub const COLUMNS: [Column; 5] = [
     column("anthropic", r#"{"modelId":"claude-sonnet-4-5","provider":"Anthropic"}"#, "/v1", Format::Messages),
     column(
         "anthropic-adaptive",

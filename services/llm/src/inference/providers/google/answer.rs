@@ -9,7 +9,7 @@ use super::request::NAMES;
 use crate::inference::error::InferenceError;
 use crate::inference::finish::finish_reason;
 use crate::inference::providers::history::seal;
-use crate::inference::providers::json::take;
+use crate::inference::providers::json::{sum, take};
 use crate::inference::providers::names::Names;
 use crate::inference::providers::wire::refusal_in_body;
 use crate::inference::providers::{Call, Piece};
@@ -206,8 +206,8 @@ impl From<Usage> for pb::TokenUsage {
     /// Thinking is counted apart by the API; our figure of the answer holds it.
     fn from(usage: Usage) -> Self {
         Self {
-            input_tokens: usage.prompt_token_count + usage.tool_use_prompt_token_count,
-            output_tokens: usage.candidates_token_count + usage.thoughts_token_count,
+            input_tokens: sum([usage.prompt_token_count, usage.tool_use_prompt_token_count]),
+            output_tokens: sum([usage.candidates_token_count, usage.thoughts_token_count]),
             cached_input_tokens: usage.cached_content_token_count,
             reasoning_tokens: usage.thoughts_token_count,
             ..Self::default()

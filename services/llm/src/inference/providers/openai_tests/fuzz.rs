@@ -6,6 +6,10 @@ use sre_fake_provider::named;
 use sre_fake_provider::wires::Frame;
 
 use super::*;
+use crate::inference::providers::anthropic::Messages;
+use crate::inference::providers::bedrock::Bedrock;
+use crate::inference::providers::cloud_tests;
+use crate::inference::providers::google::GoogleAi;
 use crate::inference::providers::ollama::Ollama;
 use crate::inference::providers::openai_chat::OpenAiChat;
 use crate::inference::providers::responses::Responses;
@@ -18,7 +22,10 @@ fn reading(column: &Column, call: &Call) -> Box<dyn Reading> {
     match column.format {
         Format::Responses => Responses.reading(call),
         Format::Ollama => Ollama.reading(call),
-        _ => OpenAiChat.reading(call),
+        Format::Messages => Messages.reading(call),
+        Format::Gemini => GoogleAi.reading(call),
+        Format::Converse => Bedrock.reading(call),
+        Format::Chat => OpenAiChat.reading(call),
     }
 }
 
@@ -59,7 +66,7 @@ fn plain(mut read: Read) -> Read {
 
 fn transcripts() -> Vec<(Column, Vec<u8>)> {
     let mut all = Vec::new();
-    for column in COLUMNS {
+    for column in COLUMNS.into_iter().chain(cloud_tests::COLUMNS) {
         for (_, scenario) in named::all() {
             let flavour = column.path.split('/').nth(1).unwrap_or_default().to_owned();
             let body = json!({"stream_options": {"include_usage": true}});
