@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use sre_identity::{Kind, Principal, Svid, SvidSource, TrustRoots};
 use sre_proto::agent::v1::agent_data_client::AgentDataClient;
 use sre_proto::gateway::v1::approvals_client::ApprovalsClient;
+use sre_proto::gateway::v1::conversations_client::ConversationsClient;
 use sre_proto::gateway::v1::debugger_client::DebuggerClient;
 use sre_proto::gateway::v1::runs_client::RunsClient;
 use sre_proto::llm::v1::inference_client::InferenceClient;
@@ -79,6 +80,11 @@ impl Client {
     /// Runs.
     pub fn runs(&self) -> RunsClient<Link> {
         RunsClient::new(self.link.clone())
+    }
+
+    /// Conversations.
+    pub fn conversations(&self) -> ConversationsClient<Link> {
+        ConversationsClient::new(self.link.clone())
     }
 
     /// Questions that runs put to people.

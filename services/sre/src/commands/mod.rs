@@ -7,6 +7,7 @@ mod audit;
 mod authz;
 mod backup;
 mod certs;
+mod chat;
 mod check;
 mod config;
 mod connectors;
@@ -44,6 +45,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Up(arguments) => Box::pin(up::run(&global, arguments)).await,
         Command::Serve(arguments) => Box::pin(serve::run(&global, arguments)).await,
         Command::Agent(arguments) => Box::pin(agent::run(&global, arguments)).await,
+        Command::Chat(arguments) => Box::pin(chat::run(&global, arguments)).await,
         Command::Agents(command) => Box::pin(agents::run(&global, command)).await,
         Command::Runs(command) => Box::pin(runs::run(&global, command)).await,
         Command::Approvals(command) => Box::pin(approvals::run(&global, command)).await,

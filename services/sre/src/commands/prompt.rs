@@ -1,19 +1,19 @@
-//! `sre agent FILE --prompt TEXT`: the agent's model answers and may call its skills as tools. A minimal tool
-//! loop on public methods; nothing of it is kept.
+//! `sre agent FILE --prompt TEXT`: the agent's model answers and may call its skills as tools. A conversation of one
+//! prompt, which is not kept.
 
-use anyhow::{Context as _, Result};
-use serde_json::{Map, Value, json};
-use sre_proto::agent::v1::{Agent, GetAgentRequest, Skill};
-use sre_proto::gateway::v1::run_skill_request::Call;
-use sre_proto::gateway::v1::{RunSkillRequest, SkillCall};
-use sre_proto::llm::v1::{ChatMessage, ChatRole, GenerateRequest, GetModelRequest, Model, Tool, ToolCall};
+use anyhow::Result;
+use serde_json::{Value, json};
+use sre_proto::agent::v1::GetAgentRequest;
+use sre_proto::gateway::v1::DeleteConversationRequest;
+use sre_proto::gateway::v1::conversation_event::Event;
+use sre_proto::gateway::v1::turn_event::Event as Turn;
+use sre_proto::llm::v1::{GetModelRequest, Model};
 
+use super::chat::screen::call;
+use super::chat::talk::{self, Talk};
 use crate::cli::exit::Failure;
 use crate::cli::output::{Output, complain};
 use crate::client::Client;
-
-/// A model that calls tools for longer than this goes in circles.
-const ROUNDS: usize = 16;
 
 /// Prompts an agent that is stored under this name.
 pub async fn run(output: Output, client: &Client, name: &str, text: &str) -> Result<()> {
@@ -22,40 +22,40 @@ pub async fn run(output: Output, client: &Client, name: &str, text: &str) -> Res
     let document: Value = serde_json::from_slice(&agent.document_json)?;
     let document = document.get("data").filter(|d| d.get("components").is_some()).unwrap_or(&document);
     let model = model(client, document).await?;
-    let mut messages = Vec::new();
-    let behavior = document.get("behavior").and_then(Value::as_str).unwrap_or_default();
-    if !behavior.is_empty() {
-        messages.push(message(ChatRole::System, behavior));
+    let conversation = talk::open(client, &agent.name, "sre agent --prompt", &model).await?;
+    let answered = answer(output, client, &conversation.name, text).await;
+    let delete = DeleteConversationRequest { name: conversation.name };
+    // What was asked is answered; that nothing is kept is good manners.
+    if let Err(status) = client.conversations().delete_conversation(delete).await {
+        tracing::debug!(%status, "the conversation of a prompt stays");
     }
-    messages.push(message(ChatRole::User, text));
-    let tools: Vec<Tool> = agent.skills.iter().filter(|skill| skill.ai_exposed).map(tool).collect();
-    for _ in 0..ROUNDS {
-        let request = GenerateRequest {
-            model: model.clone(),
-            messages: messages.clone(),
-            tools: tools.clone(),
-            ..GenerateRequest::default()
-        };
-        let answer = client.inference().generate(request).await?.into_inner();
-        if answer.tool_calls.is_empty() {
-            if output.is_json() {
-                output.json(&json!({ "answer": answer.text }));
-            } else {
-                output.note(&answer.text);
+    answered
+}
+
+async fn answer(output: Output, client: &Client, conversation: &str, text: &str) -> Result<()> {
+    let talk = Talk::ask(client, conversation, text).await?;
+    let mut last = String::new();
+    let end = talk
+        .to_end(|event| {
+            let Some(Event::TurnEvent(event)) = &event.event else { return };
+            match &event.event {
+                Some(Turn::ToolCall(called)) if !output.is_json() => {
+                    complain(&format!("calling {}", call(called.call.as_ref())));
+                }
+                Some(Turn::Answer(answer)) => last.clone_from(&answer.text),
+                _ => {}
             }
-            return Ok(());
-        }
-        messages.push(ChatMessage {
-            role: ChatRole::Assistant.into(),
-            text: answer.text,
-            tool_calls: answer.tool_calls.clone(),
-            ..ChatMessage::default()
-        });
-        for call in answer.tool_calls {
-            messages.push(result_of(output, client, &agent, call).await?);
-        }
+        })
+        .await?;
+    if let Some(failure) = talk::failure_of(&end) {
+        return Err(Failure::failed(failure));
     }
-    Err(Failure::failed(format!("the model called tools for {ROUNDS} rounds without an answer")))
+    if output.is_json() {
+        output.json(&json!({ "answer": last }));
+    } else {
+        output.note(&last);
+    }
+    Ok(())
 }
 
 /// The agent's model, where it can be used.
@@ -76,56 +76,4 @@ async fn model(client: &Client, document: &Value) -> Result<String> {
     let Model { usable, hint, .. } =
         found.map_err(|status| Failure::usage(format!("model {name}: {}", status.message())))?.into_inner();
     if usable { Ok(name) } else { Err(Failure::usage(format!("model {name} cannot be used: {hint}"))) }
-}
-
-fn message(role: ChatRole, text: &str) -> ChatMessage {
-    ChatMessage { role: role.into(), text: text.to_owned(), ..ChatMessage::default() }
-}
-
-fn tool(skill: &Skill) -> Tool {
-    let mut properties = Map::new();
-    let mut required = Vec::new();
-    for input in &skill.inputs {
-        let mut schema = schema(&input.r#type);
-        schema["description"] = json!(input.description);
-        properties.insert(input.name.clone(), schema);
-        if !input.optional {
-            required.push(input.name.clone());
-        }
-    }
-    let parameters = json!({"type": "object", "properties": properties, "required": required});
-    Tool {
-        name: skill.endpoint.clone(),
-        description: skill.description.clone(),
-        parameters_json: parameters.to_string().into(),
-    }
-}
-
-fn schema(kind: &str) -> Value {
-    match kind.to_ascii_lowercase().as_str() {
-        "number" | "float" => json!({"type": "number"}),
-        "integer" => json!({"type": "integer"}),
-        "boolean" => json!({"type": "boolean"}),
-        "array" => json!({"type": "array", "items": {}}),
-        "object" => json!({"type": "object", "additionalProperties": {}}),
-        _ => json!({"type": "string"}),
-    }
-}
-
-async fn result_of(output: Output, client: &Client, agent: &Agent, call: ToolCall) -> Result<ChatMessage> {
-    if !output.is_json() {
-        complain(&format!("calling {}({})", call.name, String::from_utf8_lossy(&call.arguments_json)));
-    }
-    let request = RunSkillRequest {
-        agent: agent.name.clone(),
-        call: Some(Call::Skill(SkillCall { skill: call.name.clone(), input_json: call.arguments_json })),
-        ..RunSkillRequest::default()
-    };
-    // A skill that fails is told to the model, which may try something else.
-    let text = match client.runs().run_skill(request).await {
-        Ok(answer) => String::from_utf8(answer.into_inner().legacy_json.to_vec())
-            .with_context(|| format!("skill {} answered no text", call.name))?,
-        Err(status) => json!({ "error": status.message() }).to_string(),
-    };
-    Ok(ChatMessage { role: ChatRole::Tool.into(), text, tool_call_id: call.id, ..ChatMessage::default() })
 }

@@ -99,6 +99,13 @@ impl World {
         first(&answers.map_err(|status| anyhow::anyhow!("{} as {who}: {status:?}", row.path))?)
     }
 
+    /// Asks a method that answers with a stream: all of it.
+    pub async fn all<R: Guarded + Message>(&self, who: &str, request: R) -> anyhow::Result<Vec<Bytes>> {
+        let row = method_of::<R>();
+        let answers = self.call(&Who::is(who), Role::Edge, row, &[request.encode_to_vec().into()]).await;
+        answers.map_err(|status| anyhow::anyhow!("{} as {who}: {status:?}", row.path))
+    }
+
     /// Asks as `user/dev`, without looking at the answer.
     pub async fn dev<R: Guarded + Message>(&self, request: R) -> anyhow::Result<()> {
         self.ask::<R, Nothing>(OWNER, request).await.map(drop)

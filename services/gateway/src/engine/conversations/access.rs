@@ -68,13 +68,16 @@ pub async fn authorised<R: Guarded>(
 /// everybody has who may run it; whose conversation it is decides who began it.
 pub async fn promptable(engine: &Engine, caller: &Caller, name: &str) -> Result<Conversation, Status> {
     let root = acl::candidate_of(caller.root())?;
-    let found = find(engine, name).await?.ok_or_else(|| no_such(name))?;
-    let acl: Acl = acl::of_record(found.acl.as_ref())?;
-    if !decide(&root, &[], &[Level::Write], &acl).is_allowed() {
-        tracing::info!(%root, name, "a prompt of somebody else's conversation was refused");
-        return Err(no_such(name));
+    let found = find(engine, name).await?;
+    let acl: Option<Acl> = found.as_ref().map(|found| acl::of_record(found.acl.as_ref())).transpose()?;
+    match found.filter(|_| acl.is_some_and(|acl| decide(&root, &[], &[Level::Write], &acl).is_allowed())) {
+        Some(found) => Ok(found),
+        None => {
+            tracing::info!(%root, name, "a prompt of a conversation that is not the caller's was refused");
+            // The same for one that is not there.
+            Err(status(Code::PermissionDenied, Reason::AclDenied, "access denied"))
+        }
     }
-    Ok(found)
 }
 
 /// A conversation as a message.

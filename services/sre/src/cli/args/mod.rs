@@ -123,6 +123,8 @@ pub enum Command {
     Serve(Serve),
     /// Runs one skill of an agent file, or prompts it.
     Agent(Agent),
+    /// Talks with an agent, in the terminal or from a pipe: one prompt a line.
+    Chat(Chat),
     /// Stores agents.
     #[command(subcommand)]
     Agents(Agents),
@@ -228,6 +230,22 @@ pub struct Agent {
     /// Input of the skill: key=value; values that are JSON are taken as such.
     #[arg(value_name = "KEY=VALUE")]
     pub input: Vec<String>,
+}
+
+/// `sre chat`.
+#[derive(Debug, Args)]
+pub struct Chat {
+    /// The agent: its id, or its name.
+    pub agent: Option<String>,
+    /// Takes this conversation up again, in place of a new one.
+    #[arg(long, value_name = "NAME", conflicts_with = "agent")]
+    pub conversation: Option<String>,
+    /// The model, in place of the agent's own.
+    #[arg(long)]
+    pub model: Option<String>,
+    /// Title of a new conversation.
+    #[arg(long, default_value = "")]
+    pub title: String,
 }
 
 /// `sre keys`.

@@ -1,9 +1,8 @@
-//! `sre.memory.v1.RuntimeContext` and `LlmContext`: for the engine, without a Candidate.
+//! `sre.memory.v1.RuntimeContext`: for the engine, without a Candidate.
 
 use anyhow::{bail, ensure};
 use bytes::Bytes;
 use prost::Message;
-use sre_proto::Guarded;
 use sre_proto::memory::v1::*;
 use sre_proto::types::v1::BlobRef;
 
@@ -304,32 +303,4 @@ fn put_blob(run_id: &str) -> PutBlobRequest {
         digest: format!("b3:{}", blake3::hash(PAYLOAD).to_hex()),
         data: Bytes::from_static(PAYLOAD),
     }
-}
-
-/// Conversations are not built yet.
-pub fn messages(world: &World, method: &str) -> Option<Case> {
-    let id = sre_proto::ids::new_id();
-    let conversation = Conversation {
-        conversation_id: id.clone(),
-        team: "default".into(),
-        agent: "worker".into(),
-        owner: "user/dev".into(),
-        title: world.fresh("talk"),
-        ..Conversation::default()
-    };
-    let case = match method {
-        "CreateConversation" => of(&CreateConversationRequest { conversation: Some(conversation) }),
-        "GetConversation" => of(&GetConversationRequest { conversation_id: id }),
-        "ListConversations" => of(&ListConversationsRequest { team: "default".into(), ..Default::default() }),
-        "DeleteConversation" => of(&DeleteConversationRequest { conversation_id: id }),
-        "AppendMessages" => of(&AppendMessagesRequest { conversation_id: id, ..Default::default() }),
-        "ReadMessages" => of(&ReadMessagesRequest { conversation_id: id, after_sequence: 0 }),
-        "ForkConversation" => of(&ForkConversationRequest { conversation_id: id, ..Default::default() }),
-        _ => return None,
-    };
-    Some(case.services("engine", "engine"))
-}
-
-fn of<R: Guarded + Message>(request: &R) -> Case {
-    Case::of(request)
 }

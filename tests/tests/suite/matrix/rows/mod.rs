@@ -6,6 +6,7 @@ mod approvals;
 mod cache;
 mod code;
 mod connectors;
+mod conversations;
 mod debugger;
 mod identity;
 mod journal;
@@ -37,6 +38,7 @@ pub async fn case(world: &World, row: &MethodPolicy) -> anyhow::Result<Option<Ca
         | "sre.memory.v1.Connectors"
         | "sre.security.v1.Connectors" => Ok(connectors::case(row.package)),
         "sre.gateway.v1.Approvals" => approvals::case(world, method).await,
+        "sre.gateway.v1.Conversations" => conversations::case(world, method).await,
         "sre.gateway.v1.Debugger" => debugger::case(world, method).await,
         "sre.gateway.v1.Runs" => runs::case(world, method).await,
         "sre.io.v1.Nkv" => nkv::case(world, method).await,
@@ -48,7 +50,7 @@ pub async fn case(world: &World, row: &MethodPolicy) -> anyhow::Result<Option<Ca
         "sre.llm.v1.Inference" => Ok(llm::inference(method)),
         "sre.llm.v1.Models" => llm::models(world, method).await,
         "sre.memory.v1.Cache" => cache::case(world, method).await,
-        "sre.memory.v1.LlmContext" => Ok(journal::messages(world, method)),
+        "sre.memory.v1.LlmContext" => conversations::messages(world, method).await,
         "sre.memory.v1.Quotas" => Ok(quotas::memory(method)),
         "sre.memory.v1.RuntimeContext" => journal::case(world, method).await,
         "sre.observability.v1.Log" => observability::log(world, method).await,

@@ -122,7 +122,7 @@ async fn a_conversation_is_whose_it_is() {
     let refused = |result: Result<_, Status>| result.map(|_: tonic::Response<_>| ()).unwrap_err().code();
     // Alice may run the agent, but it is not her conversation.
     let mut alice = ConversationsClient::new(world.running_as(&agent, "user/alice"));
-    assert_eq!(refused(alice.prompt(prompt(&conversation, "x")).await), Code::NotFound);
+    assert_eq!(refused(alice.prompt(prompt(&conversation, "x")).await), Code::PermissionDenied);
     let get = GetConversationRequest { name: conversation.name.clone() };
     let code = world.conversations("user/alice").get_conversation(get).await.unwrap_err().code();
     assert_eq!(code, Code::PermissionDenied);
