@@ -82,6 +82,35 @@ async fn users_and_agents_call_models() {
     assert_eq!(alice.generate(ask("", "x")).await.unwrap_err().code(), Code::InvalidArgument);
 }
 
+/// Pieces of calls reach whoever listens, of a provider and of a script.
+#[tokio::test]
+async fn calls_of_tools_come_in_pieces() {
+    use pb::generate_event::Event;
+    use sre_fake_provider::{Order, Scenario, Step, ToolCall};
+    let server = sre_fake_provider::FakeProvider::start().await.unwrap();
+    let models = json!({"mine": {"modelId": "m", "provider": "OpenAI", "baseURL": server.url("/v1"),
+        "credentials": {"apiKey": "sk-inline"}}});
+    let (suite, _dir) = suite(&models).await;
+    let made = [ToolCall::of("look", r#"{"city":"Oslo"}"#), ToolCall::of("go", "{}")];
+    server.state().queue(Scenario::of([Step::tools(Order::Interleaved, made)]));
+    let script = r#"[{"tool":"look","args":{"city":"Oslo"}},{"tool":"go"}]"#;
+    for (model, text) in [("mine", "hi"), ("EchoScript", script)] {
+        let request = pb::GenerateStreamRequest { request: Some(ask(model, text)) };
+        let events = calls(&suite, "user/alice").generate_stream(request).await.unwrap().into_inner();
+        let events: Vec<_> = events.map(|event| event.unwrap().event.unwrap()).collect().await;
+        let Some(Event::Finished(answer)) = events.last() else { panic!("{events:?}") };
+        let mut arguments = [String::new(), String::new()];
+        for event in &events[..events.len() - 1] {
+            let Event::ToolCall(delta) = event else { panic!("{event:?}") };
+            arguments[usize::try_from(delta.index).unwrap()] += &delta.arguments_fragment;
+        }
+        assert_eq!(arguments, [r#"{"city":"Oslo"}"#, "{}"], "{model}");
+        let names: Vec<_> = answer.tool_calls.iter().map(|call| call.name.as_str()).collect();
+        assert_eq!((names, answer.finish_reason()), (vec!["look", "go"], pb::FinishReason::ToolCalls));
+    }
+    assert_eq!(server.state().ledger()["sk-inline"].answers, 1);
+}
+
 #[tokio::test]
 async fn admins_add_models_for_their_team_alone() {
     let mut tasks = JoinSet::new();

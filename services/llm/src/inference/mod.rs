@@ -73,7 +73,7 @@ impl Inference {
         Ok(Self {
             catalogue,
             providers: Arc::new(Providers::new(settings, base_urls.keys())?),
-            embedders: Arc::new(Embedders::new(settings)?),
+            embedders: Arc::new(Embedders::new(settings, base_urls.keys())?),
             painters: Arc::new(images::Painters::new(settings)?),
             tokens: tokens::Tokens::default(),
             environment: Arc::new(environment),

@@ -204,6 +204,44 @@ async fn d37_google_is_told_the_dimensions() {
     assert_eq!(seen[0].key, "g-1");
 }
 
+/// Against the fake provider: Ollama's own interface, and a server that the configuration names alone.
+#[tokio::test]
+async fn ollama_and_named_servers_make_vectors() {
+    let server = sre_fake_provider::FakeProvider::start().await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("models.json");
+    let vectors = json!({"dimensions": 8, "settable": true});
+    let entry = |provider: &str, more: Value| {
+        let mut entry = json!({"modelId": "v", "provider": provider, "features": ["embeddings"],
+            "embedding": vectors, "tokens": 512});
+        entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        entry
+    };
+    let models = json!({
+        "own": entry("Ollama", json!({"baseURL": server.url("/v1")})),
+        "as-openai": entry("Ollama", json!({"baseURL": server.url("/v1"), "interface": "chat.completions",
+            "credentials": {"apiKey": "k"}})),
+        "named": entry("my-vllm", json!({"credentials": {"apiKey": "k"}})),
+        "nowhere": entry("unheard-of", json!({})),
+    });
+    std::fs::write(&path, models.to_string()).unwrap();
+    let (catalogue, _) = Catalogue::load(Some(path), Mode::Merge);
+    let urls = BTreeMap::from([("My-vLLM".to_owned(), server.url("/vllm/v1"))]);
+    let inference =
+        Inference::new(catalogue, &InferenceSettings::default(), Environment::of(&[]), &urls).unwrap();
+    for (model, path) in
+        [("own", "/api/embed"), ("as-openai", "/v1/embeddings"), ("named", "/vllm/v1/embeddings")]
+    {
+        let answer = inference.embed(ask(model, &["a b", "c"]), &Vault("")).await.unwrap();
+        let expected = sre_fake_provider::embeddings::vector("c", 8);
+        assert_eq!(answer.embeddings[1].values, expected, "{model}");
+        assert_eq!(answer.usage.unwrap().input_tokens, 3);
+        assert_eq!(server.state().requests().pop().unwrap().path, path);
+    }
+    let error = inference.embed(ask("nowhere", &["a"]), &Vault("")).await.unwrap_err();
+    assert_eq!(error.kind(), "unknown_provider");
+}
+
 #[tokio::test]
 async fn wrong_requests_are_refused_before_anybody_is_asked() {
     let bench = bench(|_, _| refused(500)).await;

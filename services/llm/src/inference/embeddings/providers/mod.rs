@@ -41,10 +41,15 @@ pub struct Embedders {
 }
 
 impl Embedders {
-    /// All of them, over one pool of connections.
-    pub fn new(settings: &InferenceSettings) -> Result<Self, reqwest::Error> {
+    /// All of them, over one pool of connections, and servers whose address the configuration states.
+    pub fn new<'n>(
+        settings: &InferenceSettings,
+        configured: impl Iterator<Item = &'n String>,
+    ) -> Result<Self, reqwest::Error> {
         let requests = Requests::new(settings)?;
-        Ok(Self { hash: Hash, google: Google::new(requests.clone()), openai: OpenAi::new(requests) })
+        let compatible = configured.map(|name| name.to_lowercase()).collect();
+        let openai = OpenAi::new(requests.clone(), compatible);
+        Ok(Self { hash: Hash, google: Google::new(requests), openai })
     }
 
     /// Who answers for a provider's name; names are compared without case.
@@ -55,6 +60,6 @@ impl Embedders {
         if name.eq_ignore_ascii_case("GoogleAI") {
             return Some(&self.google);
         }
-        OpenAi::speaks_with(name).then_some(&self.openai)
+        self.openai.speaks_with(name).then_some(&self.openai)
     }
 }

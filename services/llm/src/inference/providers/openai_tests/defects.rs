@@ -310,3 +310,20 @@ async fn a_history_with_tools_is_told_in_words_where_none_are_known() {
     assert_eq!(roles, ["system", "user", "assistant", "user"], "{sent}");
     assert!(sent.to_string().contains("Result of go: arrived"), "{sent}");
 }
+
+/// Appendix C 5: whoever stops listening stops the provider, whatever the format.
+#[tokio::test]
+async fn a_dropped_stream_closes_the_connection() {
+    let server = FakeProvider::start().await.unwrap();
+    for column in COLUMNS {
+        server.state().clear();
+        server.state().queue(Scenario::of([Step::Text("first ".into()), Step::Stall]));
+        let mut pieces = provider().stream(column.call(Some(&server))).await.unwrap();
+        assert_eq!(pieces.next().await.unwrap().unwrap(), Piece::Text("first ".into()));
+        drop(pieces);
+        let is_dropped = server.state().wait_for(Duration::from_secs(60), |state| {
+            state.requests().iter().all(|request| request.ended == sre_fake_provider::Ended::Dropped)
+        });
+        assert!(is_dropped.await, "{}", column.name);
+    }
+}
