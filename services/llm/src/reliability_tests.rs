@@ -296,3 +296,15 @@ async fn d29_a_callers_address_is_under_the_egress_policy_and_gets_no_key_of_the
     let same = json!({"modelId": "m", "completionTokens": 7});
     assert_eq!(bench.calls().generate(ask(&same.to_string())).await.unwrap().into_inner().text, "ok");
 }
+
+#[tokio::test]
+async fn d26_an_answer_is_what_the_model_said() {
+    let said = r#"Look: {"a": 1} and {"error": "no"}"#;
+    let mut servers = JoinSet::new();
+    let (base, _) =
+        provider(&mut servers, move |call, _| say(if call == 0 { said } else { r#"{"error": "x"}"# })).await;
+    let bench = Bench::start(servers, &json!({"m": entry(&base, json!({}))})).await;
+    assert_eq!(bench.calls().generate(ask("m")).await.unwrap().into_inner().text, said);
+    let object = bench.calls().generate(ask("m")).await.unwrap().into_inner();
+    assert_eq!(object.text, r#"{"error": "x"}"#, "no failure is read out of it");
+}

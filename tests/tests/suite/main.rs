@@ -14,6 +14,7 @@ mod harness;
 mod architecture;
 mod authz_fuzz;
 mod backup;
+mod budgets;
 mod canary;
 mod conformance_groups;
 mod conformance_numbers;

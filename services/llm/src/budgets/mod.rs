@@ -35,6 +35,8 @@ pub use service::BudgetsService;
 const LEASE: Millis = 60_000;
 /// How often places are renewed.
 pub const RENEW_EVERY: Duration = Duration::from_secs(20);
+/// Longer ids of users, agents and runs are shortened in keys.
+const MOST_SUBJECT_BYTES: usize = 200;
 /// A reservation looks into the ledger so often before it gives up: each time, another meter may have been lost.
 const LOOKS: usize = 4;
 
@@ -355,6 +357,12 @@ fn apply(
         Window::None => Counting::Places { lease: LEASE },
         window => Counting::Window { ends, seeded: window.is_seeded() },
     };
+    // Callers say which run it is: a key has the length of a name.
+    let key = if subject.len() > MOST_SUBJECT_BYTES {
+        blake3::hash(subject.as_bytes()).to_hex().to_string()
+    } else {
+        subject.to_owned()
+    };
     let of = |which: Subject| if budget.subject == which { subject.to_owned() } else { String::new() };
     let sum = Sum {
         team: payer.team.clone(),
@@ -375,7 +383,7 @@ fn apply(
         soft: budget.soft,
         limit: budget.limit,
         line: Line {
-            key: format!("{id}/{}{began}/{subject}", budget.window.letter()),
+            key: format!("{id}/{}{began}/{key}", budget.window.letter()),
             limit: (!budget.soft).then_some(budget.limit),
             amount,
             counting,

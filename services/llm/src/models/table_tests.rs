@@ -189,3 +189,20 @@ fn versions_change_with_what_an_entry_says_and_with_its_alias() {
     assert_eq!(version(1, "x"), version(1, "y"));
     assert_ne!(version(1, "x"), version(2, "x"));
 }
+
+/// What the documents say is what the code does.
+#[test]
+fn d46_the_default_mode_merges_and_credentials_are_spelt_one_way() {
+    assert_eq!(Mode::default(), Mode::Merge);
+    assert_eq!(sre_service::config::Models::default().mode, sre_service::config::ModelsMode::Merge);
+    let known = ["none", "internal", "vault", "bedrock_vault", "vertexai_vault"];
+    let table = Table::new(BTreeMap::new(), Mode::Merge);
+    for name in table.names() {
+        let model = table.resolve(name).unwrap();
+        for mode in model.credentials.as_ref().map(|all| all.modes()).unwrap_or_default() {
+            assert!(matches!(mode, CredentialMode::Named(mode) if known.contains(&mode.as_str())), "{name}");
+        }
+    }
+    let words = include_str!("../../../../docs/models.md");
+    assert!(known.into_iter().all(|mode| words.contains(&format!("| `{mode}` |"))));
+}

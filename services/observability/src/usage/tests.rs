@@ -5,7 +5,7 @@ use sre_proto::observability::v1::usage_event::Use;
 use sre_proto::observability::v1::{ComponentUse, LightRunsUse, ModelUse, RunUse, UsageEvent};
 use sre_store::{OpenOptions, Store};
 
-use super::{By, HOUR_MS, Ledger, Query, Recorded, Sums};
+use super::{By, HOUR_MS, Ledger, Query, Recorded, Sums, Total};
 use crate::schema::MIGRATIONS;
 
 struct Fixture {
@@ -143,4 +143,46 @@ async fn nothing_takes_away_from_the_ledger() {
     fx.ledger.record(vec![odd], NOW).await.unwrap();
     let sums = &fx.by(By::Team).await[0].1;
     assert_eq!((sums.input_tokens, sums.cost_micros, sums.output_tokens), (0, 0, 1));
+}
+
+/// What budgets begin their windows with.
+#[tokio::test]
+async fn one_sum_of_some_teams_in_some_hours() {
+    let fixture = Fixture::new();
+    let used = |id: &str, team: &str, hour: i64, agent: &str, model: &str, tokens: i64| UsageEvent {
+        id: id.into(),
+        team: team.into(),
+        agent: agent.into(),
+        user: "user/alice".into(),
+        time: Some(Timestamp { seconds: hour * HOUR_MS / 1000, nanos: 0 }),
+        r#use: Some(Use::Model(ModelUse {
+            model: model.into(),
+            input_tokens: tokens,
+            cost_micros: tokens * 2,
+            ..ModelUse::default()
+        })),
+        ..UsageEvent::default()
+    };
+    let events = vec![
+        used("1", "red", 10, "a", "m", 1),
+        used("2", "red", 11, "a", "m", 10),
+        used("3", "red", 11, "b", "n", 100),
+        used("4", "blue", 11, "a", "m", 1_000),
+        used("5", "green", 11, "a", "m", 10_000),
+    ];
+    fixture.ledger.record(events, 20 * HOUR_MS).await.unwrap();
+    let all = Total { teams: vec!["red".into()], from_hour: 0, to_hour: i64::MAX, ..Total::default() };
+    for (total, expected) in [
+        (all.clone(), 111),
+        (Total { teams: vec!["red".into(), "blue".into()], ..all.clone() }, 1_111),
+        (Total { from_hour: 11, ..all.clone() }, 110),
+        (Total { to_hour: 11, ..all.clone() }, 1),
+        (Total { agent: "a".into(), ..all.clone() }, 11),
+        (Total { model: "n".into(), user: "user/alice".into(), ..all.clone() }, 100),
+        (Total { user: "user/bob".into(), ..all.clone() }, 0),
+        (Total { teams: Vec::new(), ..all }, 0),
+    ] {
+        let sums = fixture.ledger.total(total.clone()).await.unwrap();
+        assert_eq!((sums.input_tokens, sums.cost_micros), (expected, expected * 2), "{total:?}");
+    }
 }

@@ -181,3 +181,23 @@ fn a_teams_limits_reach_its_members() {
     conn.execute(old, []).unwrap();
     assert!(resolve(&conn, &user("ann")).unwrap().unwrap().limits.is_empty());
 }
+
+/// What budgets of organisations count together.
+#[test]
+fn an_organisation_is_all_its_teams() {
+    let conn = database();
+    let of = |id: &str, organization: &str| {
+        let team =
+            Team { id: id.into(), display_name: id.into(), organization: organization.into(), created: NOW };
+        teams::create(&conn, &team, &user("dev")).unwrap();
+    };
+    of("b", "acme");
+    of("a", "acme");
+    of("c", "other");
+    of("d", "");
+    assert_eq!(teams::of_organization(&conn, "acme").unwrap(), ["a", "b"]);
+    assert_eq!(teams::of_organization(&conn, "").unwrap(), Vec::<String>::new());
+    let known = resolve(&conn, &Candidate::team("a").unwrap()).unwrap().unwrap();
+    assert_eq!(known.organization, "acme");
+    assert_eq!(resolve(&conn, &Candidate::team("d").unwrap()).unwrap().unwrap().organization, "");
+}

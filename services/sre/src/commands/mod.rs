@@ -17,6 +17,7 @@ mod import_files;
 mod import_values;
 mod keys;
 mod logs;
+mod models;
 mod prompt;
 mod quota;
 mod runs;
@@ -48,6 +49,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Approvals(command) => Box::pin(approvals::run(&global, command)).await,
         Command::Logs(arguments) => Box::pin(logs::run(&global, arguments)).await,
         Command::Usage(arguments) => Box::pin(usage::run(&global, arguments)).await,
+        Command::Models(command) => Box::pin(models::run(&global, command)).await,
         Command::Debug(command) => Box::pin(debug::run(&global, command)).await,
         Command::Keys(command) => Box::pin(keys::run(&global, command)).await,
         Command::Teams(command) => Box::pin(teams::run(&global, command)).await,

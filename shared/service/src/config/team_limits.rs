@@ -106,7 +106,7 @@ impl Default for Quotas {
             log_days: 7,
             log_lines_per_minute: 60_000,
             agent_log_lines_per_minute: 12_000,
-            model_calls_at_once: 2_048,
+            model_calls_at_once: 10_000,
             model_calls_per_minute: 1_000_000,
             model_micros_per_month: 10_000_000_000,
         }

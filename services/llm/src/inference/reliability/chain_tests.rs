@@ -140,3 +140,23 @@ async fn d48_requests_never_change_each_other() {
     assert_eq!(two.begin().unwrap().entry, "small", "the other request still asks for what it wanted");
     assert_eq!(ask().begin().unwrap().entry, "small");
 }
+
+#[tokio::test]
+async fn a_place_that_rests_is_not_waited_for() {
+    let table = models();
+    let reliability = Reliability::new(&InferenceSettings::default());
+    let ask = || {
+        let model = table.resolve("small").unwrap();
+        Chain::new(reliability.clone(), Arc::clone(&table), model, pb::GenerateRequest::default())
+    };
+    let mut resting = loop {
+        let mut chain = ask();
+        match chain.begin() {
+            Ok(_) => drop(chain.failed(&refused(503, ""))),
+            Err(error) => break (chain, error),
+        }
+    };
+    assert!(matches!(resting.1, InferenceError::Resting { .. }));
+    let Next::Fallback(next) = resting.0.failed(&resting.1) else { panic!("another model is asked at once") };
+    assert_eq!((next.to_model.as_str(), next.failure.as_str()), ("spare", "overloaded"));
+}

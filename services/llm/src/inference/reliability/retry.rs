@@ -61,6 +61,10 @@ impl Retries {
         if tried > self.settings.repeats || !Failure::of(error).is_retriable() {
             return None;
         }
+        // Nobody was asked, because places rest: waiting for them here would hold the caller for as long as they do.
+        if matches!(error, InferenceError::Resting { .. }) {
+            return None;
+        }
         match error.retry_after() {
             Some(asked) => (asked <= self.settings.repeat_wait_max).then_some(asked),
             None => Some(self.jitter(tried)),

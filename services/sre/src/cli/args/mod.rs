@@ -6,6 +6,7 @@ mod authz;
 mod backup;
 mod connectors;
 mod debug;
+mod models;
 mod observe;
 mod runs;
 mod teams;
@@ -21,6 +22,7 @@ pub use authz::Authz;
 pub use backup::{Backup, Restore};
 pub use connectors::{Connectors, Which};
 pub use debug::Debug;
+pub use models::Models;
 pub use observe::{Level as LogLevel, Logs, UsageBy, UsageOf};
 pub use runs::{Approvals, Runs};
 pub use teams::{Role as TeamMemberRole, Settings as TeamSettings, Teams};
@@ -134,6 +136,9 @@ pub enum Command {
     Logs(Logs),
     /// What a team used: tokens, money, component time, storage.
     Usage(UsageOf),
+    /// Models that the team may use, and what they cost.
+    #[command(subcommand)]
+    Models(Models),
     /// Debug sessions: runs an agent step by step.
     #[command(subcommand)]
     Debug(Debug),
