@@ -96,7 +96,8 @@ pub fn items(body: &Value) -> Result<(), String> {
                 open.insert(id);
             }
             Some("function_call_output") => {
-                if !open.remove(&id) || item["output"].is_null() {
+                let is_open = open.remove(&id);
+                if !is_open || item["output"].is_null() {
                     return Err(format!("item {place}: an output of {id:?}, which is no open call"));
                 }
             }

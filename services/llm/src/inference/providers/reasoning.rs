@@ -46,6 +46,11 @@ pub fn style(model: &Resolved) -> Style {
     }
 }
 
+/// Families of Claude that think whatever they are told: no call can be forced on one that thinks.
+pub fn always_thinks(model_id: &str) -> bool {
+    ["claude-fable", "claude-mythos"].iter().any(|family| model_id.contains(family))
+}
+
 /// The version of a Claude, whoever serves it: `claude-3-7-sonnet-...`, `anthropic.claude-opus-4-6-v1:0`.
 pub fn claude(model_id: &str) -> Option<(u32, u32)> {
     version(model_id.split_once("claude-")?.1, '-')

@@ -17,6 +17,9 @@ use crate::inference::error::InferenceError;
 use crate::inference::settings::InferenceSettings;
 use crate::models::{Mode, Table};
 
+/// A change of a request, and what of the body it changes.
+pub type Case = (fn(&mut pb::GenerateRequest), Value);
+
 /// A call of a model at a provider, that says hi.
 pub fn call(provider: &str, model_id: &str) -> Call {
     call_of(&json!({"modelId": model_id, "provider": provider}))

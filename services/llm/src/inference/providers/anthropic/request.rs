@@ -78,7 +78,8 @@ pub fn body(call: &Call, delivery: Delivery) -> Result<Value, InferenceError> {
         tools = history::called(&history).iter().map(|name| past_tool(&names.wire(name))).collect();
     }
     let are_past = are_past && !tools.is_empty();
-    let mut choice = choice(request, &names, thinking.is_some());
+    let thinks = thinking.is_some() || reasoning::always_thinks(&call.model.model_id);
+    let mut choice = choice(request, &names, thinks);
     let mut output = Map::new();
     match schema {
         Some((schema, SchemaMode::Format)) => {
@@ -269,10 +270,9 @@ fn keep(
         }
         body.insert("system".into(), json!([block]));
     }
-    if is_enabled && !turns.iter().any(|turn| turn.breakpoint) {
-        if let Some(last) = turns.last_mut() {
-            last.breakpoint = true;
-        }
+    let is_any_marked = turns.iter().any(|turn| turn.breakpoint);
+    if let Some(last) = turns.last_mut().filter(|_| is_enabled && !is_any_marked) {
+        last.breakpoint = true;
     }
     for turn in turns.iter_mut().rev().filter(|turn| turn.breakpoint).take(left) {
         if let Some(block) = turn.content.iter_mut().rfind(|block| !is_thought(block)) {

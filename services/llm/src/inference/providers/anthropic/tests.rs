@@ -40,7 +40,7 @@ fn each_parameter_has_its_place() {
         body
     };
     assert_eq!(change(SONNET, |_| {}), plain);
-    let cases: [(fn(&mut pb::GenerateRequest), Value); 12] = [
+    let cases: [Case; 12] = [
         (|request| request.max_tokens = Some(9), json!({"max_tokens": 9})),
         (|request| request.temperature = Some(0.5), json!({"temperature": 0.5})),
         (|request| request.temperature = Some(1.5), json!({"temperature": 1.0})),
@@ -144,6 +144,17 @@ fn d14_the_choice_of_tools_arrives() {
     assert_eq!(of(pb::ToolMode::Auto, None)["tool_choice"], json!({"type": "auto"}));
     assert_eq!(of(pb::ToolMode::Required, Some(true))["tool_choice"], json!({"type": "any"}));
     assert_eq!(of(pb::ToolMode::None, Some(false))["tool_choice"], json!({"type": "none"}));
+}
+
+#[test]
+fn a_model_that_always_thinks_cannot_be_forced() {
+    let body = change("claude-fable-5-1", |request| {
+        request.tools = vec![tool("a")];
+        request.set_tool_mode(pb::ToolMode::Required);
+        request.temperature = Some(0.5);
+    });
+    assert_eq!(body["tool_choice"], json!({"type": "auto"}));
+    assert_eq!((&body["temperature"], &body["thinking"]), (&Value::Null, &Value::Null));
 }
 
 #[test]

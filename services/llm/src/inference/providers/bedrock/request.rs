@@ -36,7 +36,9 @@ pub fn body(call: &Call) -> Result<Value, InferenceError> {
     let (mut system, history) = history::of_a_person(&request.messages, &call.model);
     let thinking = thinking(call);
     let schema = structured::answer_schema(request)?;
-    let by_tool = schema.as_ref().filter(|_| is_schema_tool(call, thinking.is_some()));
+    let by_tool = schema.as_ref().filter(|_| {
+        is_schema_tool(call, thinking.is_some() || reasoning::always_thinks(model_id(&call.model)))
+    });
     match &schema {
         Some(schema) if by_tool.is_none() => {
             system = structured::instructed(&system, &structured::schema_instruction(schema));
@@ -47,7 +49,8 @@ pub fn body(call: &Call) -> Result<Value, InferenceError> {
         _ => {}
     }
     let mut tools = tools(call, &names, &history, &mut system)?;
-    let mut choice = choice(request, &names, thinking.is_some());
+    let thinks = thinking.is_some() || reasoning::always_thinks(model_id(&call.model));
+    let mut choice = choice(request, &names, thinks);
     if let Some(schema) = by_tool {
         tools.push(tool_spec(ANSWER_TOOL, "Gives the answer.", schema.clone()));
         choice = Some(json!({"tool": {"name": ANSWER_TOOL}}));
@@ -75,7 +78,7 @@ fn is_claude(call: &Call) -> bool {
 }
 
 /// Whether the answer of a schema is the arguments of a tool that the model must call.
-pub fn is_schema_tool(call: &Call, thinks: bool) -> bool {
+fn is_schema_tool(call: &Call, thinks: bool) -> bool {
     (is_claude(call) || is_nova(call)) && call.request.tools.is_empty() && !thinks
 }
 
@@ -202,10 +205,9 @@ fn keep(
         }
         body.insert("toolConfig".into(), config);
     }
-    if is_enabled && !turns.iter().any(|turn| turn.breakpoint) {
-        if let Some(last) = turns.last_mut() {
-            last.breakpoint = true;
-        }
+    let is_any_marked = turns.iter().any(|turn| turn.breakpoint);
+    if let Some(last) = turns.last_mut().filter(|_| is_enabled && !is_any_marked) {
+        last.breakpoint = true;
     }
     for turn in turns.iter_mut().rev().filter(|turn| knows && turn.breakpoint).take(left) {
         turn.content.push(mark.clone());

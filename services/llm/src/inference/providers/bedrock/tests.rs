@@ -28,7 +28,7 @@ fn d10_each_parameter_has_its_place() {
     let plain = json!({"inferenceConfig": {"maxTokens": 4096},
         "messages": [{"role": "user", "content": [{"text": "hi"}]}]});
     assert_eq!(change(CLAUDE, |_| {}), plain);
-    let cases: [(fn(&mut pb::GenerateRequest), Value); 7] = [
+    let cases: [Case; 7] = [
         (|request| request.max_tokens = Some(9), json!({"inferenceConfig": {"maxTokens": 9}})),
         (
             |request| request.temperature = Some(0.5),

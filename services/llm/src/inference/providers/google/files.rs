@@ -83,7 +83,7 @@ async fn upload(
     let name = if media.file_name.is_empty() { "file" } else { &media.file_name };
     let begun = exchange
         .http()
-        .client(&start)
+        .client_of(&call.model.origin, &start)?
         .post(start.clone())
         .headers(headers.clone())
         .header("x-goog-upload-protocol", "resumable")
@@ -99,7 +99,7 @@ async fn upload(
     let place = place.ok_or_else(|| broken(call, "it named no address of its own to upload a file to"))?;
     let sent = exchange
         .http()
-        .client(&place)
+        .client_of(&call.model.origin, &place)?
         .post(place.clone())
         .header("x-goog-upload-offset", 0)
         .header("x-goog-upload-command", "upload, finalize")
@@ -127,7 +127,8 @@ async fn upload(
         wait = (wait * 2).min(LONGEST_WAIT);
         let id = file["name"].as_str().unwrap_or_default().trim_start_matches("files/").to_owned();
         let place = address(call, &format!("files/{id}"))?;
-        let asked = exchange.http().client(&place).get(place.clone()).headers(headers.clone());
+        let client = exchange.http().client_of(&call.model.origin, &place)?;
+        let asked = client.get(place.clone()).headers(headers.clone());
         file = read(exchange, call, answered(call, asked).await?).await?;
     }
     Err(broken(call, "an uploaded file is still not ready"))

@@ -32,7 +32,7 @@ fn chunk(parts: Value, finish: Option<&str>) -> Value {
 fn each_parameter_has_its_place() {
     let config =
         |change: fn(&mut pb::GenerateRequest)| self::change(FLASH, change)["generationConfig"].clone();
-    let cases: [(fn(&mut pb::GenerateRequest), Value); 11] = [
+    let cases: [Case; 11] = [
         (|_| {}, json!({})),
         (|request| request.max_tokens = Some(9), json!({"maxOutputTokens": 9})),
         (|request| request.temperature = Some(0.5), json!({"temperature": 0.5})),

@@ -165,7 +165,7 @@ async fn exchange_assertion(
         .finish();
     let request = exchange
         .http()
-        .client(&url)
+        .client_of(&call.model.origin, &url)?
         .post(url.clone())
         .header("content-type", "application/x-www-form-urlencoded")
         .body(form);
