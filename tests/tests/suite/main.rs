@@ -17,6 +17,7 @@ mod backup;
 mod canary;
 mod conformance_groups;
 mod conformance_numbers;
+mod conversations;
 mod end_to_end;
 mod faults;
 mod journal_fixture;
