@@ -18,6 +18,7 @@ mod budgets;
 mod canary;
 mod conformance_groups;
 mod conformance_numbers;
+mod conversations;
 mod end_to_end;
 mod faults;
 mod journal_fixture;

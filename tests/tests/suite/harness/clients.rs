@@ -7,6 +7,7 @@ use serde_json::Value;
 use sre_proto::agent::v1::agent_data_client::AgentDataClient;
 use sre_proto::agent::v1::{Agent, DeployVersionRequest, UpdateAgentRequest};
 use sre_proto::gateway::v1::approvals_client::ApprovalsClient;
+use sre_proto::gateway::v1::conversations_client::ConversationsClient;
 use sre_proto::gateway::v1::debugger_client::DebuggerClient;
 use sre_proto::gateway::v1::runs_client::RunsClient;
 use sre_proto::gateway::v1::{
@@ -44,6 +45,10 @@ impl Client {
 
     pub fn approvals(&self) -> ApprovalsClient<Channel> {
         ApprovalsClient::new(self.channel.clone())
+    }
+
+    pub fn conversations(&self) -> ConversationsClient<Channel> {
+        ConversationsClient::new(self.channel.clone())
     }
 
     pub fn debugger(&self) -> DebuggerClient<Channel> {

@@ -2,7 +2,6 @@
 
 use anyhow::{bail, ensure};
 use bytes::Bytes;
-use prost::Message;
 use sre_proto::memory::v1::*;
 use sre_proto::types::v1::BlobRef;
 
