@@ -7,8 +7,9 @@ use sre_proto::compute::v1::code_server::{Code, CodeServer};
 use sre_proto::compute::v1::{ExecuteCodeRequest, ExecuteCodeResponse};
 use sre_proto::llm::v1::inference_server::{Inference, InferenceServer};
 use sre_proto::llm::v1::{
-    EmbedRequest, EmbedResponse, EmbedUnkeyedRequest, GenerateEvent, GenerateRequest, GenerateResponse,
-    GenerateStreamRequest, generate_event,
+    CountTokensRequest, CountTokensResponse, EmbedRequest, EmbedResponse, EmbedUnkeyedRequest, GenerateEvent,
+    GenerateImageRequest, GenerateImageResponse, GenerateRequest, GenerateResponse, GenerateStreamRequest,
+    generate_event,
 };
 use tokio::sync::Notify;
 use tokio_stream::wrappers::ReceiverStream;
@@ -157,5 +158,21 @@ impl Inference for Streaming {
         _: Request<EmbedUnkeyedRequest>,
     ) -> Result<Response<EmbedResponse>, Status> {
         Err(sre_proto::error::not_implemented("EmbedUnkeyed"))
+    }
+
+    async fn count_tokens(
+        &self,
+        _: Request<CountTokensRequest>,
+    ) -> Result<Response<CountTokensResponse>, Status> {
+        Err(sre_proto::error::not_implemented("CountTokens"))
+    }
+
+    type GenerateImageStream = tokio_stream::Empty<Result<GenerateImageResponse, Status>>;
+
+    async fn generate_image(
+        &self,
+        _: Request<GenerateImageRequest>,
+    ) -> Result<Response<Self::GenerateImageStream>, Status> {
+        Err(sre_proto::error::not_implemented("GenerateImage"))
     }
 }

@@ -191,4 +191,33 @@ impl Models for Llm {
             ..Model::default()
         }))
     }
+
+    async fn create_team_model(
+        &self,
+        _: Request<CreateTeamModelRequest>,
+    ) -> Result<Response<TeamModel>, Status> {
+        Err(not_implemented("CreateTeamModel"))
+    }
+
+    async fn get_team_model(&self, _: Request<GetTeamModelRequest>) -> Result<Response<TeamModel>, Status> {
+        Err(not_implemented("GetTeamModel"))
+    }
+
+    async fn list_team_models(
+        &self,
+        _: Request<ListTeamModelsRequest>,
+    ) -> Result<Response<ListTeamModelsResponse>, Status> {
+        Err(not_implemented("ListTeamModels"))
+    }
+
+    async fn update_team_model(
+        &self,
+        _: Request<UpdateTeamModelRequest>,
+    ) -> Result<Response<TeamModel>, Status> {
+        Err(not_implemented("UpdateTeamModel"))
+    }
+
+    async fn delete_team_model(&self, _: Request<DeleteTeamModelRequest>) -> Result<Response<()>, Status> {
+        Err(not_implemented("DeleteTeamModel"))
+    }
 }
