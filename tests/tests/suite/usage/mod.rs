@@ -85,8 +85,10 @@ async fn executed(suite: &Suite, run: &str) -> i64 {
 /// What the ledger has beside the provider's books: estimates of calls whose caller was killed, so that they were
 /// closed before anything of an answer was seen.
 async fn cut_off(suite: &Suite, provider: &Provider, calls: i64) -> BTreeMap<String, Charged> {
+    let last = std::sync::Mutex::new(String::new());
     let counted = async || {
         let models = sums(suite, UsageGrouping::Model).await;
+        *last.lock().unwrap() = format!("ledger {models:?}\nbooks {:?}", provider.charged());
         let books = provider.charged();
         let answered: i64 = books.values().map(|charged| charged.calls).sum();
         let recorded: i64 = models.values().map(|row| row.model_calls).sum();
@@ -105,7 +107,17 @@ async fn cut_off(suite: &Suite, provider: &Provider, calls: i64) -> BTreeMap<Str
             models.into_iter().map(beside).collect::<BTreeMap<_, _>>()
         })
     };
-    let beside = eventually("what was cut off is in the ledger", PATIENCE, counted).await;
+    let counted = async {
+        loop {
+            if let Some(beside) = counted().await {
+                return beside;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let Ok(beside) = tokio::time::timeout(PATIENCE, counted).await else {
+        panic!("what was cut off is not in the ledger:\n{}", last.lock().unwrap());
+    };
     for (model, charged) in &beside {
         let nothing_seen = charged.output_tokens == 0 && charged.cached_tokens == 0;
         assert!(nothing_seen && charged.input_tokens > 0, "{model}: {charged:?}");
@@ -201,6 +213,12 @@ async fn the_ledger_agrees_with_the_provider_and_the_journals() {
     let asked = async || (provider.held().len() == 6).then_some(());
     eventually("each run asks both models", PATIENCE, asked).await;
     other.crash();
+    let closed = async || {
+        let unmetered: i64 =
+            sums(&suite, UsageGrouping::Model).await.values().map(|row| row.unmetered_calls).sum();
+        (unmetered == 6).then_some(())
+    };
+    eventually("what the killed gateway asked is closed", PATIENCE, closed).await;
     provider.release();
     for run in &taken_over {
         let ended = dev.reached(run, &[RunState::Done]).await;
