@@ -151,7 +151,7 @@ pub fn now_ms() -> i64 {
 impl Kept {
     /// Reads everything.
     pub async fn open(store: Store) -> Result<Self, StoreError> {
-        let shelves = store.read(|conn| read(conn)).await?;
+        let shelves = store.read(read).await?;
         Ok(Self { store, shelves: Arc::new(ArcSwap::from_pointee(shelves)), writing: Arc::default() })
     }
 

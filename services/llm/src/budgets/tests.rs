@@ -375,7 +375,7 @@ async fn admins_set_budgets_and_calls_keep_to_them() {
     assert_eq!(reason(&refused), Some(Reason::BudgetExceeded));
     assert_eq!(calls.load(Ordering::SeqCst), 2, "nobody was asked");
     let list = pb::ListBudgetsRequest { parent: "teams/-".into() };
-    assert_eq!(bob.list_budgets(list).await.unwrap().into_inner().budgets, [updated.clone()]);
+    assert_eq!(bob.list_budgets(list).await.unwrap().into_inner().budgets, std::slice::from_ref(&updated));
     let delete = pb::DeleteBudgetRequest { name: updated.name.clone(), etag: String::new() };
     alice.delete_budget(delete.clone()).await.unwrap();
     assert_eq!(alice.delete_budget(delete).await.unwrap_err().code(), Code::NotFound);
