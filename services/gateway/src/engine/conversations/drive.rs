@@ -2,6 +2,8 @@
 //! outside. The model is called when its request is durable; tools are runs of their own, and what they answered is
 //! durable before the next call. A turn that only waits leaves memory.
 
+mod ending;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,19 +13,17 @@ use futures::stream::FuturesUnordered;
 use prost::Message as _;
 use sre_proto::error::Reason;
 use sre_proto::gateway::v1::turn_event::Event;
-use sre_proto::gateway::v1::{ConcurrencyPolicy, RunFailure, TurnQueued};
-use sre_proto::llm::v1::GenerateResponse;
+use sre_proto::gateway::v1::{ConcurrencyPolicy, TurnQueued};
 use sre_proto::memory::v1::{JournalRecord, RecordKind, RunRecord, RunState};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::child::{self, Answer};
 use super::history::{Asked, FileOf, Kept};
-use super::machine::{End, Next, Turn};
-use super::model::{self, Asking};
+use super::machine::{Next, Turn};
+use super::model::Asking;
 use super::scope::TurnScope;
 use super::steps::{Entry, Step};
-use super::summary;
 use crate::engine::admission::Slot;
 use crate::engine::answers::{Closed, Ending};
 use crate::engine::core::Engine;
@@ -97,7 +97,7 @@ pub async fn work(engine: &Engine, began: Began<'_>, mut journal: RunJournal) ->
         compacted: false,
         paused: false,
     };
-    Box::pin(drive.to_end(began.run)).await
+    Box::pin(drive.run(began.run)).await
 }
 
 /// The scope, tried again as long as some service is away.
@@ -144,20 +144,21 @@ async fn close_as(
     Ok(Done::Closed(state, Arc::new(closed)))
 }
 
-struct Drive {
-    scope: Arc<TurnScope>,
-    turn: Turn,
-    journal: RunJournal,
+/// A turn under way.
+pub(super) struct Drive {
+    pub(super) scope: Arc<TurnScope>,
+    pub(super) turn: Turn,
+    pub(super) journal: RunJournal,
     /// The newest messages of the conversation, the turn's own among them; none until they are needed.
-    log: Option<Vec<Kept>>,
-    asking: Option<Asking>,
+    pub(super) log: Option<Vec<Kept>>,
+    pub(super) asking: Option<Asking>,
     told_queued: bool,
-    compacted: bool,
+    pub(super) compacted: bool,
     paused: bool,
 }
 
 /// What a wait came to.
-enum Waited<T> {
+pub(super) enum Waited<T> {
     /// What it waited for.
     Ready(T),
     /// It was cancelled, its time is over, or a signal came: the loop sees it.
@@ -167,7 +168,7 @@ enum Waited<T> {
 type Tools = FuturesUnordered<BoxFuture<'static, (usize, Answer)>>;
 
 impl Drive {
-    async fn to_end(mut self, row: &RunRecord) -> Result<Done, Stopped> {
+    async fn run(mut self, row: &RunRecord) -> Result<Done, Stopped> {
         loop {
             if self.journal.lease().lost().is_cancelled() {
                 return Err(Stopped::SessionOver);
@@ -200,7 +201,7 @@ impl Drive {
                         return Ok(Done::Parked);
                     }
                 }
-                Next::Ask { tools, .. } => self.ask(tools).await?,
+                Next::Ask { tools, .. } => Box::pin(self.ask(tools)).await?,
                 Next::Plan => {
                     let entries = self.turn.plan(&self.scope.tools);
                     self.commit(entries);
@@ -240,7 +241,7 @@ impl Drive {
         }
     }
 
-    fn commit(&mut self, entries: Vec<Entry>) {
+    pub(super) fn commit(&mut self, entries: Vec<Entry>) {
         for entry in entries {
             self.turn.apply(&entry.step);
             if let Some(log) = &mut self.log {
@@ -259,7 +260,7 @@ impl Drive {
         self.commit(entries);
     }
 
-    fn fail_by(&mut self, status: &Status) {
+    pub(super) fn fail_by(&mut self, status: &Status) {
         let reason = sre_proto::error::reason(status).unwrap_or(match status.code() {
             Code::DeadlineExceeded => Reason::DeadlineExceeded,
             Code::Unavailable => Reason::RoleUnavailable,
@@ -277,7 +278,7 @@ impl Drive {
     }
 
     /// Waits for something, unless the turn has to look up first.
-    async fn wait<T>(&self, what: impl Future<Output = T>) -> Result<Waited<T>, Stopped> {
+    pub(super) async fn wait<T>(&self, what: impl Future<Output = T>) -> Result<Waited<T>, Stopped> {
         tokio::select! {
             biased;
             () = self.scope.live.cancel.token().cancelled() => Ok(Waited::Look),
@@ -369,7 +370,7 @@ impl Drive {
     }
 
     /// The newest messages; none where the turn has to look up first.
-    async fn read_log(&mut self) -> Result<Option<Vec<Kept>>, Stopped> {
+    pub(super) async fn read_log(&mut self) -> Result<Option<Vec<Kept>>, Stopped> {
         let scope = self.scope.clone();
         let store = &scope.engine.conversations.store;
         match self.wait(store.newest(&scope.asked.conversation, HISTORY_BYTES)).await? {
@@ -384,102 +385,6 @@ impl Drive {
             }
             Waited::Look => Ok(None),
         }
-    }
-
-    async fn ask(&mut self, with_tools: bool) -> Result<(), Stopped> {
-        let scope = self.scope.clone();
-        if self.log.is_none() {
-            match self.read_log().await? {
-                Some(log) => self.log = Some(log),
-                None => return Ok(()),
-            }
-        }
-        if self.asking.is_none() {
-            match self.wait(model::asking(&scope)).await? {
-                Waited::Ready(Ok(asking)) => self.asking = Some(asking),
-                Waited::Ready(Err(status)) => {
-                    self.fail_by(&status);
-                    return Ok(());
-                }
-                Waited::Look => return Ok(()),
-            }
-        }
-        let (Some(log), Some(asking)) = (&self.log, &self.asking) else { return Ok(()) };
-        let weights = &scope.engine.conversations.weights;
-        let weighed = match self.wait(weights.weigh(&asking.link, &asking.name, log)).await? {
-            Waited::Ready(weighed) => weighed,
-            Waited::Look => return Ok(()),
-        };
-        if !self.compacted {
-            self.compacted = true;
-            if let Some((up_to, request)) = summary::wanted(&scope, asking, &weighed, self.turn.from) {
-                return self.compact(up_to, request).await;
-            }
-        }
-        let prepared = match asking.prepare(&scope, &weighed, self.turn.from, with_tools).await {
-            Ok(prepared) => prepared,
-            Err(status) => {
-                self.fail_by(&status);
-                return Ok(());
-            }
-        };
-        let (name, link) = (asking.name.clone(), asking.link.clone());
-        let counted = prepared.requested.context_tokens;
-        self.turn.window_from = prepared.from;
-        let entries = self.turn.ask(prepared.requested);
-        self.commit(entries);
-        self.journal.flush().await?;
-        match self.wait(model::call(&scope, link, prepared.request)).await? {
-            Waited::Ready(Ok(response)) => {
-                if let Some(used) = &response.usage {
-                    weights.learn(&name, counted, used.input_tokens);
-                }
-                self.use_up(&response);
-                let entries = self.turn.answered(response, &name);
-                self.commit(entries);
-            }
-            Waited::Ready(Err(status)) => self.fail_by(&status),
-            Waited::Look => {}
-        }
-        Ok(())
-    }
-
-    fn use_up(&mut self, response: &GenerateResponse) {
-        /// A longer event of the ledger is none.
-        const MOST_USED_BYTES: usize = 4096;
-        let used = &response.usage_event;
-        if !used.is_empty() && used.len() <= MOST_USED_BYTES {
-            self.journal.use_up([used.clone()]);
-        }
-    }
-
-    /// Sums up older messages. Where the model fails, they are left out in the end.
-    async fn compact(
-        &mut self,
-        up_to: i64,
-        request: sre_proto::llm::v1::GenerateRequest,
-    ) -> Result<(), Stopped> {
-        let scope = self.scope.clone();
-        let call = async {
-            let link = scope.link(sre_service::Role::Llm).await?;
-            let mut call = tonic::Request::new(request);
-            call.set_timeout(scope.left());
-            let client = sre_proto::llm::v1::inference_client::InferenceClient::new(link);
-            Ok::<_, Status>(client.max_decoding_message_size(8 << 20).generate(call).await?.into_inner())
-        };
-        self.journal.flush().await?;
-        match self.wait(call).await? {
-            Waited::Ready(Ok(response)) => {
-                self.use_up(&response);
-                let entry = summary::entry(&scope, up_to, &response);
-                self.commit(entry.into_iter().collect());
-            }
-            Waited::Ready(Err(status)) => {
-                tracing::info!(run = scope.id, %status, "a conversation could not be summed up");
-            }
-            Waited::Look => {}
-        }
-        Ok(())
     }
 
     /// Runs tools until all that are open have their results, or the turn has to look up. True where it left memory.
@@ -569,39 +474,6 @@ impl Drive {
                     return Ok(None);
                 }
                 Waited::Look => return Ok(None),
-            }
-        }
-    }
-
-    /// How the turn's run ends.
-    fn closed(&self, end: End) -> (RunState, Closed) {
-        let answer = |failure: Option<&RunFailure>| {
-            let mut answer = serde_json::json!({
-                "text": self.turn.text,
-                "request_id": self.turn.first_request,
-            });
-            if let Some(failure) = failure {
-                answer["error"] = failure.message.clone().into();
-            }
-            answer.to_string().into()
-        };
-        let closed = |failure: Option<RunFailure>, http_status: i32| Closed {
-            legacy: answer(failure.as_ref()),
-            failure,
-            http_status,
-            ..Closed::default()
-        };
-        match end {
-            End::Done => (RunState::Done, closed(None, 200)),
-            End::Failed { reason, message } => {
-                (RunState::Failed, closed(Some(RunFailure { reason, message }), 500))
-            }
-            End::Cancelled { reason } => {
-                let failure = RunFailure {
-                    reason: sre_proto::error::name(Reason::Cancelled).to_owned(),
-                    message: reason,
-                };
-                (RunState::Cancelled, closed(Some(failure), 499))
             }
         }
     }

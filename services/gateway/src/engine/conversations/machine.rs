@@ -3,6 +3,8 @@
 //! commits, and the state is what the entries say: whoever folds them goes on where the last owner was. Pure: time,
 //! models and tools are the driver's.
 
+mod leaving;
+
 use std::collections::HashMap;
 
 use sre_proto::gateway::v1::turn_event::Event;
@@ -11,9 +13,8 @@ use sre_proto::gateway::v1::{
     ToolsRequested, TurnAborted, TurnFailed, TurnInterrupted, TurnStarted,
 };
 use sre_proto::llm::v1::{FinishReason, GenerateResponse};
-use sre_proto::memory::v1::StoredMessage;
 
-use super::history::{Asked, Called, Item, Replay, Said, ToolTurn};
+use super::history::{Asked, Called, Item};
 use super::steps::{Entry, Mark, Step};
 use super::tools;
 
@@ -309,7 +310,7 @@ impl Turn {
         let used = Entry::event(Event::Usage(ModelUsed {
             request_id,
             model,
-            tokens: response.usage.clone(),
+            tokens: response.usage,
             cost_micros: response.cost_micros,
         }));
         answer.step.response = Some(response);
@@ -449,88 +450,6 @@ impl Turn {
     fn interruption(&self, reason: &str) -> Entry {
         let (reason, request_id) = (reason.to_owned(), self.request.clone());
         Entry::event(Event::Interrupted(TurnInterrupted { reason, request_id }))
-    }
-
-    /// The answer is the turn's last.
-    pub fn finish(&self) -> Vec<Entry> {
-        let mut entries = Vec::new();
-        let word = self.answer.as_ref().map(finish_word).unwrap_or_default();
-        // The last round's reason counts, and to call tools is no interruption (`llm.md` D3).
-        if self.limited && self.answer.as_ref().is_some_and(|answer| !answer.tool_calls.is_empty()) {
-            entries.push(self.interruption("max_tool_calls"));
-        } else if !matches!(word.as_str(), "stop" | "tool_calls" | "") {
-            entries.push(self.interruption(&word));
-        }
-        entries.push(Entry::mark(Mark::Over).with(self.answer_message()));
-        entries
-    }
-
-    /// Somebody cancelled it. What is there stays: every call has a result, and no text is lost.
-    pub fn abort(&self, reason: &str) -> Vec<Entry> {
-        let aborted = Event::Aborted(TurnAborted { reason: reason.to_owned() });
-        self.leave(aborted, "the call was interrupted: the prompt was cancelled")
-    }
-
-    /// It cannot go on.
-    pub fn fail(&self, reason: &str, message: &str) -> Vec<Entry> {
-        let failed = TurnFailed {
-            reason: reason.to_owned(),
-            message: message.to_owned(),
-            request_id: self.request.clone(),
-        };
-        self.leave(Event::Error(failed), "the call was interrupted: the prompt failed")
-    }
-
-    fn leave(&self, event: Event, instead: &str) -> Vec<Entry> {
-        let mut entries = Vec::new();
-        let mut over = Entry::mark(Mark::Over);
-        if self.planned {
-            let mut closed = self.clone();
-            for index in (0..self.calls.len()).filter(|index| !self.calls[*index].done) {
-                let entry = self.result(self.used(index), instead.to_owned(), true, false);
-                closed.apply(&entry.step);
-                entries.push(entry);
-            }
-            over = over.with(closed.tool_message());
-        } else if self.begun {
-            over = over.with(self.answer_message());
-        }
-        entries.push(Entry::event(event));
-        entries.push(over);
-        entries
-    }
-
-    /// The answer's text as a message; none where it is empty.
-    fn answer_message(&self) -> Vec<StoredMessage> {
-        let Some(answer) = self.answer.as_ref().filter(|answer| !answer.text.is_empty()) else {
-            return Vec::new();
-        };
-        vec![self.stored(&self.message_id("answer"), &Item::Assistant(self.said(answer)))]
-    }
-
-    fn tool_message(&self) -> Vec<StoredMessage> {
-        let Some(answer) = &self.answer else { return Vec::new() };
-        let calls = self.calls.iter().map(|call| call.called.clone()).collect();
-        let turn = Item::Tools(ToolTurn { said: self.said(answer), calls });
-        vec![self.stored(&self.message_id("tools"), &turn)]
-    }
-
-    fn said(&self, answer: &GenerateResponse) -> Said {
-        let replay = Replay {
-            provider: answer.provider.clone(),
-            model_id: answer.model_id.clone(),
-            parts: answer.parts.clone(),
-        };
-        Said { text: answer.text.clone(), replay, window_from: self.window_from }
-    }
-
-    /// The same for everybody who comes to the same message.
-    fn message_id(&self, what: &str) -> String {
-        format!("msg_{}_{}_{what}", self.run, self.rounds)
-    }
-
-    fn stored(&self, id: &str, item: &Item) -> StoredMessage {
-        item.stored(id, &self.run)
     }
 }
 

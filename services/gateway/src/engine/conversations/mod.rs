@@ -6,6 +6,7 @@
 //! to a call), [`drive`] (the loop of one turn), [`model`], [`child`] (a tool as a run), [`stream`] (what is told).
 
 pub mod access;
+mod asks;
 pub mod child;
 pub mod drive;
 pub mod history;
