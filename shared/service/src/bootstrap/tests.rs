@@ -234,7 +234,7 @@ async fn reflection_shows_public_methods_and_health_follows_readiness() {
         TestSuite::builder().role(Role::Compute, move |host| Scripted::start(host, Arc::clone(&for_role)));
     let suite = suite.build().await.unwrap();
     let link = suite.link_as("user/dev", Role::Compute);
-    assert_eq!(reflected(&link).await.unwrap(), ["sre.compute.v1.Code"]);
+    assert_eq!(reflected(&link).await.unwrap(), ["sre.compute.v1.Code", "sre.compute.v1.Connectors"]);
     let security = reflected(&suite.link_as("user/dev", Role::Security)).await.unwrap();
     assert!(security.contains(&"sre.security.v1.Account".to_owned()), "{security:?}");
     // Internal methods are not in the set: `ResolvePrincipal` is one.
