@@ -372,6 +372,8 @@ impl Drive {
     /// The newest messages; none where the turn has to look up first.
     pub(super) async fn read_log(&mut self) -> Result<Option<Vec<Kept>>, Stopped> {
         let scope = self.scope.clone();
+        // What this turn added is part of it: whoever took a turn over has written, and not read anything yet.
+        self.journal.flush().await?;
         let store = &scope.engine.conversations.store;
         match self.wait(store.newest(&scope.asked.conversation, HISTORY_BYTES)).await? {
             Waited::Ready(Ok(messages)) => Ok(Some(messages.iter().filter_map(Kept::read).collect())),

@@ -18,6 +18,8 @@ use crate::engine::redact::Redactor;
 pub const FORMAT: i32 = 2;
 /// The format of turns of conversations, which older engines do not know.
 pub const TURN_FORMAT: i32 = 3;
+/// The newest format that this engine reads: runs of a newer one are left to others.
+pub const NEWEST_FORMAT: i32 = TURN_FORMAT;
 /// The format of runs that neither wait nor have effects which must not be repeated.
 pub const PLAIN_FORMAT: i32 = 1;
 
