@@ -18,10 +18,10 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// A call that begins now, below the call that this task handles.
-    pub fn begin(call: &Call) -> Self {
+    /// An attempt that begins now, below whoever asked.
+    pub fn begin(call: &Call, parent: &TraceParent) -> Self {
         let name = || format!("chat {}", call.model.model_id);
-        let span = WorkSpan::begin(name, SpanKind::Client, &TraceParent::current());
+        let span = WorkSpan::begin(name, SpanKind::Client, parent);
         if let Some(span) = &span {
             ask(span, call);
         }

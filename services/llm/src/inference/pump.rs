@@ -11,6 +11,7 @@ use futures::StreamExt as _;
 use sre_proto::llm::v1 as pb;
 use sre_proto::observability::v1::UsageEvent;
 use sre_service::UsageReporter;
+use sre_service::telemetry::spans::TraceParent;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{Semaphore, oneshot};
 
@@ -54,6 +55,8 @@ pub struct Pump {
     secrets: Arc<dyn Secrets>,
     payer: Payer,
     ending: Option<Box<dyn Ending>>,
+    /// Whoever asked, as their trace knows it: this task is not theirs.
+    parent: TraceParent,
     current: Option<Attempt>,
     events: Vec<UsageEvent>,
     answer: Option<pb::GenerateResponse>,
@@ -92,6 +95,7 @@ impl Pump {
             secrets,
             payer,
             ending,
+            parent: TraceParent::current(),
             current: None,
             events: Vec::new(),
             answer: None,
@@ -167,7 +171,7 @@ impl Pump {
     async fn attempt(&mut self, whole: bool) -> Result<Begun, InferenceError> {
         let model = self.chain.begin()?;
         let call = self.inference.prepare(model, self.chain.request(), self.secrets.as_ref()).await?;
-        let observed = Observed::begin(&call);
+        let observed = Observed::begin(&call, &self.parent);
         let span = observed.span().cloned();
         self.current = Some(Attempt {
             metered: Metered::call(self.payer.clone(), &call.model, &call.request),

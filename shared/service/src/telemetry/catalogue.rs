@@ -163,7 +163,7 @@ pub const METRICS: &[Metric] = &[
         "sre_llm_breaker_opened_total",
         &[PROVIDER],
         "Places of models that are left alone for a while, because they failed.",
-        &[],
+        &[&[("provider", "openai")]],
     ),
     counter(
         "sre_llm_budget_reached_total",
@@ -192,10 +192,15 @@ pub const METRICS: &[Metric] = &[
         "sre_llm_fallbacks_total",
         &[PROVIDER],
         "Requests that another model took over from one of this provider.",
-        &[],
+        &[&[("provider", "openai")]],
     ),
     histogram("sre_llm_first_piece_seconds", &[PROVIDER], "The wait for the first piece of an answer."),
-    counter("sre_llm_retries_total", &[PROVIDER], "Calls of models that were repeated.", &[]),
+    counter(
+        "sre_llm_retries_total",
+        &[PROVIDER],
+        "Calls of models that were repeated.",
+        &[&[("provider", "openai")]],
+    ),
     counter(
         "sre_llm_tokens_total",
         &[PROVIDER, label("kind", "input, output, embedding")],

@@ -8,21 +8,24 @@ mod callers;
 mod case;
 mod driver;
 mod handshake;
+mod painter;
 mod rows;
 mod snapshot;
 mod target;
 mod world;
 
 use driver::Way;
+use painter::Painter;
 use sre_service::Role;
 use target::Target;
 use world::World;
 
 use crate::harness::{Mode, Options, Suite};
 
-async fn binary(name: &str) -> Target {
+async fn binary(name: &str, painter: &Painter) -> Target {
     let options = Options::default()
         .listen_everywhere()
+        .set("models.path", painter.models().display())
         // What time changes would be taken for a caller's doing.
         .set("journal.sweep_interval_ms", 3_600_000)
         .set("security.deployment_admins", r#"["user/dev", "user/root"]"#);
@@ -48,22 +51,26 @@ async fn hold(target: Target, ways: &[Way]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_tls_to_each_role() {
-    hold(binary("matrix-tls").await, &[Way::Direct]).await;
+    let painter = Painter::start().await;
+    hold(binary("matrix-tls", &painter).await, &[Way::Direct]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn through_the_edge() {
-    hold(binary("matrix-edge").await, &[Way::Edge]).await;
+    let painter = Painter::start().await;
+    hold(binary("matrix-edge", &painter).await, &[Way::Edge]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn inside_one_process() {
-    hold(Target::in_process().await, &[Way::Direct, Way::Edge]).await;
+    let painter = Painter::start().await;
+    hold(Target::in_process(&painter).await, &[Way::Direct, Way::Edge]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_certificate_and_a_foreign_one_fail_in_the_handshake() {
-    let Target::Binary { suite, .. } = binary("handshake").await else {
+    let painter = Painter::start().await;
+    let Target::Binary { suite, .. } = binary("handshake", &painter).await else {
         unreachable!("a binary was asked for")
     };
     for role in Role::ALL {

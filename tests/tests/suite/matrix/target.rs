@@ -11,6 +11,7 @@ use sre_service::{Link, Role};
 use tonic::Status;
 use tonic::transport::Channel;
 
+use super::painter::Painter;
 use crate::harness::{Suite, raw};
 
 /// Who calls: a principal's certificate, and a delegation token where it acts for somebody.
@@ -46,7 +47,7 @@ impl Target {
     }
 
     /// Starts every role in this process, without any socket.
-    pub async fn in_process() -> Self {
+    pub async fn in_process(painter: &Painter) -> Self {
         let builder = Role::ALL.into_iter().fold(TestSuite::builder(), |builder, role| match role {
             Role::Edge => builder.role(role, sre_gateway::edge::start),
             Role::Engine => builder.role(role, sre_gateway::engine::start),
@@ -58,9 +59,11 @@ impl Target {
             Role::Compute => builder.role(role, sre_compute::start),
             Role::Observability => builder.role(role, sre_observability::start),
         });
+        let models = painter.models();
         let admins = vec!["user/dev".to_owned(), "user/root".to_owned()];
         let builder = builder.config(|config| {
             config.security.deployment_admins = admins;
+            config.models.path = Some(models);
             config.journal.sweep_interval_ms = 3_600_000;
             // The sandbox's process is the suite's program, which this one is not.
             config.compute.worker = Some(crate::harness::process::binary());

@@ -4,6 +4,7 @@ use anyhow::ensure;
 use sre_proto::llm::v1::*;
 
 use super::super::case::{Case, TeamRight};
+use super::super::painter::PAINTER;
 use super::super::world::World;
 
 pub fn inference(method: &str) -> Option<Case> {
@@ -21,6 +22,28 @@ pub fn inference(method: &str) -> Option<Case> {
                 let last = events.last().and_then(|event| event.event.clone());
                 let Some(generate_event::Event::Finished(answer)) = last else { anyhow::bail!("{events:?}") };
                 ensure!(answer.text.contains("hello"), "{answer:?}");
+                Ok(())
+            }))
+        }
+        "CountTokens" => {
+            let request = CountTokensRequest { model: "Echo".into(), texts: vec!["hello".into(), "".into()] };
+            Some(Case::of(&request).open().answers(|answer: CountTokensResponse| {
+                ensure!(answer.tokens.len() == 2 && answer.tokens[0] > answer.tokens[1], "{answer:?}");
+                Ok(())
+            }))
+        }
+        "GenerateImage" => {
+            let request = GenerateImageRequest {
+                model: PAINTER.into(),
+                prompt: "a house".into(),
+                ..GenerateImageRequest::default()
+            };
+            Some(Case::of(&request).open().streams(|pieces: Vec<GenerateImageResponse>| {
+                let last = pieces.last().and_then(|piece| piece.part.clone());
+                let Some(generate_image_response::Part::Finished(finished)) = last else {
+                    anyhow::bail!("{pieces:?}")
+                };
+                ensure!(finished.count == 1 && pieces.len() > 1, "{finished:?}");
                 Ok(())
             }))
         }
