@@ -36,7 +36,7 @@ async fn answer(output: Output, client: &Client, conversation: &str, text: &str)
     let talk = Talk::ask(client, conversation, text).await?;
     let mut last = String::new();
     let end = talk
-        .to_end(|event| {
+        .follow(|event| {
             let Some(Event::TurnEvent(event)) = &event.event else { return };
             match &event.event {
                 Some(Turn::ToolCall(called)) if !output.is_json() => {

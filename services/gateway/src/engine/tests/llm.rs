@@ -130,7 +130,7 @@ impl Inference for Llm {
         let answer = self.next(request.into_inner().request.unwrap_or_default())?;
         let (sender, events) = tokio::sync::mpsc::channel(16);
         let mut held = self.held.subscribe();
-        tokio::spawn(async move {
+        drop(sre_service::task::spawn("scripted-model", async move {
             let event = |event| Ok(GenerateEvent { event: Some(event) });
             let half = answer.text.floor_char_boundary(answer.text.len() / 2);
             let (first, second) = answer.text.split_at(half);
@@ -141,7 +141,7 @@ impl Inference for Llm {
             }
             let _ = sender.send(event(Event::Text(second.to_owned()))).await;
             let _ = sender.send(event(Event::Finished(answer))).await;
-        });
+        }));
         Ok(Response::new(ReceiverStream::new(events)))
     }
 

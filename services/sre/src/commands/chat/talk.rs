@@ -111,7 +111,7 @@ impl<'a> Talk<'a> {
     }
 
     /// Hands every event to `seen`, and gives the end.
-    pub async fn to_end(mut self, mut seen: impl FnMut(&ConversationEvent)) -> Result<TurnEnded> {
+    pub async fn follow(mut self, mut seen: impl FnMut(&ConversationEvent)) -> Result<TurnEnded> {
         loop {
             let event = self.next().await?;
             seen(&event);
