@@ -119,8 +119,12 @@ impl Chain {
     /// The attempt failed before anything of an answer was seen.
     pub fn failed(&mut self, error: &InferenceError) -> Next {
         let failure = Failure::of(error);
+        // A place fails a request once, however often it is repeated there: a request that nobody can answer must not
+        // close the place to everybody else.
+        let repeated = self.place.as_ref().is_some_and(|place| self.tried.contains(&place.deployment));
         if let Some(mut visit) = self.visit.take()
             && failure.is_of_the_place()
+            && !repeated
         {
             visit.failed(error.retry_after());
         }
