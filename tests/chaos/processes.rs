@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::harness::process;
+
+/// A suite says that it is ready within this time.
+const STARTS_WITHIN: Duration = Duration::from_secs(30);
 
 /// A process, and how to start it.
 pub struct Process {
@@ -57,6 +60,8 @@ impl Process {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+        // What a killed process says of itself is about the one before.
+        let _ = std::fs::remove_file(self.ready());
         Kill { name: self.name.clone(), before, dead: SystemTime::now() }
     }
 
@@ -69,9 +74,20 @@ impl Process {
     /// Asks it to end, and waits: the error says how it ended where that is not as it should be.
     pub fn stop(&mut self) -> Result<(), String> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
+        // One that was started a moment ago does not listen yet.
+        let is_suite = self.arguments.iter().any(|argument| argument == "up");
+        let until = Instant::now() + STARTS_WITHIN;
+        while is_suite && !self.ready().exists() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         process::signal(child.id(), "TERM");
         let status = child.wait().unwrap();
         if status.success() { Ok(()) } else { Err(format!("{} ended with {status} when told to", self.name)) }
+    }
+
+    /// Where a whole suite says that it can be told to end.
+    fn ready(&self) -> PathBuf {
+        self.data_dir.join("run/ready")
     }
 
     /// Where it logs.
