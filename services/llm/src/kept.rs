@@ -71,6 +71,23 @@ pub struct Document {
     pub updated_ms: i64,
 }
 
+impl Document {
+    /// When it was created.
+    pub fn create_time(&self) -> Option<prost_types::Timestamp> {
+        timestamp(self.created_ms)
+    }
+
+    /// When it was changed.
+    pub fn update_time(&self) -> Option<prost_types::Timestamp> {
+        timestamp(self.updated_ms)
+    }
+}
+
+fn timestamp(ms: i64) -> Option<prost_types::Timestamp> {
+    let nanos = i32::try_from(ms.rem_euclid(1000)).unwrap_or_default() * 1_000_000;
+    Some(prost_types::Timestamp { seconds: ms.div_euclid(1000), nanos })
+}
+
 /// The documents of a holder by id. Never changed: a change makes another.
 pub type Shelf = Arc<BTreeMap<String, Document>>;
 

@@ -145,6 +145,17 @@ async fn admins_add_models_for_their_team_alone() {
     let listed = member.list_models(pb::ListModelsRequest::default()).await.unwrap().into_inner();
     assert!(listed.models.iter().any(|model| model.name == "models/own"));
 
+    // Whatever is asked of a model, the team's own is meant.
+    let count = pb::CountTokensRequest { model: "own".into(), texts: vec!["hello".into()] };
+    let counted = calls(&suite, "user/alice").count_tokens(count.clone()).await.unwrap().into_inner();
+    assert_eq!((counted.tokens.len(), counted.estimated), (1, true));
+    assert_eq!(calls(&suite, "user/eve").count_tokens(count).await.unwrap_err().code(), Code::NotFound);
+    let paint = pb::GenerateImageRequest { model: "own".into(), prompt: "x".into(), ..Default::default() };
+    let refused = calls(&suite, "user/alice").generate_image(paint.clone()).await.unwrap_err();
+    assert_ne!(reason(&refused), Some(Reason::ModelNotFound), "{refused:?}");
+    let refused = calls(&suite, "user/eve").generate_image(paint).await.unwrap_err();
+    assert_eq!(reason(&refused), Some(Reason::ModelNotFound));
+
     // Its address is inside, where no team may reach (D29).
     let refused = calls(&suite, "user/alice").generate(ask("own", "x")).await.unwrap_err();
     assert_eq!(reason(&refused), Some(Reason::EgressDenied));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sre_identity::Caller;
+use sre_identity::candidate::is_valid_id;
 use sre_identity::resource::Pattern;
 use sre_proto::error::invalid_argument;
 use sre_proto::llm::v1 as pb;
@@ -60,13 +61,9 @@ impl Place {
 
     fn message(&self, document: &Document) -> Result<pb::Budget, Status> {
         let budget: Budget = serde_json::from_str(&document.json).map_err(|_| missing())?;
-        let time = |ms: i64| prost_types::Timestamp {
-            seconds: ms / 1000,
-            nanos: i32::try_from(ms % 1000).unwrap_or_default() * 1_000_000,
-        };
         Ok(pb::Budget {
-            create_time: Some(time(document.created_ms)),
-            update_time: Some(time(document.updated_ms)),
+            create_time: document.create_time(),
+            update_time: document.update_time(),
             etag: document.etag.clone(),
             ..budget.message(self.name())
         })
@@ -75,11 +72,6 @@ impl Place {
 
 fn missing() -> Status {
     KeptError::Missing.into()
-}
-
-fn is_id(id: &str) -> bool {
-    (1..=64).contains(&id.len())
-        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
 impl BudgetsService {
@@ -122,7 +114,7 @@ impl Rpc for BudgetsService {
         let mut request = request.into_inner();
         self.resolve(&caller, &mut request.parent).await?;
         let granted = self.host.authorizer().check(&caller, &request, None).await?;
-        if !is_id(&request.budget_id) {
+        if !is_valid_id(&request.budget_id) {
             let words = "must be letters, digits, - and _, 64 at most";
             return Err(invalid_argument("budget_id", words));
         }

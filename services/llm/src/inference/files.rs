@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
-use sre_identity::{Caller, Candidate};
+use sre_identity::Caller;
 use sre_proto::error::{Reason, invalid_argument, status};
 use sre_proto::io::v1::storage_client::StorageClient;
-use sre_proto::io::v1::{ReadFileRequest, read_file_response};
+use sre_proto::io::v1::{File, ReadFileRequest, read_file_response};
 use sre_proto::llm::v1 as pb;
 use sre_proto::llm::v1::media::Source;
 use sre_proto::llm::v1::part::Part as Kind;
@@ -49,14 +48,13 @@ pub async fn read(
     let mut left = MOST_BYTES;
     for media in named {
         let Some(Source::File(file)) = &media.source else { continue };
-        let name = name_of(file, host).await?;
-        let (mimetype, data) = contents(link.clone(), &name, left).await?;
+        let (found, data) = contents(link.clone(), file, left).await?;
         left -= data.len();
         if media.mimetype.is_empty() {
-            media.mimetype = mimetype;
+            media.mimetype = found.mimetype;
         }
         if media.file_name.is_empty() {
-            name.rsplit('/').next().unwrap_or_default().clone_into(&mut media.file_name);
+            found.name.rsplit('/').next().unwrap_or_default().clone_into(&mut media.file_name);
         }
         media.source = Some(Source::Data(data.into()));
     }
@@ -73,14 +71,15 @@ async fn link(host: &Host, caller: &Caller) -> Result<Link, Status> {
     Ok(host.link(Role::Io).with_token(&token))
 }
 
-async fn contents(link: Link, name: &str, left: usize) -> Result<(String, Vec<u8>), Status> {
+/// A file as the io service finds it, which reads names of every form.
+async fn contents(link: Link, name: &str, left: usize) -> Result<(File, Vec<u8>), Status> {
     let mut request = Request::new(ReadFileRequest { name: name.to_owned(), ..ReadFileRequest::default() });
     request.set_timeout(DEADLINE);
     let mut parts = StorageClient::new(link).read_file(request).await?.into_inner();
-    let (mut mimetype, mut data) = (String::new(), Vec::new());
+    let (mut found, mut data) = (File::default(), Vec::new());
     while let Some(part) = parts.message().await? {
         match part.part {
-            Some(read_file_response::Part::File(file)) => mimetype = file.mimetype,
+            Some(read_file_response::Part::File(file)) => found = file,
             Some(read_file_response::Part::Data(bytes)) => data.extend_from_slice(&bytes),
             None => {}
         }
@@ -90,73 +89,5 @@ async fn contents(link: Link, name: &str, left: usize) -> Result<(String, Vec<u8
             return Err(status(Code::OutOfRange, Reason::TooLarge, message));
         }
     }
-    Ok((mimetype, data))
-}
-
-/// The resource that a name stands for: itself, or what is behind `smythfs://{id}.{agent|user|team}/{path}`.
-async fn name_of(file: &str, host: &Host) -> Result<String, Status> {
-    if file.starts_with("teams/") {
-        return Ok(file.to_owned());
-    }
-    let wrong = || {
-        let message = format!(
-            "{file:?} is neither teams/{{team}}/... nor smythfs://{{id}}.{{agent|user|team}}/{{path}}"
-        );
-        invalid_argument(FIELD, message)
-    };
-    let (id, kind, path) = address(file).ok_or_else(wrong)?;
-    if kind == "team" {
-        // An agent's temporary file is addressed through its team.
-        return Ok(match path.split_once('/') {
-            Some((agent, file)) if file.starts_with("_temp/") => {
-                format!("teams/{id}/agents/{agent}/files/{file}")
-            }
-            _ => format!("teams/{id}/files/{path}"),
-        });
-    }
-    let owner = if kind == "agent" { Candidate::agent(&id) } else { Candidate::user(&id) };
-    let owner = owner.map_err(|error| invalid_argument(FIELD, error.to_string()))?;
-    let known = host.accounts().resolve(&owner).await?;
-    // An unknown owner has no files.
-    let team = known.home.as_ref().ok_or_else(|| {
-        status(Code::NotFound, Reason::NotFound, format!("{file} is not there, or not yours to read"))
-    })?;
-    Ok(format!("teams/{team}/{kind}s/{id}/files/{path}"))
-}
-
-/// Owner, kind of owner, and path of an address.
-fn address(uri: &str) -> Option<(String, &str, String)> {
-    let rest = uri.strip_prefix("smythfs://")?;
-    let (host, path) = rest.split(['?', '#']).next()?.split_once('/')?;
-    let (id, kind) = host.split_once('.')?;
-    let path = percent_decode_str(path).decode_utf8().ok()?;
-    let fits = matches!(kind, "agent" | "user" | "team")
-        && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
-        && !path.contains(['\0', '\\']);
-    fits.then(|| (id.to_owned(), kind, path.into_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_read_and_nothing_climbs() {
-        let read = |uri| address(uri).map(|(id, kind, path)| format!("{id} {kind} {path}"));
-        assert_eq!(
-            read("smythfs://red.team/a/_temp/x%20y.png?z").as_deref(),
-            Some("red team a/_temp/x y.png")
-        );
-        assert_eq!(read("smythfs://helper.agent/f").as_deref(), Some("helper agent f"));
-        for wrong in [
-            "smythfs://red.team/../x",
-            "smythfs://red.team/%2e%2e/x",
-            "smythfs://red.org/x",
-            "http://x/y",
-            "smythfs://red.team/",
-            "smythfs://team/x",
-        ] {
-            assert_eq!(read(wrong), None, "{wrong}");
-        }
-    }
+    Ok((found, data))
 }

@@ -146,6 +146,11 @@ impl InferenceService {
         self.host.authorizer().check(caller, request, None).await
     }
 
+    /// A model as whoever pays has it: their team's own win over the catalogue's.
+    fn find(&self, payer: &Payer, name: &str) -> Result<Arc<Resolved>, InferenceError> {
+        Inference::find_in(&self.inference.catalogue().table_of(&payer.team), name)
+    }
+
     fn report(&self, event: Option<UsageEvent>) {
         if let Some(event) = event {
             self.usage.report(event);
@@ -211,7 +216,7 @@ impl Rpc for InferenceService {
         let granted = self.host.authorizer().check(&caller, &request, None).await?;
         let secrets = VaultSecrets::of(&self.host, &caller).recent(&self.recent);
         let payer = Payer::of(&caller, &granted);
-        let model = Inference::find_in(&self.inference.catalogue().table_of(&payer.team), &request.model)?;
+        let model = self.find(&payer, &request.model)?;
         let metered = Metered::embedding(payer.clone(), &model);
         let held = self.reserve(&granted, &payer, "", &model, most_of_texts(&request, &model)).await?;
         let answer = self.inference.embed_by(model, request, &secrets).await;
@@ -231,8 +236,8 @@ impl Rpc for InferenceService {
         let caller = Caller::of(request.extensions())?.clone();
         let request = request.into_inner();
         require_model(&request.model)?;
-        let _granted = self.granted(&caller, &request, &request.model).await?;
-        let model = self.inference.find(&request.model)?;
+        let granted = self.granted(&caller, &request, &request.model).await?;
+        let model = self.find(&Payer::of(&caller, &granted), &request.model)?;
         Ok(Response::new(self.inference.tokens().count(&model, request.texts).await?))
     }
 
@@ -247,8 +252,8 @@ impl Rpc for InferenceService {
         require_model(&request.model)?;
         let granted = self.granted(&caller, &request, &request.model).await?;
         files::read(&self.host, &caller, request.images.iter_mut().chain(&mut request.mask)).await?;
-        let model = self.inference.find(&request.model)?;
         let payer = Payer::of(&caller, &granted);
+        let model = self.find(&payer, &request.model)?;
         let metered = Metered::images(payer.clone(), &model, &request);
         let most = images::most(&request, &model);
         let run = request.run_id.clone();

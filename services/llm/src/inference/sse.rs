@@ -1,5 +1,7 @@
 //! Server-sent events, decoded from pieces cut anywhere: inside a line, a line end, or a character.
 
+use crate::inference::providers::wire::Framing;
+
 /// The longest line, and the longest event.
 const MAX_EVENT_BYTES: usize = 4 * 1024 * 1024;
 
@@ -26,9 +28,11 @@ enum Started {
     Yes,
 }
 
-impl Decoder {
-    /// Takes the next piece; gives the data of the events that it completes.
-    pub fn push(&mut self, piece: &[u8]) -> Result<Vec<String>, TooLong> {
+impl Framing for Decoder {
+    type TooLong = TooLong;
+
+    /// Gives the data of the events that a piece completes.
+    fn push(&mut self, piece: &[u8]) -> Result<Vec<String>, TooLong> {
         let mut events = Vec::new();
         let mut rest = piece;
         while !rest.is_empty() {
@@ -56,14 +60,15 @@ impl Decoder {
         Ok(events)
     }
 
-    /// The end of the stream: servers leave out the last empty line.
-    pub fn finish(mut self) -> Result<Option<String>, TooLong> {
+    fn finish(mut self) -> Result<Option<String>, TooLong> {
         if !self.line.is_empty() {
             self.end_line()?;
         }
         Ok(self.has_data.then_some(self.data))
     }
+}
 
+impl Decoder {
     /// Whole lines are whole characters, however they were cut.
     fn end_line(&mut self) -> Result<Option<String>, TooLong> {
         let line = std::mem::take(&mut self.line);

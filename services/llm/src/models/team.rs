@@ -221,10 +221,6 @@ pub fn message(name: String, document: &Document) -> pb::TeamModel {
     // What was written here reads here.
     let entry: Value = serde_json::from_str(&document.json).unwrap_or_default();
     let text = |field: &str| entry[field].as_str().unwrap_or_default().to_owned();
-    let time = |ms: i64| prost_types::Timestamp {
-        seconds: ms / 1000,
-        nanos: i32::try_from(ms % 1000).unwrap_or_default() * 1_000_000,
-    };
     let features = entry["features"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let settings = entry["settings"].as_object().into_iter().flatten();
     pb::TeamModel {
@@ -241,8 +237,8 @@ pub fn message(name: String, document: &Document) -> pb::TeamModel {
         settings: settings
             .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
             .collect(),
-        create_time: Some(time(document.created_ms)),
-        update_time: Some(time(document.updated_ms)),
+        create_time: document.create_time(),
+        update_time: document.update_time(),
         etag: document.etag.clone(),
     }
 }

@@ -4,12 +4,19 @@
 //! Format 1 knows records that readers may pass over: whoever does not know one executes at most a component
 //! again that it may execute again. A run that could go wrong so is of format 2 from its first record on:
 //! it may wait (a reader of format 1 would begin every wait anew), an uncertain effect of it must not simply be
-//! repeated, or it is a debug session. So older engines still claim what they do right, and nothing else.
+//! repeated, or it is a debug session. Turns of conversations, which have records of their own, are of format 3.
+//! So older engines still claim what they do right, and nothing else.
+
+mod checkpoint;
+mod turn;
 
 use bytes::Bytes;
 use prost::Message;
 use sre_engine::{ActivationKey, Outcome, RequestData, UploadedFile, Value};
 use sre_proto::memory::v1::{JournalRecord, RecordKind};
+
+pub use checkpoint::{Checkpoint, OpenIntent, OpenWait};
+pub use turn::{TurnAsked, TurnFile};
 
 use super::values::{StoredValue, ValueError};
 use crate::engine::redact::Redactor;
@@ -115,43 +122,6 @@ pub struct Opened {
     /// Of a turn: what it is about.
     #[prost(message, optional, tag = "25")]
     pub turn: Option<TurnAsked>,
-}
-
-/// What a turn of a conversation is about.
-#[derive(Clone, PartialEq, Message)]
-pub struct TurnAsked {
-    /// The conversation's id.
-    #[prost(string, tag = "1")]
-    pub conversation: String,
-    /// What is asked.
-    #[prost(string, tag = "2")]
-    pub text: String,
-    /// Files of the message, each stored.
-    #[prost(message, repeated, tag = "3")]
-    pub files: Vec<TurnFile>,
-    /// Id of the message in the history.
-    #[prost(string, tag = "4")]
-    pub message_id: String,
-    /// What happens while another turn goes on: a number of the contract.
-    #[prost(int32, tag = "5")]
-    pub concurrency: i32,
-    /// How the conversation was led when it was asked.
-    #[prost(message, optional, tag = "6")]
-    pub settings: Option<sre_proto::gateway::v1::ConversationSettings>,
-}
-
-/// A file of a turn's message.
-#[derive(Clone, PartialEq, Message)]
-pub struct TurnFile {
-    /// Its name.
-    #[prost(string, tag = "1")]
-    pub name: String,
-    /// Its type.
-    #[prost(string, tag = "2")]
-    pub mimetype: String,
-    /// Where it is.
-    #[prost(string, tag = "3")]
-    pub url: String,
 }
 
 /// What a run's row says beside its records, for readers that do not fold it.
@@ -395,48 +365,6 @@ pub struct Waiting {
     /// How many waits of this kind the same activation began before this one.
     #[prost(uint32, tag = "6")]
     pub place: u32,
-}
-
-/// The folded state so far. Checkpoints are a chain: each holds what changed since the one before it.
-#[derive(Clone, PartialEq, Message)]
-pub struct Checkpoint {
-    /// Sequence of the checkpoint before this one; 0 for the first.
-    #[prost(int64, tag = "1")]
-    pub previous: i64,
-    /// The state of the run, as the state machine writes it, without secrets.
-    #[prost(bytes = "bytes", tag = "2")]
-    pub state: Bytes,
-    /// Effects under way: intents without an end.
-    #[prost(message, repeated, tag = "3")]
-    pub intents: Vec<OpenIntent>,
-    /// Waits under way.
-    #[prost(message, repeated, tag = "4")]
-    pub waits: Vec<OpenWait>,
-    /// Whether the run is paused.
-    #[prost(bool, tag = "5")]
-    pub paused: bool,
-}
-
-/// An effect under way at a checkpoint.
-#[derive(Clone, PartialEq, Message)]
-pub struct OpenIntent {
-    /// Its activation.
-    #[prost(string, tag = "1")]
-    pub step: String,
-    /// How often it was started.
-    #[prost(uint32, tag = "2")]
-    pub times: u32,
-}
-
-/// A wait under way at a checkpoint.
-#[derive(Clone, PartialEq, Message)]
-pub struct OpenWait {
-    /// Its activation.
-    #[prost(string, tag = "1")]
-    pub step: String,
-    /// The wait.
-    #[prost(message, optional, tag = "2")]
-    pub waiting: Option<Waiting>,
 }
 
 /// A record, before the store gives it its place.

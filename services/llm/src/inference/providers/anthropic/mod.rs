@@ -15,10 +15,11 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use secrecy::ExposeSecret as _;
 use sre_proto::llm::v1 as pb;
 
-use super::wire::{Delivery, Exchange, Reading, Wire, WireRequest, broken};
+use super::wire::{Delivery, Exchange, Reading, Texts, Wire, WireRequest, broken};
 use super::{Call, Usual, address};
 use crate::inference::error::InferenceError;
 use crate::inference::http;
+use crate::inference::sse::Decoder;
 
 pub use request::{ANSWER_TOOL, body, effort, thinking};
 pub use turns::Anthropic;
@@ -63,7 +64,7 @@ impl Wire for Messages {
     }
 
     fn reading(&self, call: &Call) -> Box<dyn Reading> {
-        Box::new(events::Events::of(call))
+        Box::new(Texts::<Decoder, _>::of(events::Events::of(call)))
     }
 }
 

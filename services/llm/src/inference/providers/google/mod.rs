@@ -16,10 +16,11 @@ use reqwest::header::HeaderMap;
 use secrecy::ExposeSecret as _;
 use sre_proto::llm::v1 as pb;
 
-use super::wire::{Delivery, Exchange, Reading, Wire, WireRequest, broken};
+use super::wire::{Delivery, Exchange, Reading, Texts, Wire, WireRequest, broken};
 use super::{Call, Usual, address};
 use crate::inference::error::InferenceError;
 use crate::inference::http;
+use crate::inference::sse::Decoder;
 
 pub use request::{Flavour, body};
 
@@ -80,7 +81,7 @@ impl Wire for GoogleAi {
     }
 
     fn reading(&self, call: &Call) -> Box<dyn Reading> {
-        Box::new(events::Events::of(call))
+        Box::new(Texts::<Decoder, _>::of(events::Events::of(call)))
     }
 }
 

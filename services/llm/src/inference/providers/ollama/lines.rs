@@ -1,5 +1,7 @@
 //! Lines, put together from pieces cut anywhere: inside a line or a character.
 
+use crate::inference::providers::wire::Framing;
+
 /// The longest line.
 const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
 
@@ -12,9 +14,10 @@ pub struct TooLong;
 #[derive(Debug, Default)]
 pub struct Lines(Vec<u8>);
 
-impl Lines {
-    /// Takes the next piece; gives the lines that it completes.
-    pub fn push(&mut self, piece: &[u8]) -> Result<Vec<String>, TooLong> {
+impl Framing for Lines {
+    type TooLong = TooLong;
+
+    fn push(&mut self, piece: &[u8]) -> Result<Vec<String>, TooLong> {
         let mut lines = Vec::new();
         for part in piece.split_inclusive(|byte| *byte == b'\n') {
             if self.0.len() + part.len() > MAX_LINE_BYTES {
@@ -28,8 +31,7 @@ impl Lines {
         Ok(lines)
     }
 
-    /// The end of the stream: servers leave out the last line end.
-    pub fn finish(self) -> Option<String> {
-        (!self.0.is_empty()).then(|| String::from_utf8_lossy(&self.0).into_owned())
+    fn finish(self) -> Result<Option<String>, TooLong> {
+        Ok((!self.0.is_empty()).then(|| String::from_utf8_lossy(&self.0).into_owned()))
     }
 }

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use sre_proto::llm::v1 as pb;
 
 use super::openai_chat::bearer;
-use super::wire::{Delivery, Exchange, Reading, Wire, WireRequest, broken, refusal_in_body};
+use super::wire::{Delivery, Exchange, Reading, Telling, Texts, Wire, WireRequest, broken, refusal_in_body};
 use super::{Call, Piece};
 use crate::inference::error::InferenceError;
 use answer::{Assembly, Line};
@@ -45,7 +45,7 @@ impl Wire for Ollama {
     }
 
     fn reading(&self, _call: &Call) -> Box<dyn Reading> {
-        Box::<Stream>::default()
+        Box::<Texts<Lines, Said>>::default()
     }
 }
 
@@ -67,49 +67,29 @@ fn line(call: &Call, text: &str) -> Result<Line, InferenceError> {
     }
 }
 
-/// Reads the lines of a stream.
+/// What the lines of a stream tell.
 #[derive(Debug, Default)]
-struct Stream {
-    lines: Lines,
+struct Said {
     assembly: Assembly,
 }
 
-impl Stream {
-    fn take(&mut self, call: &Call, texts: Vec<String>) -> Result<Vec<Piece>, InferenceError> {
-        let mut seen = Vec::new();
-        for text in texts {
-            if !self.assembly.is_done() && !text.trim().is_empty() {
-                seen.extend(self.assembly.take(line(call, &text)?));
-            }
+impl Telling for Said {
+    fn take(&mut self, call: &Call, text: &str, seen: &mut Vec<Piece>) -> Result<(), InferenceError> {
+        if !text.trim().is_empty() {
+            seen.extend(self.assembly.take(line(call, text)?));
         }
-        Ok(seen)
-    }
-}
-
-impl Reading for Stream {
-    fn push(&mut self, call: &Call, bytes: &[u8]) -> Result<Vec<Piece>, InferenceError> {
-        let texts = self.lines.push(bytes).map_err(|error| broken(call, error.to_string()))?;
-        self.take(call, texts)
+        Ok(())
     }
 
     fn is_done(&self) -> bool {
         self.assembly.is_done()
     }
 
-    fn end(&mut self, call: &Call) -> Result<Vec<Piece>, InferenceError> {
-        let last = std::mem::take(&mut self.lines).finish();
-        let seen = self.take(call, last.into_iter().collect())?;
-        if !self.is_done() {
-            return Err(broken(call, "the stream ended in the middle of the answer"));
-        }
-        Ok(seen)
-    }
-
     fn size_bytes(&self) -> usize {
         self.assembly.size_bytes()
     }
 
-    fn finish(self: Box<Self>, call: &Call) -> pb::GenerateResponse {
+    fn finish(self, call: &Call) -> pb::GenerateResponse {
         self.assembly.finish(call)
     }
 }

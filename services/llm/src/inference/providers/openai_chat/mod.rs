@@ -13,7 +13,7 @@ use sre_proto::llm::v1 as pb;
 
 pub use dialects::{COMPATIBLE, Dialect, dialect};
 
-use super::wire::{Delivery, Exchange, Reading, Wire, WireRequest, broken, refusal_in_body};
+use super::wire::{Delivery, Exchange, Reading, Telling, Texts, Wire, WireRequest, broken, refusal_in_body};
 use super::{Call, Piece, address};
 use crate::inference::error::InferenceError;
 use crate::inference::http;
@@ -56,7 +56,7 @@ impl Wire for OpenAiChat {
     }
 
     fn reading(&self, _call: &Call) -> Box<dyn Reading> {
-        Box::<Events>::default()
+        Box::<Texts<Decoder, Events>>::default()
     }
 }
 
@@ -69,19 +69,15 @@ pub fn bearer(call: &Call) -> Result<HeaderMap, InferenceError> {
     Ok(headers)
 }
 
-/// Reads the events of a stream.
+/// What the events of a stream tell.
 #[derive(Debug, Default)]
 struct Events {
-    decoder: Decoder,
     assembly: Assembly,
     done: bool,
 }
 
-impl Events {
+impl Telling for Events {
     fn take(&mut self, call: &Call, event: &str, seen: &mut Vec<Piece>) -> Result<(), InferenceError> {
-        if self.done {
-            return Ok(());
-        }
         if event.trim() == DONE {
             self.done = true;
             return Ok(());
@@ -95,40 +91,21 @@ impl Events {
         seen.extend(self.assembly.take(chunk));
         Ok(())
     }
-}
-
-impl Reading for Events {
-    fn push(&mut self, call: &Call, bytes: &[u8]) -> Result<Vec<Piece>, InferenceError> {
-        let events = self.decoder.push(bytes).map_err(|error| broken(call, error.to_string()))?;
-        let mut seen = Vec::new();
-        for event in events {
-            self.take(call, &event, &mut seen)?;
-        }
-        Ok(seen)
-    }
 
     fn is_done(&self) -> bool {
         self.done
     }
 
-    /// Without a marker that is an answer only where the service said why it ended.
-    fn end(&mut self, call: &Call) -> Result<Vec<Piece>, InferenceError> {
-        let mut seen = Vec::new();
-        let last = std::mem::take(&mut self.decoder).finish();
-        if let Some(event) = last.map_err(|error| broken(call, error.to_string()))? {
-            self.take(call, &event, &mut seen)?;
-        }
-        if !self.done && !self.assembly.has_ended() {
-            return Err(broken(call, "the stream ended in the middle of the answer"));
-        }
-        Ok(seen)
+    /// Without a marker only where the service said why the answer ended.
+    fn may_end(&self) -> bool {
+        self.done || self.assembly.has_ended()
     }
 
     fn size_bytes(&self) -> usize {
         self.assembly.size_bytes()
     }
 
-    fn finish(self: Box<Self>, call: &Call) -> pb::GenerateResponse {
+    fn finish(self, call: &Call) -> pb::GenerateResponse {
         self.assembly.finish(call)
     }
 }

@@ -6,23 +6,18 @@ use sre_proto::llm::v1 as pb;
 use super::answer::Assembly;
 use super::refused;
 use crate::inference::error::InferenceError;
-use crate::inference::providers::wire::{Reading, broken};
+use crate::inference::providers::wire::{Telling, broken};
 use crate::inference::providers::{Call, Piece};
-use crate::inference::sse::Decoder;
 
-/// Reads the events of a stream.
+/// What the events of a stream tell.
 #[derive(Debug, Default)]
 pub struct Events {
-    decoder: Decoder,
     assembly: Assembly,
     done: bool,
 }
 
 impl Events {
-    fn take(&mut self, call: &Call, event: &str) -> Result<Option<Piece>, InferenceError> {
-        if self.done || event.trim() == "[DONE]" {
-            return Ok(None);
-        }
+    fn piece(&mut self, call: &Call, event: &str) -> Result<Option<Piece>, InferenceError> {
         let event: Value = serde_json::from_str(event)
             .map_err(|error| broken(call, format!("an event is not an event of a response: {error}")))?;
         let delta = event["delta"].as_str().unwrap_or_default();
@@ -91,37 +86,24 @@ impl Events {
     }
 }
 
-impl Reading for Events {
-    fn push(&mut self, call: &Call, bytes: &[u8]) -> Result<Vec<Piece>, InferenceError> {
-        let events = self.decoder.push(bytes).map_err(|error| broken(call, error.to_string()))?;
-        let mut seen = Vec::new();
-        for event in events {
-            seen.extend(self.take(call, &event)?);
+impl Telling for Events {
+    fn take(&mut self, call: &Call, event: &str, seen: &mut Vec<Piece>) -> Result<(), InferenceError> {
+        // Some servers end it as chat completions end.
+        if event.trim() != "[DONE]" {
+            seen.extend(self.piece(call, event)?);
         }
-        Ok(seen)
+        Ok(())
     }
 
     fn is_done(&self) -> bool {
         self.done
     }
 
-    fn end(&mut self, call: &Call) -> Result<Vec<Piece>, InferenceError> {
-        let mut seen = Vec::new();
-        let last = std::mem::take(&mut self.decoder).finish();
-        if let Some(event) = last.map_err(|error| broken(call, error.to_string()))? {
-            seen.extend(self.take(call, &event)?);
-        }
-        if !self.done {
-            return Err(broken(call, "the stream ended in the middle of the response"));
-        }
-        Ok(seen)
-    }
-
     fn size_bytes(&self) -> usize {
         self.assembly.size_bytes()
     }
 
-    fn finish(self: Box<Self>, call: &Call) -> pb::GenerateResponse {
+    fn finish(self, call: &Call) -> pb::GenerateResponse {
         self.assembly.finish(call)
     }
 }

@@ -14,10 +14,11 @@ use serde_json::Value;
 use sre_proto::llm::v1 as pb;
 
 use super::openai_chat::bearer;
-use super::wire::{Delivery, Exchange, Reading, Wire, WireRequest, broken};
+use super::wire::{Delivery, Exchange, Reading, Texts, Wire, WireRequest, broken};
 use super::{Call, address};
 use crate::inference::error::{InferenceError, Refusal};
 use crate::inference::http;
+use crate::inference::sse::Decoder;
 use answer::Assembly;
 
 /// Responses.
@@ -52,7 +53,7 @@ impl Wire for Responses {
     }
 
     fn reading(&self, _call: &Call) -> Box<dyn Reading> {
-        Box::<events::Events>::default()
+        Box::<Texts<Decoder, events::Events>>::default()
     }
 }
 

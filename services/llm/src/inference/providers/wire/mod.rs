@@ -3,6 +3,7 @@
 
 mod exchange;
 mod reader;
+mod texts;
 
 use async_trait::async_trait;
 use reqwest::header::HeaderMap;
@@ -14,6 +15,7 @@ use crate::inference::error::InferenceError;
 use crate::inference::settings::InferenceSettings;
 
 pub use exchange::{Exchange, broken, refusal_in_body};
+pub use texts::{Framing, Telling, Texts};
 
 /// Whether the answer comes in pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

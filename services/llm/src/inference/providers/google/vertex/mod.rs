@@ -14,8 +14,9 @@ use super::{Flavour, body, events, method, whole};
 use crate::inference::error::InferenceError;
 use crate::inference::http;
 use crate::inference::providers::facts::setting;
-use crate::inference::providers::wire::{Delivery, Exchange, Reading, Wire, WireRequest};
+use crate::inference::providers::wire::{Delivery, Exchange, Reading, Texts, Wire, WireRequest};
 use crate::inference::providers::{Call, Usual, address};
+use crate::inference::sse::Decoder;
 use crate::models::Resolved;
 use token::Tokens;
 
@@ -104,7 +105,7 @@ impl Wire for Vertex {
     }
 
     fn reading(&self, call: &Call) -> Box<dyn Reading> {
-        Box::new(events::Events::of(call))
+        Box::new(Texts::<Decoder, _>::of(events::Events::of(call)))
     }
 }
 
