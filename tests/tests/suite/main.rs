@@ -21,6 +21,7 @@ mod conformance_numbers;
 mod conversations;
 mod end_to_end;
 mod faults;
+mod histories;
 mod journal_fixture;
 mod journal_formats;
 mod limits;

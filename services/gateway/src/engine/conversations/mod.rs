@@ -46,5 +46,5 @@ impl Conversations {
     }
 }
 
-#[cfg(test)]
-mod simulation;
+#[cfg(any(test, feature = "testing"))]
+pub mod simulation;
