@@ -7,12 +7,13 @@ use sre_proto::memory::v1::RunState;
 use sre_service::telemetry::spans::{Block, SpanKind, TraceParent, WorkSpan, pseudonym};
 
 use super::answers::Closed;
+use super::core::Engine;
 use super::scope::{NewScope, RunScope};
 use super::steps;
 use super::usage::named;
 
 /// What the reference calls its plans; there are none here.
-const TIER: &str = "standard";
+pub(super) const TIER: &str = "standard";
 /// A preview ends here.
 const PREVIEW_BYTES: usize = 200;
 
@@ -155,7 +156,12 @@ pub fn landed(scope: &RunScope, span: &WorkSpan, key: &ActivationKey, outcome: &
 }
 
 fn shows(scope: &RunScope) -> bool {
-    scope.engine.host.config().telemetry.content.shows(&scope.subject.version.agent.team)
+    shows_of(&scope.engine, &scope.subject.version.agent.team)
+}
+
+/// Whether spans show what a team's runs say.
+pub(super) fn shows_of(engine: &Engine, team: &str) -> bool {
+    engine.host.config().telemetry.content.shows(team)
 }
 
 /// A value as a span shows it: secrets as their references, named fields left out, cut.
@@ -165,7 +171,8 @@ fn shown(scope: &RunScope, value: &Value) -> String {
     scope.engine.host.config().telemetry.content.shown(&text)
 }
 
-fn preview(text: &str) -> &str {
+/// The beginning.
+pub(super) fn preview(text: &str) -> &str {
     &text[..text.floor_char_boundary(PREVIEW_BYTES)]
 }
 

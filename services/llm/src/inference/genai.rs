@@ -4,10 +4,13 @@
 use std::time::Instant;
 
 use sre_proto::llm::v1 as pb;
-use sre_service::telemetry::spans::{SpanKind, TraceParent, WorkSpan};
+use sre_service::telemetry::spans::{Attributes, SpanKind, TraceParent, WorkSpan};
+use url::Url;
 
+use super::embeddings;
 use super::error::InferenceError;
 use super::providers::Call;
+use crate::models::Resolved;
 
 /// A model's answer as telemetry sees it.
 pub struct Observed {
@@ -99,6 +102,47 @@ impl Observed {
     }
 }
 
+/// Texts become vectors, `work`, below whoever asked.
+pub async fn embedding(
+    call: embeddings::Call,
+    texts: usize,
+    work: impl AsyncFnOnce(embeddings::Call) -> Result<pb::EmbedResponse, InferenceError>,
+) -> Result<pb::EmbedResponse, InferenceError> {
+    let name = || format!("embeddings {}", call.model.model_id);
+    // What is reckoned here is nobody else's work.
+    let kind = if call.base_url.is_some() { SpanKind::Client } else { SpanKind::Internal };
+    let Some(span) = WorkSpan::begin(name, kind, &TraceParent::default()) else {
+        return work(call).await;
+    };
+    span.write(|to| {
+        to.text("gen_ai.operation.name", "embeddings");
+        asked_of(to, &call.model, call.base_url.as_ref());
+        to.int("gen_ai.embeddings.dimension.count", i64::from(call.dimensions));
+        to.int("texts", i64::try_from(texts).unwrap_or(i64::MAX));
+    });
+    let answered = span.around(work(call)).await;
+    match &answered {
+        Ok(answer) => {
+            if let Some(usage) = &answer.usage {
+                span.set("gen_ai.usage.input_tokens", usage.input_tokens);
+            }
+            span.succeeded();
+        }
+        Err(error) => span.failed(error.kind(), error.kind()),
+    }
+    answered
+}
+
+/// Which model is asked, and where.
+fn asked_of(to: &mut Attributes<'_>, model: &Resolved, base_url: Option<&Url>) {
+    to.text("gen_ai.provider.name", &known(&model.provider));
+    to.text("gen_ai.request.model", &model.model_id).text("llm.model", &model.entry);
+    if let Some(url) = base_url {
+        to.text("server.address", url.host_str().unwrap_or_default());
+        to.int("server.port", i64::from(url.port_or_known_default().unwrap_or_default()));
+    }
+}
+
 /// A provider's name as labels and attributes have it: names of the catalogue, in lower case.
 fn known(provider: &str) -> String {
     provider.to_lowercase()
@@ -108,8 +152,7 @@ fn ask(span: &WorkSpan, call: &Call) {
     let request = &call.request;
     span.write(|to| {
         to.text("gen_ai.operation.name", "chat");
-        to.text("gen_ai.provider.name", &known(&call.model.provider));
-        to.text("gen_ai.request.model", &call.model.model_id).text("llm.model", &call.model.entry);
+        asked_of(to, &call.model, call.base_url.as_ref());
         to.text("process.id", &request.run_id).text("event.id", &request.step);
         if let Some(limit) = request.max_tokens {
             to.int("gen_ai.request.max_tokens", limit);
@@ -123,10 +166,6 @@ fn ask(span: &WorkSpan, call: &Call) {
             if let Some(value) = value {
                 to.float(key, value);
             }
-        }
-        if let Some(url) = &call.base_url {
-            to.text("server.address", url.host_str().unwrap_or_default());
-            to.int("server.port", i64::from(url.port_or_known_default().unwrap_or_default()));
         }
     });
     span.event("llm.requested", |to| {
