@@ -1,6 +1,6 @@
 //! The check that every handler of an `access` method makes, before it does anything.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use sre_identity::scope::{implied, resolve_own, subject_of};
@@ -17,6 +17,7 @@ use crate::accounts::{Accounts, Memberships};
 use crate::audit::{self, AuditSink, Pending};
 use crate::server::errors;
 use crate::telemetry::spans;
+use crate::telemetry::tally::Tally;
 
 /// Decides whether a caller may do what a request asks. Clones share everything.
 #[derive(Clone)]
@@ -149,13 +150,7 @@ impl Authorizer {
         let name = name.map_or_else(|| resource.to_owned(), std::borrow::Cow::into_owned);
         spans::note("sre.acl.decision", if allowed { "allowed" } else { "denied" });
         spans::note("sre.acl.step", if acl.is_some() { "list" } else { "name" });
-        metrics::counter!(
-            "sre_acl_decisions_total",
-            "level" => level.as_str(),
-            "result" => if allowed { "allowed" } else { "denied" },
-            "step" => if acl.is_some() { "list" } else { "name" }
-        )
-        .increment(1);
+        decisions(level, allowed, acl.is_some()).one_more();
         if allowed {
             return self.granted(caller, mode, Some(candidate.clone()), memberships, name);
         }
@@ -275,6 +270,20 @@ impl std::fmt::Debug for Granted {
             .field("resource", &self.resource)
             .finish_non_exhaustive()
     }
+}
+
+/// The counter of such decisions, looked up once.
+fn decisions(level: Level, allowed: bool, by_list: bool) -> &'static Tally {
+    static TALLIES: [[[OnceLock<&Tally>; 2]; 2]; 4] =
+        [const { [const { [const { OnceLock::new() }; 2] }; 2] }; 4];
+    TALLIES[level as usize][usize::from(allowed)][usize::from(by_list)].get_or_init(|| {
+        Tally::leaked(metrics::counter!(
+            "sre_acl_decisions_total",
+            "level" => level.as_str(),
+            "result" => if allowed { "allowed" } else { "denied" },
+            "step" => if by_list { "list" } else { "name" }
+        ))
+    })
 }
 
 /// The one refusal: it says neither whether the resource exists nor what would be needed.

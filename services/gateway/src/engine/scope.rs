@@ -16,7 +16,7 @@ use sre_proto::observability::v1::LogLevel;
 use sre_proto::security::v1::AccessSecretsRequest;
 use sre_proto::security::v1::vault_client::VaultClient;
 use sre_service::Role;
-use sre_service::telemetry::spans::{TraceParent, WorkSpan};
+use sre_service::telemetry::spans::TraceParent;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
@@ -31,7 +31,7 @@ use super::names::AgentName;
 use super::plans::{Compiled, Version};
 use super::redact::Redactor;
 use super::steps;
-use super::trace;
+use super::trace::{self, RunSpan};
 use super::waits::Waits;
 
 /// Keys that one call of the vault takes.
@@ -86,7 +86,7 @@ pub struct RunScope {
     /// Its owner's epoch.
     pub epoch: i64,
     /// Its span; none unless spans are exported.
-    pub span: Option<WorkSpan>,
+    pub span: Option<RunSpan>,
     secrets: Mutex<RunSecrets>,
 }
 

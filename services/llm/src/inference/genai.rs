@@ -4,10 +4,13 @@
 use std::time::Instant;
 
 use sre_proto::llm::v1 as pb;
-use sre_service::telemetry::spans::{SpanKind, TraceParent, WorkSpan};
+use sre_service::telemetry::spans::{Attributes, SpanKind, TraceParent, WorkSpan};
+use url::Url;
 
+use super::embeddings;
 use super::error::InferenceError;
 use super::providers::Call;
+use crate::models::Resolved;
 
 /// A model's answer as telemetry sees it.
 pub struct Observed {
@@ -44,7 +47,7 @@ impl Observed {
             .record(waited);
         if let Some(span) = &self.span {
             span.set("gen_ai.response.time_to_first_chunk", waited);
-            span.event("llm.first.byte.received", []);
+            span.event("llm.first.byte.received", |_| {});
         }
     }
 
@@ -60,17 +63,19 @@ impl Observed {
         let cost = u64::try_from(answer.cost_micros).unwrap_or_default();
         metrics::counter!("sre_llm_cost_micros_total", "provider" => self.provider.clone()).increment(cost);
         let Some(span) = &self.span else { return };
-        span.set_text("gen_ai.response.id", &answer.response_id);
-        span.set_text("gen_ai.response.model", &answer.model_id);
         let reason = answer.finish_reason().as_str_name().trim_start_matches("FINISH_REASON_").to_lowercase();
-        span.set_list("gen_ai.response.finish_reasons", vec![reason]);
-        if answer.usage.is_some() {
-            span.set("gen_ai.usage.input_tokens", usage.input_tokens);
-            span.set("gen_ai.usage.output_tokens", usage.output_tokens);
-            span.set("gen_ai.usage.cache_read.input_tokens", usage.cached_input_tokens);
-            span.set("gen_ai.usage.reasoning.output_tokens", usage.reasoning_tokens);
-            span.set("sre.usage.cost_micros", answer.cost_micros);
-        }
+        span.write(|to| {
+            to.text("gen_ai.response.id", &answer.response_id);
+            to.text("gen_ai.response.model", &answer.model_id);
+            to.texts("gen_ai.response.finish_reasons", std::iter::once(reason.as_str()));
+            if answer.usage.is_some() {
+                to.int("gen_ai.usage.input_tokens", usage.input_tokens);
+                to.int("gen_ai.usage.output_tokens", usage.output_tokens);
+                to.int("gen_ai.usage.cache_read.input_tokens", usage.cached_input_tokens);
+                to.int("gen_ai.usage.reasoning.output_tokens", usage.reasoning_tokens);
+                to.int("sre.usage.cost_micros", answer.cost_micros);
+            }
+        });
         span.succeeded();
     }
 
@@ -97,6 +102,47 @@ impl Observed {
     }
 }
 
+/// Texts become vectors, `work`, below whoever asked.
+pub async fn embedding(
+    call: embeddings::Call,
+    texts: usize,
+    work: impl AsyncFnOnce(embeddings::Call) -> Result<pb::EmbedResponse, InferenceError>,
+) -> Result<pb::EmbedResponse, InferenceError> {
+    let name = || format!("embeddings {}", call.model.model_id);
+    // What is reckoned here is nobody else's work.
+    let kind = if call.base_url.is_some() { SpanKind::Client } else { SpanKind::Internal };
+    let Some(span) = WorkSpan::begin(name, kind, &TraceParent::default()) else {
+        return work(call).await;
+    };
+    span.write(|to| {
+        to.text("gen_ai.operation.name", "embeddings");
+        asked_of(to, &call.model, call.base_url.as_ref());
+        to.int("gen_ai.embeddings.dimension.count", i64::from(call.dimensions));
+        to.int("texts", i64::try_from(texts).unwrap_or(i64::MAX));
+    });
+    let answered = span.around(work(call)).await;
+    match &answered {
+        Ok(answer) => {
+            if let Some(usage) = &answer.usage {
+                span.set("gen_ai.usage.input_tokens", usage.input_tokens);
+            }
+            span.succeeded();
+        }
+        Err(error) => span.failed(error.kind(), error.kind()),
+    }
+    answered
+}
+
+/// Which model is asked, and where.
+fn asked_of(to: &mut Attributes<'_>, model: &Resolved, base_url: Option<&Url>) {
+    to.text("gen_ai.provider.name", &known(&model.provider));
+    to.text("gen_ai.request.model", &model.model_id).text("llm.model", &model.entry);
+    if let Some(url) = base_url {
+        to.text("server.address", url.host_str().unwrap_or_default());
+        to.int("server.port", i64::from(url.port_or_known_default().unwrap_or_default()));
+    }
+}
+
 /// A provider's name as labels and attributes have it: names of the catalogue, in lower case.
 fn known(provider: &str) -> String {
     provider.to_lowercase()
@@ -104,31 +150,25 @@ fn known(provider: &str) -> String {
 
 fn ask(span: &WorkSpan, call: &Call) {
     let request = &call.request;
-    span.set("gen_ai.operation.name", "chat");
-    span.set_text("gen_ai.provider.name", &known(&call.model.provider));
-    span.set_text("gen_ai.request.model", &call.model.model_id);
-    span.set_text("llm.model", &call.model.entry);
-    span.set_text("process.id", &request.run_id);
-    span.set_text("event.id", &request.step);
-    if let Some(limit) = request.max_tokens {
-        span.set("gen_ai.request.max_tokens", limit);
-    }
-    for (key, value) in [
-        ("gen_ai.request.temperature", request.temperature),
-        ("gen_ai.request.top_p", request.top_p),
-        ("gen_ai.request.frequency_penalty", request.frequency_penalty),
-        ("gen_ai.request.presence_penalty", request.presence_penalty),
-    ] {
-        if let Some(value) = value {
-            span.set(key, value);
+    span.write(|to| {
+        to.text("gen_ai.operation.name", "chat");
+        asked_of(to, &call.model, call.base_url.as_ref());
+        to.text("process.id", &request.run_id).text("event.id", &request.step);
+        if let Some(limit) = request.max_tokens {
+            to.int("gen_ai.request.max_tokens", limit);
         }
-    }
-    if let Some(url) = &call.base_url {
-        span.set_text("server.address", url.host_str().unwrap_or_default());
-        span.set("server.port", i64::from(url.port_or_known_default().unwrap_or_default()));
-    }
-    span.event(
-        "llm.requested",
-        [("messages", i64::try_from(request.messages.len()).unwrap_or(i64::MAX).into())],
-    );
+        for (key, value) in [
+            ("gen_ai.request.temperature", request.temperature),
+            ("gen_ai.request.top_p", request.top_p),
+            ("gen_ai.request.frequency_penalty", request.frequency_penalty),
+            ("gen_ai.request.presence_penalty", request.presence_penalty),
+        ] {
+            if let Some(value) = value {
+                to.float(key, value);
+            }
+        }
+    });
+    span.event("llm.requested", |to| {
+        to.int("messages", i64::try_from(request.messages.len()).unwrap_or(i64::MAX));
+    });
 }

@@ -124,7 +124,8 @@ impl Inference {
                 call.base_url = Some(self.base_url(&call.model, usual)?);
             }
         }
-        batch.run(embedder, call).await
+        let texts = batch.len();
+        genai::embedding(call, texts, async |call| batch.run(embedder, call).await).await
     }
 
     /// What a caller must have to use a model; none where nothing built in speaks with its provider.

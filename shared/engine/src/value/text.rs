@@ -12,6 +12,19 @@ impl Value {
         out
     }
 
+    /// How many bytes [`Self::to_json_text`] has, without making it.
+    pub fn json_len(&self) -> usize {
+        match self {
+            Value::Null => 4,
+            Value::Bool(flag) => 5 - usize::from(*flag),
+            Value::Number(number) => number_text(number).len(),
+            Value::String(text) => string_len(text),
+            Value::Array(items) => 2 + separators(items.len()) + items.iter().map(Value::json_len).sum::<usize>(),
+            Value::Object(map) => map_len(map.iter()),
+            Value::Binary(binary) => map_len(binary.members().iter()),
+        }
+    }
+
     /// The string form: text as it is, scalars as JavaScript prints them, lists and objects as JSON.
     ///
     /// JavaScript would print `[object Object]`; rulings 23 asks for the JSON.
@@ -21,6 +34,29 @@ impl Value {
             other => other.to_json_text(),
         }
     }
+}
+
+fn separators(members: usize) -> usize {
+    members.saturating_sub(1)
+}
+
+fn map_len<'a>(members: impl Iterator<Item = (&'a std::sync::Arc<str>, &'a Value)>) -> usize {
+    let (mut count, mut length) = (0, 2);
+    for (key, value) in members {
+        count += 1;
+        length += string_len(key) + 1 + value.json_len();
+    }
+    length + separators(count)
+}
+
+/// As [`escape_json`] writes it, with its quotes.
+fn string_len(text: &str) -> usize {
+    let escaped = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x8 | 0xc => 1,
+        0..0x20 => 5,
+        _ => 0,
+    };
+    2 + text.len() + text.bytes().map(escaped).sum::<usize>()
 }
 
 fn write_json(value: &Value, out: &mut String) {
@@ -97,6 +133,18 @@ mod tests {
     fn json_text_is_compact_and_escaped() {
         let value = Value::from(serde_json::json!({"a": [1, 2.0, "q\"\n\u{1}"], "b": {"c": null}}));
         assert_eq!(value.to_json_text(), r#"{"a":[1,2,"q\"\n\u0001"],"b":{"c":null}}"#);
+    }
+
+    #[test]
+    fn its_length_is_known_without_the_text() {
+        let value = serde_json::json!({
+            "a": [1, 2.5, -3e30, true, false, null], "": {}, "ü\"\\/": [], "c": "\n\r\t\u{8}\u{c}\u{1}\u{1f}\u{7f}é",
+        });
+        let mut all = vec![Value::from(value.clone()), Value::from(serde_json::json!([])), Value::from("x")];
+        all.extend(value.as_object().unwrap().values().cloned().map(Value::from));
+        for value in all {
+            assert_eq!(value.json_len(), value.to_json_text().len(), "{value}");
+        }
     }
 
     #[test]

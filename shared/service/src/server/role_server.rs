@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tower::{Layer, Service};
-use tracing::Instrument;
 
 use super::body::StreamBody;
 use super::errors;
@@ -120,7 +119,9 @@ impl RoleServer {
                 Err(_) => errors::deadline_exceeded(role).into_http(),
             };
             observation.code_of(response.headers());
-            propagation::note_code(traced, observation.code_name());
+            if traced {
+                propagation::note_code(observation.code_name());
+            }
             observation.count_refused_credentials(role, response.headers());
             let place = response.extensions_mut().remove::<HeldPlace>();
             if streams {
@@ -132,7 +133,7 @@ impl RoleServer {
             Ok(response)
         };
         match span {
-            Some(span) => Box::pin(answer.instrument(span)),
+            Some(span) => Box::pin(span.around(answer)),
             None => Box::pin(answer),
         }
     }

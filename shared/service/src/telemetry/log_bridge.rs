@@ -5,13 +5,16 @@ use std::time::SystemTime;
 
 use opentelemetry::Key;
 use opentelemetry::logs::{AnyValue, LogRecord, Logger, LoggerProvider, Severity};
+use opentelemetry::trace::{SpanId, TraceFlags, TraceId};
 use opentelemetry_sdk::logs::{SdkLogger, SdkLoggerProvider};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// The layer. The record takes trace and span from the span that is entered.
+use super::spans;
+
+/// The layer. The record takes trace and span from the span around it.
 pub(super) struct LogBridge(SdkLogger);
 
 impl LogBridge {
@@ -29,6 +32,11 @@ impl<S: Subscriber> Layer<S> for LogBridge {
         record.set_severity_text(level.as_str());
         record.set_severity_number(severity(level));
         event.record(&mut Fields(&mut record));
+        let _ = spans::with_current(|_, context| {
+            let (trace, span) = (TraceId::from_bytes(context.trace), SpanId::from_bytes(context.span));
+            let flags = TraceFlags::default().with_sampled(context.sampled);
+            record.set_trace_context(trace, span, Some(flags));
+        });
         self.0.emit(record);
     }
 }

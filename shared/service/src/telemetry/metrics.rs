@@ -13,10 +13,12 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 
+use super::tally;
+
 static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
 
 /// Seconds, from a direct call to a slow model.
-const BUCKETS: [f64; 14] =
+pub(crate) const BUCKETS: [f64; 14] =
     [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0];
 
 /// Samples wait in memory until they are put into buckets.
@@ -50,8 +52,14 @@ pub(super) fn both(meter: Meter) -> impl Recorder {
     Both { prometheus: prometheus().unwrap(), meter }
 }
 
+/// Whether metrics are counted.
+pub(crate) fn counted() -> bool {
+    HANDLE.get().is_some()
+}
+
 /// The text of `/metrics`; empty where metrics are switched off.
 pub(crate) fn render() -> String {
+    tally::collect();
     HANDLE.get().map(PrometheusHandle::render).unwrap_or_default()
 }
 
@@ -60,6 +68,7 @@ pub(crate) async fn upkeep() {
     let Some(handle) = HANDLE.get() else { return };
     loop {
         tokio::time::sleep(UPKEEP).await;
+        tally::collect();
         handle.run_upkeep();
     }
 }

@@ -1,13 +1,17 @@
 //! Logs, traces, metrics: set up once per process.
 
 pub mod catalogue;
+mod collector;
 pub mod content;
-mod counted;
 mod log_bridge;
 pub(crate) mod metrics;
 pub(crate) mod otlp;
+mod outbox;
 pub(crate) mod propagation;
 pub mod spans;
+pub(crate) mod tally;
+mod trace_context;
+mod wire;
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
@@ -27,9 +31,9 @@ pub struct Guard {
 impl Guard {
     /// Sends what is left, within a few seconds.
     pub async fn flush(&self) {
-        if let Some(exporters) = self.exporters.clone() {
-            // The exporters block; a thread may.
-            drop(tokio::task::spawn_blocking(move || exporters.shut_down()).await);
+        if let Some(exporters) = &self.exporters {
+            tally::collect();
+            exporters.shut_down().await;
         }
     }
 }
@@ -45,8 +49,10 @@ pub fn init(config: &Telemetry) -> anyhow::Result<Guard> {
     if config.metrics {
         metrics::install(exporters.as_ref().map(otlp::Exporters::meter))?;
     }
-    // Spans of calls cost something and are for export alone.
-    let filter = EnvFilter::try_new(format!("{},{}=off", config.level, propagation::TARGET))
+    if let Some(exporters) = &exporters {
+        spans::enable(exporters.tracer().clone());
+    }
+    let filter = EnvFilter::try_new(&config.level)
         .map_err(|error| anyhow::anyhow!("telemetry.level: {error}"))?;
     let to_terminal = match config.format {
         LogFormat::Auto => std::io::stderr().is_terminal(),

@@ -1,16 +1,88 @@
-//! Spans of work: an agent's skill, a component, a model's answer. They are for export alone, so that without an
-//! exporter none is made, and nothing is put together for one.
+//! Spans: a call that is served, an agent's skill, a component, a model's answer. They are for export alone, so that
+//! without an exporter none is made, and nothing is put together for one.
+//!
+//! They are no spans of `tracing`: each attribute of those passes layers with locks and look-ups, which cost more than
+//! the work of a small run. Here a span is the message that leaves, see [`super::wire`]; `tracing` is for log lines,
+//! which take the ids of the span around them.
+
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use http::HeaderValue;
-use opentelemetry::trace::{Status, TraceContextExt as _};
-use opentelemetry::{Array, KeyValue, StringValue};
-use tracing::Span;
-use tracing::instrument::{Instrument as _, Instrumented};
-use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use parking_lot::Mutex;
+use tokio::task::futures::TaskLocalFuture;
 
-use super::propagation::{self, TARGET};
+use super::outbox::Outbox;
+use super::propagation;
+use super::trace_context::{Sampler, TraceContext, push_hex};
+use super::wire::{Kind, Parent, SpanMessage, State};
 
+pub use super::wire::{Attributes, Block};
 pub use opentelemetry::Value as SpanValue;
+
+tokio::task_local! {
+    static CURRENT: WorkSpan;
+}
+
+static TRACER: OnceLock<Tracer> = OnceLock::new();
+
+/// Makes spans and takes them when they end.
+#[derive(Debug, Clone)]
+pub(crate) struct Tracer {
+    outbox: Arc<Outbox>,
+    sampler: Sampler,
+}
+
+/// The process's tracer; none unless spans are exported.
+pub(crate) fn tracer() -> Option<&'static Tracer> {
+    TRACER.get()
+}
+
+/// Spans are made from now on.
+pub(super) fn enable(tracer: Tracer) {
+    // The process's first exporter stays.
+    drop(TRACER.set(tracer));
+}
+
+impl Tracer {
+    pub(super) fn new(outbox: Arc<Outbox>, sampler: Sampler) -> Self {
+        Self { outbox, sampler }
+    }
+
+    /// Begins a span, below a context from elsewhere, or below this task's span.
+    pub(super) fn begin(&self, name: &str, kind: Kind, remote: Option<&TraceContext>) -> WorkSpan {
+        if let Some(parent) = remote {
+            return self.below(name, kind, parent, true);
+        }
+        CURRENT
+            .try_with(|current| self.below(name, kind, &current.0.context, false))
+            .unwrap_or_else(|_| self.root(name, kind))
+    }
+
+    /// Begins a span below a context from elsewhere, or else a trace.
+    pub(super) fn serve(&self, name: &str, caller: Option<&TraceContext>) -> WorkSpan {
+        match caller {
+            Some(caller) => self.below(name, Kind::Server, caller, true),
+            None => self.root(name, Kind::Server),
+        }
+    }
+
+    fn below(&self, name: &str, kind: Kind, parent: &TraceContext, remote: bool) -> WorkSpan {
+        self.open(name, kind, parent.below(), Some(&Parent { span: parent.span, remote }))
+    }
+
+    fn root(&self, name: &str, kind: Kind) -> WorkSpan {
+        self.open(name, kind, TraceContext::root(self.sampler), None)
+    }
+
+    fn open(&self, name: &str, kind: Kind, context: TraceContext, parent: Option<&Parent>) -> WorkSpan {
+        let recording = context.sampled.then(|| Recording {
+            message: Mutex::new(SpanMessage::begin(&context, parent, name, kind, now())),
+            tracer: self.clone(),
+        });
+        WorkSpan(Arc::new(Open { context, recording }))
+    }
+}
 
 /// What a span is to its parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +91,15 @@ pub enum SpanKind {
     Internal,
     /// A call of somebody else's service.
     Client,
+}
+
+impl From<SpanKind> for Kind {
+    fn from(kind: SpanKind) -> Self {
+        match kind {
+            SpanKind::Internal => Self::Internal,
+            SpanKind::Client => Self::Client,
+        }
+    }
 }
 
 /// The W3C context that a span hands on, `00-<trace>-<span>-<flags>`, to be kept or sent.
@@ -50,95 +131,129 @@ impl TraceParent {
     }
 }
 
-/// A span of work. It ends when the last clone is dropped.
+/// A span. It ends when the last clone is dropped.
 #[derive(Debug, Clone)]
-pub struct WorkSpan(Span);
+pub struct WorkSpan(Arc<Open>);
+
+#[derive(Debug)]
+struct Open {
+    context: TraceContext,
+    /// None for a trace that is not sampled: it only hands its context on.
+    recording: Option<Recording>,
+}
+
+#[derive(Debug)]
+struct Recording {
+    message: Mutex<SpanMessage>,
+    tracer: Tracer,
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        self.tracer.outbox.put(self.message.get_mut().end(now()));
+    }
+}
 
 impl WorkSpan {
     /// Begins a span below a kept context, or below this task's span where that is empty. None unless spans are
     /// exported: ask before anything is put together for it.
-    pub fn begin(name: impl FnOnce() -> String, kind: SpanKind, parent: &TraceParent) -> Option<Self> {
-        if !propagation::exporting() {
-            return None;
-        }
-        let kind = match kind {
-            SpanKind::Internal => "internal",
-            SpanKind::Client => "client",
-        };
-        let span = match parent.as_str() {
-            "" => tracing::info_span!(target: TARGET, "work", otel.name = name(), otel.kind = kind),
-            kept => {
-                let span = tracing::info_span!(target: TARGET, parent: None, "work", otel.name = name(), otel.kind = kind);
-                if let Ok(header) = HeaderValue::from_str(kept) {
-                    propagation::set_parent(&span, header);
-                }
-                span
-            }
-        };
-        (!span.is_disabled()).then_some(Self(span))
+    pub fn begin<N: AsRef<str>>(
+        name: impl FnOnce() -> N,
+        kind: SpanKind,
+        parent: &TraceParent,
+    ) -> Option<Self> {
+        let kept = TraceContext::parse(parent.as_str());
+        Some(tracer()?.begin(name().as_ref(), kind.into(), kept.as_ref()))
     }
 
     /// A span below this one.
-    pub fn child(&self, name: impl FnOnce() -> String, kind: SpanKind) -> Option<Self> {
-        self.0.in_scope(|| Self::begin(name, kind, &TraceParent::default()))
+    pub fn child<N: AsRef<str>>(&self, name: impl FnOnce() -> N, kind: SpanKind) -> Self {
+        match &self.0.recording {
+            Some(recording) => recording.tracer.below(name().as_ref(), kind.into(), &self.0.context, false),
+            None => Self(Arc::new(Open { context: self.0.context.below(), recording: None })),
+        }
+    }
+
+    /// Whether it is exported: nothing needs to be put together for one that is not.
+    pub fn is_recorded(&self) -> bool {
+        self.0.recording.is_some()
+    }
+
+    /// Sets attributes: all that are known at a time, in one piece. Where the trace is not sampled, `write` is not
+    /// called.
+    pub fn write(&self, write: impl FnOnce(&mut Attributes<'_>)) {
+        if let Some(recording) = &self.0.recording {
+            write(&mut recording.message.lock().attributes());
+        }
     }
 
     /// Sets an attribute.
     pub fn set(&self, key: &'static str, value: impl Into<SpanValue>) {
-        self.0.set_attribute(key, value);
+        self.write(|to| {
+            to.value(key, &value.into());
+        });
     }
 
     /// Sets an attribute where there is something to say.
     pub fn set_text(&self, key: &'static str, value: &str) {
-        if !value.is_empty() {
-            self.0.set_attribute(key, value.to_owned());
-        }
-    }
-
-    /// Sets an attribute that is a list of texts.
-    pub fn set_list(&self, key: &'static str, values: Vec<String>) {
-        let values: Vec<StringValue> = values.into_iter().map(StringValue::from).collect();
-        self.0.set_attribute(key, SpanValue::Array(Array::String(values)));
+        self.write(|to| {
+            to.text(key, value);
+        });
     }
 
     /// Something happened.
-    pub fn event<const N: usize>(&self, name: &'static str, attributes: [(&'static str, SpanValue); N]) {
-        self.0.add_event(name, attributes.map(|(key, value)| KeyValue::new(key, value)).to_vec());
+    pub fn event(&self, name: &str, write: impl FnOnce(&mut Attributes<'_>)) {
+        if let Some(recording) = &self.0.recording {
+            recording.message.lock().event(name, now(), write);
+        }
     }
 
     /// It went well.
     pub fn succeeded(&self) {
-        self.0.set_status(Status::Ok);
+        self.state(State::Ok, "");
     }
 
     /// It failed. The message must hold no content.
-    pub fn failed(&self, error_type: &'static str, message: &str) {
-        self.0.set_attribute("error.type", error_type);
-        self.0.set_status(Status::error(message.to_owned()));
+    pub fn failed(&self, error_type: &str, message: &str) {
+        self.set_text("error.type", error_type);
+        self.state(State::Error, message);
+    }
+
+    fn state(&self, state: State, message: &str) {
+        if let Some(recording) = &self.0.recording {
+            recording.message.lock().state(state, message);
+        }
+    }
+
+    /// It failed, by a code that says it all.
+    pub(super) fn failed_by(&self, code: &str) {
+        self.state(State::Error, code);
     }
 
     /// Work that belongs to it, and whose calls carry its context.
-    pub fn around<F: Future>(&self, work: F) -> Instrumented<F> {
-        work.instrument(self.0.clone())
+    pub fn around<F: Future>(&self, work: F) -> TaskLocalFuture<Self, F> {
+        CURRENT.scope(self.clone(), work)
+    }
+
+    /// One step of such work.
+    pub fn enter<T>(&self, step: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self.clone(), step)
     }
 
     /// The context that calls under it carry.
     pub fn context(&self) -> TraceParent {
-        let context = self.0.context();
-        let span = context.span();
-        let span = span.span_context();
-        if !span.is_valid() {
-            return TraceParent::default();
-        }
-        TraceParent(format!("00-{}-{}-{:02x}", span.trace_id(), span.span_id(), span.trace_flags()))
+        TraceParent(self.0.context.to_text())
     }
+}
+
+/// Does something with this task's span.
+pub(crate) fn with_current<T>(look: impl FnOnce(&WorkSpan, &TraceContext) -> T) -> Option<T> {
+    CURRENT.try_with(|span| look(span, &span.0.context)).ok()
 }
 
 /// Sets an attribute on the span of the call that this task handles, if it is exported.
 pub(crate) fn note(key: &'static str, value: &'static str) {
-    if propagation::exporting() {
-        Span::current().set_attribute(key, value);
-    }
+    let _ = with_current(|span, _| span.set_text(key, value));
 }
 
 /// The context of this task's span or call as a header, for calls of others.
@@ -149,8 +264,18 @@ pub fn outgoing_header() -> Option<HeaderValue> {
 
 /// A name that says nothing of whom it stands for, and the same thing for the same one.
 pub fn pseudonym(principal: &str) -> String {
-    let digest = blake3::derive_key("sre telemetry 2026 enduser", principal.as_bytes());
-    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    static KEYED: OnceLock<blake3::Hasher> = OnceLock::new();
+    let keyed = KEYED.get_or_init(|| blake3::Hasher::new_derive_key("sre telemetry 2026 enduser"));
+    let digest = keyed.clone().update(principal.as_bytes()).finalize();
+    let mut text = String::with_capacity(16);
+    push_hex(&mut text, &digest.as_bytes()[..8]);
+    text
+}
+
+/// Nanoseconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -171,5 +296,16 @@ mod tests {
         assert_eq!(pseudonym("user/alice"), pseudonym("user/alice"));
         assert_ne!(pseudonym("user/alice"), pseudonym("user/bob"));
         assert_eq!(pseudonym("user/alice").len(), 16);
+    }
+
+    #[test]
+    fn what_is_not_sampled_hands_its_context_on_and_costs_nothing() {
+        let tracer = Tracer::new(Outbox::new(), Sampler::share(0.0));
+        let span = tracer.begin("work", Kind::Internal, None);
+        span.write(|_| panic!("nobody looks"));
+        let below = span.enter(|| tracer.begin("below", Kind::Internal, None));
+        assert_eq!(below.context().trace_id(), span.context().trace_id());
+        assert!(below.context().as_str().ends_with("-00"));
+        assert_ne!(below.context(), span.context());
     }
 }

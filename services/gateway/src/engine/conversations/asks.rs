@@ -19,7 +19,12 @@ impl Drive {
         }
         if self.asking.is_none() {
             match self.wait(model::asking(&scope)).await? {
-                Waited::Ready(Ok(asking)) => self.asking = Some(asking),
+                Waited::Ready(Ok(asking)) => {
+                    if let Some(turn) = &scope.span {
+                        turn.asks(&asking);
+                    }
+                    self.asking = Some(asking);
+                }
                 Waited::Ready(Err(status)) => {
                     self.fail_by(&status);
                     return Ok(());

@@ -92,7 +92,7 @@ fn described(
         skill: skill.clone(),
         root: scope.opened.root.clone(),
         time_ms: launch::milliseconds(time),
-        traceparent: scope.opened.traceparent.clone(),
+        traceparent: scope.traceparent(),
         ..Opened::default()
     };
     let row = RunRecord {

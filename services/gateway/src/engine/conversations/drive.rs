@@ -97,7 +97,12 @@ pub async fn work(engine: &Engine, began: Began<'_>, mut journal: RunJournal) ->
         compacted: false,
         paused: false,
     };
-    Box::pin(drive.run(began.run)).await
+    let span = drive.scope.span.as_ref().map(|turn| turn.span().clone());
+    let run = Box::pin(drive.run(began.run));
+    match span {
+        Some(span) => span.around(run).await,
+        None => run.await,
+    }
 }
 
 /// The scope, tried again as long as some service is away.

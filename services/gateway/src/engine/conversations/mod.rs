@@ -21,6 +21,7 @@ pub mod store;
 pub mod stream;
 pub mod summary;
 pub mod tools;
+pub mod trace;
 pub mod weights;
 pub mod window;
 pub mod wire;

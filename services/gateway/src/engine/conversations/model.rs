@@ -14,6 +14,7 @@ use tonic::{Code, Request, Status};
 
 use super::history::{Item, Kept};
 use super::scope::TurnScope;
+use super::trace::Called;
 use super::window::{self, TooLong, Weighed, Window};
 use super::wire::{self, Target};
 
@@ -186,6 +187,18 @@ pub async fn call(
     link: Link,
     request: GenerateRequest,
 ) -> Result<GenerateResponse, Status> {
+    let mut called = Called::begin(scope, &request);
+    let answered = answer(scope, link, request, &mut called).await;
+    called.ended(&answered);
+    answered
+}
+
+async fn answer(
+    scope: &TurnScope,
+    link: Link,
+    request: GenerateRequest,
+    called: &mut Called<'_>,
+) -> Result<GenerateResponse, Status> {
     let request_id = request.idempotency_key.clone();
     let mut call = Request::new(GenerateStreamRequest { request: Some(request) });
     call.set_timeout(scope.left());
@@ -194,8 +207,14 @@ pub async fn call(
     let content = |text: String| TurnContent { request_id: request_id.clone(), text, passed_through: false };
     while let Some(event) = events.message().await? {
         match event.event {
-            Some(Generated::Text(text)) => scope.tell(|| Event::Content(content(text))),
-            Some(Generated::Thinking(text)) => scope.tell(|| Event::Thinking(content(text))),
+            Some(Generated::Text(text)) => {
+                called.piece(text.len());
+                scope.tell(|| Event::Content(content(text)));
+            }
+            Some(Generated::Thinking(text)) => {
+                called.piece(text.len());
+                scope.tell(|| Event::Thinking(content(text)));
+            }
             Some(Generated::Finished(answer)) => return Ok(answer),
             // Calls come whole in the answer; who answers is in it, too.
             Some(Generated::ToolCall(_) | Generated::Fallback(_)) | None => {}

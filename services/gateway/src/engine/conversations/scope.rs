@@ -13,6 +13,7 @@ use tonic::Status;
 
 use super::settings::{self, Led};
 use super::tools::{self, Declared};
+use super::trace::TurnSpan;
 use crate::engine::admission::Slot;
 use crate::engine::authority::{self, Authority};
 use crate::engine::core::Engine;
@@ -48,6 +49,8 @@ pub struct TurnScope {
     pub slot: Slot,
     /// When it must be over.
     pub deadline: Instant,
+    /// Its span; none unless spans are exported.
+    pub span: Option<TurnSpan>,
 }
 
 impl TurnScope {
@@ -74,7 +77,7 @@ impl TurnScope {
         let concurrency = ConcurrencyPolicy::try_from(asked.concurrency).unwrap_or_default();
         let led = settings::led(asked.settings.as_ref().unwrap_or(&Default::default()), concurrency);
         let tools = if led.with_tools { tools::declared(&compiled.plan) } else { Vec::new() };
-        Ok(Self {
+        let scope = Self {
             engine: engine.clone(),
             id: row.run_id.clone(),
             version,
@@ -87,12 +90,22 @@ impl TurnScope {
             live: live.clone(),
             slot: slot.clone(),
             deadline: Instant::now() + time_left(engine, row),
-        })
+            span: None,
+        };
+        Ok(Self { span: TurnSpan::begin(&scope, row.epoch), ..scope })
     }
 
     /// A link that acts as the agent.
     pub async fn link(&self, role: Role) -> Result<Link, Status> {
         self.authority.link(self.engine.host.link(role), role).await
+    }
+
+    /// The context that its tools are below.
+    pub fn traceparent(&self) -> String {
+        match &self.span {
+            Some(turn) => turn.span().context().as_str().to_owned(),
+            None => self.opened.traceparent.clone(),
+        }
     }
 
     /// The time that is left.

@@ -97,6 +97,11 @@ impl Batch {
         Ok(Self { texts: texts.collect(), batch_size, dimensions })
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.texts.len()
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.texts.is_empty()

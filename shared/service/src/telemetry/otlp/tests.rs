@@ -23,7 +23,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use super::*;
 use crate::Role;
 use crate::context::CallContext;
-use crate::telemetry::spans::{SpanKind, TraceParent, WorkSpan};
+use crate::telemetry::propagation;
+use crate::telemetry::wire::Kind;
 
 #[derive(Clone, Default)]
 struct Collector(Arc<Mutex<String>>);
@@ -58,29 +59,34 @@ async fn traces_logs_and_metrics_reach_a_collector() {
     let exporters = start(&endpoint, 1.0).unwrap();
     let subscriber = tracing_subscriber::registry().with(exporters.layer("info").unwrap());
     let trace = "0af7651916cd43dd8448eb211c80319c";
+    let mut own = String::new();
     tracing::subscriber::with_default(subscriber, || {
         let traceparent = format!("00-{trace}-b7ad6b7169203331-01").parse().unwrap();
         let context = CallContext { traceparent: Some(traceparent), ..Default::default() };
         let method = sre_proto::method("/sre.compute.v1.Code/ExecuteCode");
-        let span = propagation::server_span(Role::Compute, method, &context).unwrap();
-        span.in_scope(|| {
+        let span = exporters.tracer().of_call(Role::Compute, method.unwrap(), &context).unwrap();
+        span.enter(|| {
             tracing::info!(answer = 42, "a line for people");
             tracing::debug!("not at this level");
             let (parent, _) = propagation::outgoing(Some(context)).unwrap();
             let parent = parent.to_str().unwrap();
             assert!(parent.contains(trace) && !parent.contains("b7ad6b7169203331"), "a child span: {parent}");
+            own.push_str(&parent[36..52]);
         });
     });
     let recorder = super::super::metrics::both(exporters.meter());
     let key = metrics::Key::from_parts("sre_test_total", vec![metrics::Label::new("role", "compute")]);
     let metadata = metrics::Metadata::new("test", metrics::Level::INFO, None);
     recorder.register_counter(&key, &metadata).increment(7);
-    tokio::task::spawn_blocking(move || exporters.shut_down()).await.unwrap();
+    exporters.shut_down().await;
     let got = collector.0.lock().clone();
     for expected in ["sre.compute.v1.Code/ExecuteCode", "a line for people", "sre_test_total", "AsInt(7)"] {
         assert!(got.contains(expected), "{expected} is missing in {got}");
     }
     assert!(!got.contains("not at this level"));
+    let line = &got[got.find("a line for people").unwrap()..];
+    let span = u64::from_str_radix(&own, 16).unwrap().to_be_bytes();
+    assert!(line.contains(&format!("span_id: {span:?}")), "the line has the ids of its span {own}: {line}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -97,11 +103,10 @@ async fn a_dead_collector_blocks_nobody() {
         }
         // More than the queue holds.
         for _ in 0..50_000 {
-            let span = WorkSpan::begin(|| "work".to_owned(), SpanKind::Internal, &TraceParent::default());
-            assert!(span.is_some());
+            drop(exporters.tracer().begin("work", Kind::Internal, None));
         }
     });
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
-    tokio::task::spawn_blocking(move || exporters.shut_down()).await.unwrap();
+    exporters.shut_down().await;
     assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
 }

@@ -11,6 +11,9 @@ use crate::engine::answers::Closed;
 impl Drive {
     /// How the turn's run ends.
     pub(super) fn closed(&self, end: End) -> (RunState, Closed) {
+        if let Some(turn) = &self.scope.span {
+            turn.ended(&end, &self.turn.text);
+        }
         let answer = |failure: Option<&RunFailure>| {
             let mut answer = serde_json::json!({
                 "text": self.turn.text,
