@@ -17,5 +17,7 @@ pub use context::{
     AgentInfo, Call, Chunk, Component, Content, Context, ContextError, Failure, JobStatus, JobView, Outcome,
     RequestInfo, SecretText,
 };
+pub use context::histories::{Histories, Remembered};
+pub use context::models::{Conversation, Models, Painted, PaintedImage, Room};
 pub use question::{Decision, LookedUp, Question, Said};
 pub use registry::{REFERENCE_TYPES, Registry, registry};

@@ -93,6 +93,7 @@ fn described(
         root: scope.opened.root.clone(),
         time_ms: launch::milliseconds(time),
         traceparent: scope.opened.traceparent.clone(),
+        conversation: scope.asked.conversation.clone(),
         ..Opened::default()
     };
     let row = RunRecord {

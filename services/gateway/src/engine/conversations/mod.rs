@@ -11,6 +11,7 @@ pub mod child;
 pub mod drive;
 pub mod history;
 pub mod machine;
+pub mod lent;
 pub mod model;
 pub mod prompt;
 pub mod scope;

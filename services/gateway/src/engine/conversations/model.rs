@@ -1,5 +1,6 @@
 //! Calls of the model: what it is sent, and what it answers.
 
+use sre_engine::Plan;
 use sre_proto::error::{Reason, status, with_metadata};
 use sre_proto::gateway::v1::turn_event::Event;
 use sre_proto::gateway::v1::{ModelRequested, TurnContent};
@@ -63,7 +64,7 @@ pub async fn asking(scope: &TurnScope) -> Result<Asking, Status> {
     let mut request = Request::new(GetModelRequest { name: format!("models/{name}") });
     request.set_timeout(scope.left());
     let model = ModelsClient::new(link.clone()).get_model(request).await?.into_inner();
-    let system = system_prompt(scope);
+    let system = instructions(&scope.compiled.plan, &scope.led.system_prompt);
     let known = |tokens: i64| Some(tokens).filter(|tokens| *tokens > 0);
     let context = known(model.context_tokens).unwrap_or(CONTEXT_TOKENS);
     let longest = known(model.output_tokens).unwrap_or(context);
@@ -89,11 +90,11 @@ fn counted_here(tokens: i64, factor: f64) -> i64 {
 }
 
 /// The agent's behaviour under its name, or what the conversation says in its place.
-fn system_prompt(scope: &TurnScope) -> String {
-    let identity = scope.compiled.plan.identity();
-    let text = if scope.led.system_prompt.is_empty() { &identity.behavior } else { &scope.led.system_prompt };
+pub fn instructions(plan: &Plan, own: &str) -> String {
+    let identity = plan.identity();
+    let text = if own.is_empty() { identity.behavior.as_str() } else { own };
     match identity.name.as_str() {
-        "" => text.clone(),
+        "" => text.to_owned(),
         name => format!("Assistant Name : {name}\n\n{text}"),
     }
 }
