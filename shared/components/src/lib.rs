@@ -13,11 +13,11 @@ pub mod question;
 pub mod registry;
 mod settings;
 
+pub use context::histories::{Histories, Remembered};
+pub use context::models::{Conversation, Models, Painted, PaintedImage, Room};
 pub use context::{
     AgentInfo, Call, Chunk, Component, Content, Context, ContextError, Failure, JobStatus, JobView, Outcome,
     RequestInfo, SecretText,
 };
-pub use context::histories::{Histories, Remembered};
-pub use context::models::{Conversation, Models, Painted, PaintedImage, Room};
 pub use question::{Decision, LookedUp, Question, Said};
 pub use registry::{REFERENCE_TYPES, Registry, registry};

@@ -13,8 +13,8 @@ use crate::components::{
     prompt_generator::PromptGenerator, sign::FSign, sleep::FSleep, timestamp::FTimestamp,
 };
 use crate::components::{
-    classifier::Classifier, llm_assistant::LlmAssistant, multimodal_llm::MultimodalLlm,
-    vision_llm::VisionLlm,
+    classifier::Classifier, image_generator::ImageGenerator, llm_assistant::LlmAssistant,
+    multimodal_llm::MultimodalLlm, structured_output::StructuredOutput, vision_llm::VisionLlm,
 };
 use crate::context::Component;
 
@@ -42,6 +42,8 @@ static EXECUTED: &[&dyn Component] = &[
     &LlmAssistant,
     &VisionLlm,
     &MultimodalLlm,
+    &ImageGenerator,
+    &StructuredOutput,
 ];
 
 /// All type names that agents made for the reference may use; those that are not built yet are known, so
@@ -101,7 +103,7 @@ pub const REFERENCE_TYPES: [&str; 51] = [
 ];
 
 /// Types of our own beside the reference's.
-pub const OWN_TYPES: [&str; 1] = ["Approval"];
+pub const OWN_TYPES: [&str; 2] = ["Approval", "StructuredOutput"];
 
 /// The component types of this build.
 pub struct Registry {

@@ -83,8 +83,7 @@ async fn classify(call: Call<'_>) -> Result<Outcome, String> {
 
 /// Name and description of each category: the record's outputs, without those that errors come out of.
 fn categories(call: Call<'_>) -> Vec<(&str, &str)> {
-    let outputs =
-        call.node.outputs.iter().map(|output| (output.name.as_ref(), output.description.as_ref()));
+    let outputs = call.node.outputs.iter().map(|output| (output.name.as_ref(), output.description.as_ref()));
     outputs.filter(|(name, _)| !matches!(*name, "_error" | "_debug")).collect()
 }
 

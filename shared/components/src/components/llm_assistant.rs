@@ -23,41 +23,43 @@ const USUAL_CONTEXT: i64 = 8_192;
 /// What a message takes beside its text.
 const FRAME_TOKENS: i64 = 3;
 
-static SPEC: ComponentSpec =
-    ComponentSpec::new("LLMAssistant", "Talks with a person: a language model with a memory of what was said")
-        .effect(Effect::Effect)
-        .settings(&[
-            v::MODEL,
-            SettingSpec::text_or_empty("behavior", "Behavior", 30_000)
-                .template()
-                .describe("how to behave; what it says now counts for conversations that began earlier too"),
-            v::TEMPERATURE,
-            v::MAX_TOKENS,
-            v::STOP_SEQUENCES,
-            v::TOP_P,
-            v::TOP_K,
-            v::FREQUENCY_PENALTY,
-            v::PRESENCE_PENALTY,
-            SettingSpec::any("ttl", "Time To Live")
-                .check(check_ttl)
-                .default("no end")
-                .describe("seconds after its last message until a conversation is forgotten"),
-            v::PASSTHROUGH,
-        ])
-        .inputs(&[
-            PortSpec::new("UserInput", "Text", "what the person says"),
-            PortSpec::new("UserId", "Text", "who says it").optional(),
-            PortSpec::new("ConversationId", "Text", "in which conversation; without both ids nothing is remembered")
-                .optional(),
-        ])
-        .outputs(&[PortSpec::new("Response", "Any", "the answer; outputs that are added are its members")])
-        .scopes(&[
-            "sre.llm.v1.Inference",
-            "sre.llm.v1.Models",
-            "sre.security.v1.Vault",
-            "sre.memory.v1.Cache:read",
-            "sre.memory.v1.Cache:write",
-        ]);
+static SPEC: ComponentSpec = ComponentSpec::new(
+    "LLMAssistant",
+    "Talks with a person: a language model with a memory of what was said",
+)
+.effect(Effect::Effect)
+.settings(&[
+    v::MODEL,
+    SettingSpec::text_or_empty("behavior", "Behavior", 30_000)
+        .template()
+        .describe("how to behave; what it says now counts for conversations that began earlier too"),
+    v::TEMPERATURE,
+    v::MAX_TOKENS,
+    v::STOP_SEQUENCES,
+    v::TOP_P,
+    v::TOP_K,
+    v::FREQUENCY_PENALTY,
+    v::PRESENCE_PENALTY,
+    SettingSpec::any("ttl", "Time To Live")
+        .check(check_ttl)
+        .default("no end")
+        .describe("seconds after its last message until a conversation is forgotten"),
+    v::PASSTHROUGH,
+])
+.inputs(&[
+    PortSpec::new("UserInput", "Text", "what the person says"),
+    PortSpec::new("UserId", "Text", "who says it").optional(),
+    PortSpec::new("ConversationId", "Text", "in which conversation; without both ids nothing is remembered")
+        .optional(),
+])
+.outputs(&[PortSpec::new("Response", "Any", "the answer; outputs that are added are its members")])
+.scopes(&[
+    "sre.llm.v1.Inference",
+    "sre.llm.v1.Models",
+    "sre.security.v1.Vault",
+    "sre.memory.v1.Cache:read",
+    "sre.memory.v1.Cache:write",
+]);
 
 /// The type.
 pub struct LlmAssistant;

@@ -9,6 +9,7 @@ pub mod ecma_sandbox;
 pub mod enc_dec;
 pub mod gen_ai_llm;
 pub mod hash;
+pub mod image_generator;
 pub mod json_filter;
 mod llm;
 pub mod llm_assistant;
@@ -18,6 +19,7 @@ pub mod prompt_generator;
 pub mod settled;
 pub mod sign;
 pub mod sleep;
+pub mod structured_output;
 pub mod timestamp;
 pub mod vision_llm;
 

@@ -3,7 +3,9 @@
 mod assistant;
 mod classifier;
 mod files;
+mod images;
 mod parameters;
+mod structured;
 mod window;
 
 use std::sync::Arc;
@@ -33,7 +35,9 @@ async fn run(
         inputs.iter().map(|(name, kind)| json!({"name": name, "type": kind, "optional": true})).collect();
     let outputs: Json = outputs
         .iter()
-        .map(|(name, native)| json!({"name": name, "default": native, "description": format!("about {name}")}))
+        .map(
+            |(name, native)| json!({"name": name, "default": native, "description": format!("about {name}")}),
+        )
         .collect();
     result_of(suite, &lone(type_name, settings, inputs, outputs), body).await
 }

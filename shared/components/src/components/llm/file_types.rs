@@ -14,32 +14,29 @@ pub(crate) enum Feature {
     Video,
     /// Read documents.
     Document,
-    /// Make images.
-    ImageGeneration,
 }
 
 impl Feature {
-    /// The names that the catalogue has for it; older entries of models use the second.
-    pub(crate) fn names(self) -> &'static [&'static str] {
+    /// The name that the catalogue has for it.
+    pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Image => &["image"],
-            Self::Audio => &["audio"],
-            Self::Video => &["video"],
-            Self::Document => &["document"],
-            Self::ImageGeneration => &["image-generation", "imageGeneration"],
+            Self::Image => "image",
+            Self::Audio => "audio",
+            Self::Video => "video",
+            Self::Document => "document",
         }
     }
 
     /// The feature by which models of a provider take a type with a prompt.
-    pub(crate) fn of_answers(provider: &str, mimetype: &str) -> Option<Self> {
+    pub(crate) fn of(provider: &str, mimetype: &str) -> Option<Self> {
         let takes = |entry: &&Entry| entry.types.iter().any(|known| matches(known, mimetype));
         table(provider).iter().find(takes).map(|entry| entry.feature)
     }
+}
 
-    /// The feature by which models of a provider take an image to edit.
-    pub(crate) fn of_edits(_provider: &str, mimetype: &str) -> Option<Self> {
-        EDITABLE.iter().any(|known| matches(known, mimetype)).then_some(Self::ImageGeneration)
-    }
+/// Whether models edit images of a type.
+pub(crate) fn is_editable(mimetype: &str) -> bool {
+    EDITABLE.iter().any(|known| matches(known, mimetype))
 }
 
 struct Entry {
@@ -154,9 +151,8 @@ mod tests {
             ("Anthropic", "text/markdown", Some(Feature::Document)),
             ("Ollama", "image/gif", None),
         ] {
-            assert_eq!(Feature::of_answers(provider, mimetype), feature, "{provider} {mimetype}");
+            assert_eq!(Feature::of(provider, mimetype), feature, "{provider} {mimetype}");
         }
-        assert_eq!(Feature::of_edits("OpenAI", "image/webp"), Some(Feature::ImageGeneration));
-        assert_eq!(Feature::of_edits("OpenAI", "image/gif"), None);
+        assert!(is_editable("image/webp") && !is_editable("image/gif"));
     }
 }

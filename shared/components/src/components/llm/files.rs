@@ -28,7 +28,7 @@ pub(crate) async fn parts(call: Call<'_>, model: &Model, native: &[&str]) -> Res
         return Ok(Vec::new());
     }
     let found = collect(call, native).await?;
-    let taken = taken(found, model, Feature::of_answers)?;
+    let taken = taken(found, model)?;
     Ok(taken.into_iter().map(|media| Part { part: Some(part::Part::Media(media)) }).collect())
 }
 
@@ -103,9 +103,11 @@ async fn media(call: Call<'_>, value: Value, inline: &mut usize) -> Result<Media
             *inline += binary.data.len();
             return Ok(here(&binary));
         }
-        Value::Binary(binary) => {
-            call.context.store_temp(&binary).await.map_err(|error| format!("{UNREADABLE} {}", error.message))?
-        }
+        Value::Binary(binary) => call
+            .context
+            .store_temp(&binary)
+            .await
+            .map_err(|error| format!("{UNREADABLE} {}", error.message))?,
         stored => stored,
     };
     let text = |name: &str| stored.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -133,16 +135,12 @@ fn here(binary: &Binary) -> Media {
 ///
 /// # Errors
 /// If there are files and it takes none of them.
-pub(crate) fn taken(
-    found: Vec<Media>,
-    model: &Model,
-    features: fn(&str, &str) -> Option<Feature>,
-) -> Result<Vec<Media>, String> {
+fn taken(found: Vec<Media>, model: &Model) -> Result<Vec<Media>, String> {
     if found.is_empty() {
         return Ok(found);
     }
-    let has = |feature: Feature| model.features.iter().any(|known| feature.names().contains(&known.as_str()));
-    let fits = |media: &Media| features(&model.provider, &media.mimetype).is_some_and(has);
+    let has = |feature: Feature| model.features.iter().any(|known| known == feature.name());
+    let fits = |media: &Media| Feature::of(&model.provider, &media.mimetype).is_some_and(has);
     let (taken, refused): (Vec<Media>, Vec<Media>) = found.into_iter().partition(fits);
     if !taken.is_empty() {
         return Ok(taken);
@@ -158,8 +156,7 @@ pub(crate) fn taken(
         return Err(UNREADABLE.to_owned());
     }
     let name = entry_name(model);
-    let refusal =
-        format!("Model '{name}' does not support the provided file type(s): {}.", types.join(", "));
+    let refusal = format!("Model '{name}' does not support the provided file type(s): {}.", types.join(", "));
     let supported = file_types::supported(&model.provider, has);
     Err(match supported.is_empty() {
         true => refusal,

@@ -10,8 +10,15 @@ const CATEGORIES: [(&str, bool); 3] = [("happy", true), ("sad", true), ("_error"
 async fn classified(answer: &str, outputs: &[(&str, bool)]) -> (Json, String) {
     let suite = suite(&[answer]);
     let settings = json!({"model": "scripted", "prompt": "Look at {{Input}}"});
-    let result =
-        run(&suite, "Classifier", settings, &[("Input", "Any")], outputs, json!({"Input": "{{greet}} \"x\""})).await;
+    let result = run(
+        &suite,
+        "Classifier",
+        settings,
+        &[("Input", "Any")],
+        outputs,
+        json!({"Input": "{{greet}} \"x\""}),
+    )
+    .await;
     let request = suite.requests.lock().pop();
     (result, request.map(|request| request.messages[0].text.clone()).unwrap_or_default())
 }

@@ -43,7 +43,8 @@ async fn the_older_components_find_files_in_inputs_of_any_type() {
     for (type_name, input) in [("VisionLLM", "Images"), ("MultimodalLLM", "Input")] {
         let suite = suite(&["a dot"]);
         let body = json!({input: [PNG, null]});
-        let result = run(&suite, type_name, asking("seeing"), &[(input, "Any")], &[("Reply", true)], body).await;
+        let result =
+            run(&suite, type_name, asking("seeing"), &[(input, "Any")], &[("Reply", true)], body).await;
         assert_eq!(result, json!({"Reply": "a dot"}), "{type_name}");
         let media = media(&suite);
         assert_eq!(media.len(), 1, "{type_name}");
@@ -116,7 +117,8 @@ async fn d10_what_is_no_file_fails_at_once() {
     for value in [json!(5), json!({"a": 1}), json!(true)] {
         let body = json!({"Images": value});
         let result =
-            run(&suite(&[]), "VisionLLM", asking("seeing"), &[("Images", "Any")], &[("Reply", true)], body).await;
+            run(&suite(&[]), "VisionLLM", asking("seeing"), &[("Images", "Any")], &[("Reply", true)], body)
+                .await;
         let error = result["_error"].as_str().unwrap();
         assert!(error.starts_with("Unable to process the provided file(s).") && error.contains("'Images'"));
     }
@@ -135,7 +137,8 @@ async fn d49_files_of_others_and_forbidden_addresses_are_refused() {
     ] {
         let body = json!({"Images": address});
         let result =
-            run(&suite(&[]), "VisionLLM", asking("seeing"), &[("Images", "Any")], &[("Reply", true)], body).await;
+            run(&suite(&[]), "VisionLLM", asking("seeing"), &[("Images", "Any")], &[("Reply", true)], body)
+                .await;
         let error = result["_error"].as_str().unwrap();
         assert!(error.contains(words) && error.contains(address), "{error}");
     }

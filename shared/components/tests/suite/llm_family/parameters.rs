@@ -69,13 +69,19 @@ async fn d41_every_setting_of_a_search_has_its_place() {
     assert_eq!(search.feeds, ["https://a.org/feed"]);
     assert_eq!(search.allowed_domains, ["a.org", "b.org"]);
     assert!(search.excluded_domains.is_empty(), "a provider takes one of the two");
-    assert_eq!((search.from_date.as_str(), search.safe_search, search.min_views), ("2025-01-31", Some(false), 7));
+    assert_eq!(
+        (search.from_date.as_str(), search.safe_search, search.min_views),
+        ("2025-01-31", Some(false), 7)
+    );
 
-    for (setting, value) in [("fromDate", "soon"), ("searchDataSources", "gopher"), ("maxSearchResults", "101")] {
+    for (setting, value) in
+        [("fromDate", "soon"), ("searchDataSources", "gopher"), ("maxSearchResults", "101")]
+    {
         let mut settings = json!({"model": "xai", "prompt": "hi"});
         settings[setting] = value.into();
         let result =
-            run(&suite, "GenAILLM", settings, &[("Input", "Any")], &[("Reply", true)], json!({"Input": 1})).await;
+            run(&suite, "GenAILLM", settings, &[("Input", "Any")], &[("Reply", true)], json!({"Input": 1}))
+                .await;
         assert!(result["_error"].as_str().unwrap().starts_with("Schema Validation error: "), "{setting}");
     }
 }
@@ -94,7 +100,8 @@ async fn d02_a_failure_while_watchers_listen_is_an_error_and_no_hang() {
         let suite = suite(&["!503 overloaded"]);
         let settings = json!({"model": "scripted", "prompt": prompt(input), "passthrough": true});
         let result =
-            run(&suite, type_name, settings, &[(input, "Any")], &[(output, true)], json!({input: "hi"})).await;
+            run(&suite, type_name, settings, &[(input, "Any")], &[(output, true)], json!({input: "hi"}))
+                .await;
         assert!(result["_error"].as_str().unwrap().contains("503 overloaded"), "{type_name}: {result}");
         assert_eq!(suite.content.lock().as_str(), "", "{type_name}");
     }
@@ -117,7 +124,8 @@ async fn d02_the_end_of_a_run_ends_the_wait_for_its_model() {
         suite.cancelled.cancel();
         let settings = json!({"model": "scripted", "prompt": prompt(input)});
         let result =
-            run(&suite, type_name, settings, &[(input, "Any")], &[(output, true)], json!({input: "hi"})).await;
+            run(&suite, type_name, settings, &[(input, "Any")], &[(output, true)], json!({input: "hi"}))
+                .await;
         assert!(result["_error"].as_str().unwrap().contains("Agent killed"), "{type_name}: {result}");
     }
 }
@@ -127,7 +135,8 @@ async fn d43_errors_are_texts_and_a_model_that_is_not_there_is_named() {
     for (type_name, input, output) in TYPES {
         let settings = json!({"model": "nope", "prompt": prompt(input)});
         let result =
-            run(&suite(&[]), type_name, settings, &[(input, "Any")], &[(output, true)], json!({input: "hi"})).await;
+            run(&suite(&[]), type_name, settings, &[(input, "Any")], &[(output, true)], json!({input: "hi"}))
+                .await;
         let expected = "The model 'nope' is not available. Please try a different one.";
         assert_eq!(result["_error"], expected, "{type_name}: {result}");
     }
@@ -142,7 +151,8 @@ async fn an_answer_of_nothing_says_so() {
         let suite = suite(&[""]);
         let settings = json!({"model": "scripted", "prompt": prompt(input)});
         let result =
-            run(&suite, type_name, settings, &[(input, "Any")], &[(output, true)], json!({input: "hi"})).await;
+            run(&suite, type_name, settings, &[(input, "Any")], &[(output, true)], json!({input: "hi"}))
+                .await;
         let error = result["_error"].as_str().unwrap();
         let is_new = type_name == "GenAILLM";
         assert!(error.starts_with(if is_new { "Empty response." } else { " LLM Error = Empty Response!" }));
@@ -155,7 +165,8 @@ async fn d03_the_form_of_the_answer_is_said_once() {
         let suite = suite(&[r#"{"title": "t"}"#]);
         let settings = json!({"model": "scripted", "prompt": "hi"});
         let outputs = [("Reply", true), ("title", false)];
-        let result = run(&suite, type_name, settings, &[("Words", "Text")], &outputs, json!({"Words": "x"})).await;
+        let result =
+            run(&suite, type_name, settings, &[("Words", "Text")], &outputs, json!({"Words": "x"})).await;
         assert_eq!(result["Reply"], json!({"title": "t"}), "{type_name}: {result}");
         let request = suite.requests.lock().pop().unwrap();
         let text = &request.messages[0].text;
