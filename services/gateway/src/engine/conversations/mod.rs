@@ -13,6 +13,7 @@ pub mod history;
 pub mod lent;
 pub mod machine;
 pub mod model;
+pub mod planner;
 pub mod prompt;
 pub mod scope;
 pub mod service;

@@ -1,6 +1,5 @@
 //! Calls of the model: what it is sent, and what it answers.
 
-use sre_engine::Plan;
 use sre_proto::error::{Reason, status, with_metadata};
 use sre_proto::gateway::v1::turn_event::Event;
 use sre_proto::gateway::v1::{ModelRequested, TurnContent};
@@ -14,6 +13,7 @@ use sre_service::{Link, Role};
 use tonic::{Code, Request, Status};
 
 use super::history::{Item, Kept};
+use super::planner::{self, Plan};
 use super::scope::TurnScope;
 use super::window::{self, TooLong, Weighed, Window};
 use super::wire::{self, Target};
@@ -50,7 +50,7 @@ pub struct Prepared {
 }
 
 /// Finds the model of a turn, and what room there is.
-pub async fn asking(scope: &TurnScope) -> Result<Asking, Status> {
+pub async fn asking(scope: &TurnScope, plan: Option<&Plan>) -> Result<Asking, Status> {
     let led = &scope.led;
     let name = if led.model.is_empty() { scope.compiled.default_model.clone() } else { led.model.clone() };
     if name.is_empty() {
@@ -64,7 +64,11 @@ pub async fn asking(scope: &TurnScope) -> Result<Asking, Status> {
     let mut request = Request::new(GetModelRequest { name: format!("models/{name}") });
     request.set_timeout(scope.left());
     let model = ModelsClient::new(link.clone()).get_model(request).await?.into_inner();
-    let system = instructions(&scope.compiled.plan, &scope.led.system_prompt);
+    let mut system = instructions(&scope.compiled.plan, &scope.led.system_prompt);
+    if scope.led.planner {
+        // What the plan is when the turn begins, so that it stays the same for all calls of the turn.
+        system = planner::instructed(&system, plan);
+    }
     let known = |tokens: i64| Some(tokens).filter(|tokens| *tokens > 0);
     let context = known(model.context_tokens).unwrap_or(CONTEXT_TOKENS);
     let longest = known(model.output_tokens).unwrap_or(context);
@@ -90,7 +94,7 @@ fn counted_here(tokens: i64, factor: f64) -> i64 {
 }
 
 /// The agent's behaviour under its name, or what the conversation says in its place.
-pub fn instructions(plan: &Plan, own: &str) -> String {
+pub fn instructions(plan: &sre_engine::Plan, own: &str) -> String {
     let identity = plan.identity();
     let text = if own.is_empty() { identity.behavior.as_str() } else { own };
     match identity.name.as_str() {
