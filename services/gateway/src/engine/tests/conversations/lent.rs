@@ -81,8 +81,9 @@ async fn a_skill_that_nobody_s_model_called_is_lent_nothing() {
 async fn what_a_skill_passes_through_is_heard_in_its_conversation() {
     for passthrough in [true, false] {
         let world = World::new().await;
-        // Pieces are heard where the skill runs on the engine of its turn.
-        world.kill(1).await;
+        // Pieces are heard where the skill runs on the engine of its turn: the other one has no slot for it.
+        let other = &world.engines[1].admission;
+        let taken: Vec<_> = std::iter::from_fn(|| other.slot()).collect();
         let agent = asking(&world, json!({"passthrough": passthrough})).await;
         let conversation = opened(&world, &agent).await;
         world.llm.answer([calls(&[("c1", "go", r#"{"x":"sky"}"#)]), says("deep blue"), says("it is blue")]);
@@ -99,5 +100,6 @@ async fn what_a_skill_passes_through_is_heard_in_its_conversation() {
             _ => None,
         });
         assert!(result.unwrap().contains("deep blue"));
+        drop(taken);
     }
 }
