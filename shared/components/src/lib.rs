@@ -13,6 +13,8 @@ pub mod question;
 pub mod registry;
 mod settings;
 
+pub use context::histories::{Histories, Remembered};
+pub use context::models::{Conversation, Models, Painted, PaintedImage, Room};
 pub use context::{
     AgentInfo, Call, Chunk, Component, Content, Context, ContextError, Failure, JobStatus, JobView, Outcome,
     RequestInfo, SecretText,

@@ -12,6 +12,10 @@ use crate::components::{
     enc_dec::FEncDec, gen_ai_llm::GenAiLlm, hash::FHash, json_filter::JsonFilter,
     prompt_generator::PromptGenerator, sign::FSign, sleep::FSleep, timestamp::FTimestamp,
 };
+use crate::components::{
+    classifier::Classifier, image_generator::ImageGenerator, llm_assistant::LlmAssistant,
+    multimodal_llm::MultimodalLlm, structured_output::StructuredOutput, vision_llm::VisionLlm,
+};
 use crate::context::Component;
 
 /// The types that execute, one line each. To add a component: its file, and a line here.
@@ -34,6 +38,12 @@ static EXECUTED: &[&dyn Component] = &[
     &FSign,
     &FTimestamp,
     &EcmaSandbox,
+    &Classifier,
+    &LlmAssistant,
+    &VisionLlm,
+    &MultimodalLlm,
+    &ImageGenerator,
+    &StructuredOutput,
 ];
 
 /// All type names that agents made for the reference may use; those that are not built yet are known, so
@@ -93,7 +103,7 @@ pub const REFERENCE_TYPES: [&str; 51] = [
 ];
 
 /// Types of our own beside the reference's.
-pub const OWN_TYPES: [&str; 1] = ["Approval"];
+pub const OWN_TYPES: [&str; 2] = ["Approval", "StructuredOutput"];
 
 /// The component types of this build.
 pub struct Registry {
@@ -189,8 +199,8 @@ mod tests {
         for name in ["FHash", "LLMPrompt", "Note", "Component", "APIOutput", "Await"] {
             assert!(registry().built(name), "{name}");
         }
-        assert!(!registry().built("Classifier"));
-        assert!(REFERENCE_TYPES.contains(&"Classifier"));
+        assert!(!registry().built("GmailTrigger"));
+        assert!(REFERENCE_TYPES.contains(&"GmailTrigger"));
     }
 
     #[test]

@@ -127,6 +127,7 @@ pub async fn fold(
             waits: Some(Arc::new(waits)),
             opened: opened_already(),
             epoch: row.epoch,
+            conversation: opened.conversation.clone(),
         },
         &stored.request,
     ));

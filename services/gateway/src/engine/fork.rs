@@ -67,6 +67,8 @@ pub async fn fork(engine: &Engine, caller: &Caller, request: ForkRunRequest) -> 
         traceparent: TraceParent::current().as_str().to_owned(),
         overrides: with_inputs(&forked.opened, &forked.at, set)
             .map_err(|error| internal("inputs of a fork cannot be written", &error))?,
+        // Whoever forks a run need not be one who may read the conversation that it was part of.
+        conversation: String::new(),
         ..forked.opened
     };
     let root = acl::candidate_of(caller.root())?;

@@ -72,6 +72,7 @@ pub async fn start(
         root: parent.subject.root.to_string(),
         time_ms: launch::milliseconds(TIME),
         traceparent: parent.span.as_ref().map(|span| span.context().as_str().to_owned()).unwrap_or_default(),
+        conversation: parent.conversation.clone(),
         ..Opened::default()
     };
     let run = RunRecord {

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use sre_proto::memory::v1::{PendingSignal, RunState};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::answers::Closed;
-use super::events::RunEvents;
+use super::events::{RunEvents, Transient};
 use super::inbox::Inbox;
 
 /// The reason where whoever cancels gives none.
@@ -34,6 +34,8 @@ pub struct Live {
 struct Inner {
     runs: HashMap<String, LiveRun>,
     early: VecDeque<(String, PendingSignal, Instant)>,
+    /// Events of runs that somebody waits to hear, and that this engine does not work on yet.
+    awaited: HashMap<String, RunEvents>,
 }
 
 /// One of them, as others of this process see it.
@@ -108,16 +110,16 @@ impl Live {
     /// Notes that this engine works on a run, until the entry is dropped. None where it does already.
     pub fn enter(&self, run_id: &str) -> Option<Entry> {
         let (ended, over) = watch::channel(None);
-        let run = LiveRun {
-            events: RunEvents::default(),
-            cancel: Cancel::default(),
-            inbox: Inbox::default(),
-            over,
-        };
         let mut inner = self.inner.lock();
         if inner.runs.contains_key(run_id) {
             return None;
         }
+        let run = LiveRun {
+            events: inner.awaited.remove(run_id).unwrap_or_default(),
+            cancel: Cancel::default(),
+            inbox: Inbox::default(),
+            over,
+        };
         inner.runs.insert(run_id.to_owned(), run.clone());
         inner.early.retain(|(early, signal, came)| {
             if early == run_id && came.elapsed() < EARLY {
@@ -134,6 +136,19 @@ impl Live {
         self.inner.lock().runs.get(run_id).cloned()
     }
 
+    /// Hears a run from its first event on, whenever this engine works on it. One listener a run; ends with the guard.
+    pub fn hear(&self, run_id: &str) -> Hearing {
+        Hearing { live: self.clone(), run_id: run_id.to_owned(), events: self.subscribe(run_id) }
+    }
+
+    fn subscribe(&self, run_id: &str) -> broadcast::Receiver<Transient> {
+        let mut inner = self.inner.lock();
+        match inner.runs.get(run_id) {
+            Some(run) => run.events.subscribe(),
+            None => inner.awaited.entry(run_id.to_owned()).or_default().subscribe(),
+        }
+    }
+
     /// A signal came for a run of this engine, which may have claimed it a moment ago and not entered it yet.
     pub fn signal(&self, run_id: &str, signal: PendingSignal) {
         let mut inner = self.inner.lock();
@@ -145,6 +160,48 @@ impl Live {
             inner.early.pop_front();
         }
         inner.early.push_back((run_id.to_owned(), signal, Instant::now()));
+    }
+}
+
+/// Hears a run.
+pub struct Hearing {
+    live: Live,
+    run_id: String,
+    events: broadcast::Receiver<Transient>,
+}
+
+impl Hearing {
+    /// The next event; waits for as long as there is none here. What a slow listener missed is left out.
+    pub async fn next(&mut self) -> Transient {
+        loop {
+            match self.events.recv().await {
+                Ok(event) => return event,
+                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    tracing::debug!(run = self.run_id, missed, "a slow listener missed transient events");
+                }
+                // The run left this engine; it may come back.
+                Err(broadcast::error::RecvError::Closed) => {
+                    self.events = self.live.subscribe(&self.run_id);
+                }
+            }
+        }
+    }
+
+    /// An event that is there already.
+    pub fn left(&mut self) -> Option<Transient> {
+        loop {
+            match self.events.try_recv() {
+                Ok(event) => return Some(event),
+                Err(broadcast::error::TryRecvError::Lagged(_)) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+impl Drop for Hearing {
+    fn drop(&mut self) {
+        self.live.inner.lock().awaited.remove(&self.run_id);
     }
 }
 
@@ -193,6 +250,30 @@ mod tests {
         let heard = over.wait_for(Option::is_some).await.unwrap().clone();
         assert!(matches!(heard, Some(Over::Closed(RunState::Done, _))));
         assert!(live.get("r").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_listener_hears_a_run_from_its_first_event_on_and_again_when_it_comes_back() {
+        use sre_proto::gateway::v1::run_event::Event;
+        use sre_proto::gateway::v1::{ContentChunk, RunOpened};
+        let live = Live::default();
+        let mut hearing = live.hear("r");
+        for _ in 0..2 {
+            let entry = live.enter("r").unwrap();
+            entry.run().events.emit(|| Event::RunOpened(RunOpened::default()));
+            entry.run().events.emit(|| Event::Content(ContentChunk::default()));
+            assert!(matches!(hearing.next().await.event, Event::RunOpened(_)));
+            drop(entry);
+            assert!(matches!(hearing.left().unwrap().event, Event::Content(_)));
+            // It waits for the run from here on.
+            tokio::select! {
+                biased;
+                _ = hearing.next() => panic!("nothing happened"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        drop(hearing);
+        assert!(live.inner.lock().awaited.is_empty());
     }
 
     #[tokio::test]

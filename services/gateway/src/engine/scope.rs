@@ -85,6 +85,8 @@ pub struct RunScope {
     pub opened: CancellationToken,
     /// Its owner's epoch.
     pub epoch: i64,
+    /// The conversation whose model called it; empty where none did.
+    pub conversation: String,
     /// Its span; none unless spans are exported.
     pub span: Option<RunSpan>,
     secrets: Mutex<RunSecrets>,
@@ -125,6 +127,8 @@ pub struct NewScope {
     pub opened: CancellationToken,
     /// Its owner's epoch.
     pub epoch: i64,
+    /// The conversation whose model called it; empty where none did.
+    pub conversation: String,
     /// The context of whoever asked for it; none for a scope in which nothing runs.
     pub traced: Option<TraceParent>,
 }
@@ -156,6 +160,7 @@ impl RunScope {
             waits: new.waits,
             opened: new.opened,
             epoch: new.epoch,
+            conversation: new.conversation,
             secrets: Mutex::new(RunSecrets { redactor: Redactor::new(new.marker), values: HashMap::new() }),
         }
     }

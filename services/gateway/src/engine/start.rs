@@ -369,6 +369,7 @@ impl Ready {
             slot,
             opened: CancellationToken::new(),
             epoch: 1,
+            conversation: String::new(),
             traced: Some(self.trace.clone()),
         }
     }

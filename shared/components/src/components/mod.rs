@@ -4,18 +4,24 @@ pub mod api_call;
 pub mod approval;
 pub mod async_job;
 pub mod await_jobs;
+pub mod classifier;
 pub mod ecma_sandbox;
 pub mod enc_dec;
 pub mod gen_ai_llm;
 pub mod hash;
+pub mod image_generator;
 pub mod json_filter;
 mod llm;
+pub mod llm_assistant;
 pub mod logic;
+pub mod multimodal_llm;
 pub mod prompt_generator;
 pub mod settled;
 pub mod sign;
 pub mod sleep;
+pub mod structured_output;
 pub mod timestamp;
+pub mod vision_llm;
 
 use sre_engine::value::Value;
 

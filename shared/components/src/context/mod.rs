@@ -17,6 +17,9 @@ use sre_proto::llm::v1::{GenerateRequest, GenerateResponse, Model};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub mod histories;
+pub mod models;
+
 use crate::egress;
 use crate::question::{Decision, LookedUp, Question};
 
@@ -337,6 +340,12 @@ pub trait Context: Send + Sync {
     /// # Errors
     /// If the question cannot be stored, or the run has no journal.
     async fn approval(&self, question: Question) -> Result<Decision, ContextError>;
+
+    /// Models, beside their streamed answers.
+    fn models(&self) -> &dyn models::Models;
+
+    /// What the agent's components remember from run to run.
+    fn histories(&self) -> &dyn histories::Histories;
 
     /// Passes a piece of an answer to whoever watches the run.
     fn emit_content(&self, text: &str, content: Content);

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use sre_components::egress::{Client, Limits, Policy};
 use sre_components::{
-    AgentInfo, Chunk, Content, Context, ContextError, Decision, Failure, JobStatus, JobView, Question,
-    RequestInfo, SecretText,
+    AgentInfo, Chunk, Content, Context, ContextError, Decision, Failure, Histories, JobStatus, JobView,
+    Models, Question, RequestInfo, SecretText,
 };
 use sre_engine::{Binary, Map, RequestData, Value};
 use sre_proto::compute::v1::{ExecuteCodeRequest, ExecuteCodeResponse};
@@ -34,6 +34,10 @@ pub struct Suite {
     /// What people were asked, and what they say to the next questions.
     pub asked: Mutex<Vec<Question>>,
     pub decisions: Mutex<Vec<Decision>>,
+    /// What models do and saw.
+    pub scene: llm::Scene,
+    /// Cancels every run.
+    pub cancelled: CancellationToken,
     job_serial: AtomicUsize,
     tasks: Mutex<tokio::task::JoinSet<()>>,
 }
@@ -51,6 +55,8 @@ impl Suite {
             slept: Mutex::default(),
             asked: Mutex::default(),
             decisions: Mutex::default(),
+            scene: llm::Scene::default(),
+            cancelled: CancellationToken::new(),
             job_serial: AtomicUsize::new(1),
             tasks: Mutex::default(),
         })
@@ -62,7 +68,6 @@ pub struct TestContext {
     agent: Agent,
     info: AgentInfo,
     request: RequestInfo,
-    cancelled: CancellationToken,
 }
 
 impl TestContext {
@@ -75,7 +80,12 @@ impl TestContext {
             behavior: agent.plan.identity().behavior.clone(),
             variables: Map::new(),
         };
-        Self { agent, info, request: RequestInfo::default(), cancelled: CancellationToken::new() }
+        Self { agent, info, request: RequestInfo::default() }
+    }
+
+    /// What the runs of the test share.
+    pub fn suite(&self) -> &Suite {
+        &self.agent.suite
     }
 }
 
@@ -106,7 +116,7 @@ impl Context for TestContext {
     }
 
     fn cancelled(&self) -> CancellationToken {
-        self.cancelled.clone()
+        self.agent.suite.cancelled.clone()
     }
 
     async fn secret(&self, key: &str) -> Result<SecretText, ContextError> {
@@ -120,8 +130,7 @@ impl Context for TestContext {
         request: GenerateRequest,
         on_chunk: &mut (dyn FnMut(Chunk) + Send),
     ) -> Result<GenerateResponse, ContextError> {
-        self.agent.suite.requests.lock().push(request.clone());
-        llm::generate(&request, on_chunk)
+        self.generated(&request, on_chunk)
     }
 
     async fn model(&self, name: &str) -> Result<Model, ContextError> {
@@ -196,6 +205,14 @@ impl Context for TestContext {
         self.agent.suite.asked.lock().push(question);
         let said = self.agent.suite.decisions.lock().pop();
         said.ok_or_else(|| ContextError::new(Failure::Unavailable, "nobody is there to ask"))
+    }
+
+    fn models(&self) -> &dyn Models {
+        self
+    }
+
+    fn histories(&self) -> &dyn Histories {
+        self
     }
 
     fn emit_content(&self, text: &str, content: Content) {

@@ -7,6 +7,7 @@ mod approval;
 mod context;
 mod driver;
 mod llm;
+mod llm_family;
 mod mock_http;
 mod vectors;
 mod workflows;

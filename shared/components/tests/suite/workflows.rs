@@ -181,7 +181,7 @@ async fn files_a_model_cannot_take_are_named() {
     let document = lone("GenAILLM", settings, inputs, json!([{"name": "Reply", "default": true}]));
     let png = "data:image/png;base64,iVBORw0KGgo=";
     let result = result_of(&suite(), &document, json!({"Attachment": png})).await;
-    let expected = "Model 'mock-gpt' does not support the provided file type(s): image/png";
+    let expected = "Model 'mock-gpt' does not support the provided file type(s): image/png.";
     assert_eq!(result, json!({ "_error": expected }));
 }
 

@@ -1,5 +1,8 @@
 //! The services as one running component may use them.
 
+mod histories;
+mod models;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -10,8 +13,8 @@ use parking_lot::Mutex;
 use secrecy::ExposeSecret as _;
 use sre_components::egress;
 use sre_components::{
-    AgentInfo, Chunk, Content, Context, ContextError, Decision, Failure, JobView, Question, RequestInfo,
-    SecretText,
+    AgentInfo, Chunk, Content, Context, ContextError, Decision, Failure, Histories, JobView, Models,
+    Question, RequestInfo, SecretText,
 };
 use sre_engine::{ActivationKey, Binary, Map, Value};
 use sre_proto::compute::v1::code_client::CodeClient;
@@ -64,6 +67,22 @@ impl ActivationContext {
     /// What models said they used so far.
     pub fn take_used(&self) -> Vec<Bytes> {
         std::mem::take(&mut *self.used.lock())
+    }
+
+    /// Keeps what a model says it used.
+    fn use_up(&self, used: Bytes) {
+        if !used.is_empty() && used.len() <= MOST_USED_BYTES {
+            self.used.lock().push(used);
+        }
+    }
+
+    /// Says in a request who asks.
+    fn name(&self, request: &mut GenerateRequest) {
+        if request.idempotency_key.is_empty() {
+            request.idempotency_key = self.idempotency_key();
+        }
+        request.run_id.clone_from(&self.scope.id);
+        request.step = self.key.to_string();
     }
 
     async fn link(&self, role: Role) -> Result<Link, Status> {
@@ -120,11 +139,7 @@ impl Context for ActivationContext {
         mut request: GenerateRequest,
         on_chunk: &mut (dyn FnMut(Chunk) + Send),
     ) -> Result<GenerateResponse, ContextError> {
-        if request.idempotency_key.is_empty() {
-            request.idempotency_key = self.idempotency_key();
-        }
-        request.run_id.clone_from(&self.scope.id);
-        request.step = self.key.to_string();
+        self.name(&mut request);
         let mut client = InferenceClient::new(self.link(Role::Llm).await?);
         let call = self.call(GenerateStreamRequest { request: Some(request) });
         let mut events = client.generate_stream(call).await?.into_inner();
@@ -133,10 +148,7 @@ impl Context for ActivationContext {
                 Some(Generated::Text(text)) => on_chunk(Chunk::Text(text)),
                 Some(Generated::Thinking(text)) => on_chunk(Chunk::Thinking(text)),
                 Some(Generated::Finished(mut answer)) => {
-                    let used = std::mem::take(&mut answer.usage_event);
-                    if !used.is_empty() && used.len() <= MOST_USED_BYTES {
-                        self.used.lock().push(used);
-                    }
+                    self.use_up(std::mem::take(&mut answer.usage_event));
                     return Ok(answer);
                 }
                 // Calls come whole in the answer; who answers is in it, too.
@@ -225,6 +237,14 @@ impl Context for ActivationContext {
         let place = self.questions.fetch_add(1, Ordering::Relaxed);
         let asked = questions::ask(&self.scope, &self.key, About::Component(place), question);
         Ok(Box::pin(asked).await?.into())
+    }
+
+    fn models(&self) -> &dyn Models {
+        self
+    }
+
+    fn histories(&self) -> &dyn Histories {
+        self
     }
 
     fn emit_content(&self, text: &str, content: Content) {

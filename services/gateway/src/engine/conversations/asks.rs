@@ -18,7 +18,7 @@ impl Drive {
             }
         }
         if self.asking.is_none() {
-            match self.wait(model::asking(&scope)).await? {
+            match self.wait(model::asking(&scope, self.turn.plan.as_ref())).await? {
                 Waited::Ready(Ok(asking)) => {
                     if let Some(turn) = &scope.span {
                         turn.asks(&asking);

@@ -3,7 +3,8 @@
 
 use prost::Message as _;
 use sre_engine::RequestData;
-use sre_proto::gateway::v1::SkillCall;
+use sre_proto::gateway::v1::turn_event::Event;
+use sre_proto::gateway::v1::{SkillCall, TurnContent, run_event};
 use sre_proto::memory::v1::{OpenRunRequest, RecordKind, RunKind, RunRecord, RunState};
 use tonic::{Code, Status};
 
@@ -13,6 +14,7 @@ use super::tools;
 use crate::engine::acl;
 use crate::engine::core::{internal, timestamp};
 use crate::engine::ended::{self, is_ended};
+use crate::engine::events::Transient;
 use crate::engine::journal::queue::worth_repeating;
 use crate::engine::journal::records::{EntryKind, Opened, Spec, StoredRequest, record};
 use crate::engine::launch::{self, Claimable};
@@ -93,6 +95,7 @@ fn described(
         root: scope.opened.root.clone(),
         time_ms: launch::milliseconds(time),
         traceparent: scope.traceparent(),
+        conversation: scope.asked.conversation.clone(),
         ..Opened::default()
     };
     let row = RunRecord {
@@ -114,9 +117,37 @@ fn described(
     Ok((row, opened))
 }
 
-/// Waits for the end of a tool's run. Secrets in its answer are their references: neither the model nor the history
+/// Waits for the end of a tool's run. What its components pass through on the way goes on to the conversation's
+/// watchers, as long as the run is this engine's: pieces are not kept, and all of them are in the answer.
+pub async fn wait(scope: &TurnScope, request_id: &str, run_id: &str) -> Answer {
+    let mut hearing = scope.engine.live.hear(run_id);
+    let answer = answer(scope, run_id);
+    tokio::pin!(answer);
+    let answer = loop {
+        tokio::select! {
+            biased;
+            heard = hearing.next() => pass_on(scope, request_id, heard),
+            answer = &mut answer => break answer,
+        }
+    };
+    while let Some(heard) = hearing.left() {
+        pass_on(scope, request_id, heard);
+    }
+    answer
+}
+
+fn pass_on(scope: &TurnScope, request_id: &str, heard: Transient) {
+    let run_event::Event::Content(piece) = heard.event else { return };
+    scope.tell(|| {
+        let request_id = request_id.to_owned();
+        let content = TurnContent { request_id, text: piece.text, passed_through: true };
+        if piece.thinking { Event::Thinking(content) } else { Event::Content(content) }
+    });
+}
+
+/// The answer of a tool's run, once it ended. Secrets in its answer are their references: neither the model nor the history
 /// learns them.
-pub async fn wait(scope: &TurnScope, run_id: &str) -> Answer {
+async fn answer(scope: &TurnScope, run_id: &str) -> Answer {
     let waited = async {
         ended::wait_through(&scope.engine, run_id).await?;
         loop {

@@ -313,6 +313,7 @@ impl Drive {
             return self.queue(entered.before).await;
         }
         let Some(log) = self.read_log().await? else { return Ok(false) };
+        let plan = log.iter().rev().find_map(|kept| kept.item.plan()).cloned();
         self.log = Some(log);
         let asked = &scope.asked;
         let file = |file: &crate::engine::journal::records::TurnFile| FileOf {
@@ -325,7 +326,7 @@ impl Drive {
             files: asked.files.iter().map(file).collect(),
             internal: false,
         };
-        let entries = self.turn.begin(entered.version, &asked.message_id, message);
+        let entries = self.turn.begin(entered.version, &asked.message_id, message, plan.as_ref());
         self.commit(entries);
         Ok(false)
     }
@@ -409,8 +410,9 @@ impl Drive {
             {
                 match self.start_tool(index).await? {
                     Some(run) => {
-                        let scope = scope.clone();
-                        tools.push(Box::pin(async move { (index, child::wait(&scope, &run).await) }));
+                        let (scope, request) = (scope.clone(), self.turn.request.clone());
+                        let answered = async move { (index, child::wait(&scope, &request, &run).await) };
+                        tools.push(Box::pin(answered));
                     }
                     None if self.scope.live.cancel.token().is_cancelled() => return Ok(false),
                     None => {}

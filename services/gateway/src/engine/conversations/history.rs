@@ -42,6 +42,16 @@ pub enum Item {
     },
 }
 
+impl Item {
+    /// The plan of the conversation after this message; none where the message does not say.
+    pub fn plan(&self) -> Option<&Value> {
+        match self {
+            Self::Assistant(said) | Self::Tools(ToolTurn { said, .. }) => said.plan.as_ref(),
+            Self::User(_) | Self::Summary { .. } => None,
+        }
+    }
+}
+
 /// What somebody asks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Asked {
@@ -73,6 +83,8 @@ pub struct Said {
     pub replay: Replay,
     /// The first message that it saw: windows that follow begin there as long as they can.
     pub window_from: i64,
+    /// The plan of the conversation after it; none where there never was one.
+    pub plan: Option<Value>,
 }
 
 /// What is shown to the same provider and model alone.
@@ -198,12 +210,16 @@ impl Item {
 impl Said {
     fn ours(&self) -> Value {
         let parts = self.replay.parts.iter().map(|part| Value::from(BASE64.encode(part.encode_to_vec())));
-        json!({
+        let mut ours = json!({
             "provider": self.replay.provider,
             "modelId": self.replay.model_id,
             "parts": parts.collect::<Vec<_>>(),
             "windowFrom": self.window_from,
-        })
+        });
+        if let Some(plan) = &self.plan {
+            ours["plan"] = plan.clone();
+        }
+        ours
     }
 }
 
@@ -248,6 +264,7 @@ impl Kept {
             text,
             replay: Replay::read(&json),
             window_from: json[OURS]["windowFrom"].as_i64().unwrap_or_default(),
+            plan: json[OURS].get("plan").filter(|plan| plan.is_object()).cloned(),
         };
         let item = if let Some(block) = json.get("messageBlock") {
             let calls = json.get("toolsData").and_then(Value::as_array)?;
@@ -356,7 +373,7 @@ mod tests {
             model_id: "m".into(),
             parts: vec![Part { part: Some(part::Part::Thinking(thinking)) }],
         };
-        let said = Said { text: "well".into(), replay, window_from: 3 };
+        let said = Said { text: "well".into(), replay, window_from: 3, plan: Some(json!({"t": {}})) };
         let call = Called {
             id: "c".into(),
             name: "f".into(),

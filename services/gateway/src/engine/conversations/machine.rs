@@ -15,6 +15,7 @@ use sre_proto::gateway::v1::{
 use sre_proto::llm::v1::{FinishReason, GenerateResponse};
 
 use super::history::{Asked, Called, Item};
+use super::planner::{self, Plan};
 use super::steps::{Entry, Mark, Step};
 use super::tools;
 
@@ -121,6 +122,8 @@ pub struct Turn {
     failed: Option<TurnFailed>,
     aborted: Option<TurnAborted>,
     over: bool,
+    /// The plan of the conversation, in planner mode or after it; none where there never was one.
+    pub plan: Option<Plan>,
     /// What the last window began at; not journalled, and only an optimisation.
     pub window_from: i64,
 }
@@ -147,6 +150,7 @@ impl Turn {
             failed: None,
             aborted: None,
             over: false,
+            plan: None,
             window_from: 0,
         }
     }
@@ -196,6 +200,7 @@ impl Turn {
             Some(Event::Start(_)) => {
                 self.begun = true;
                 self.from = step.version + 1;
+                self.plan = Plan::read(&step.plan);
             }
             Some(Event::Requested(requested)) => {
                 self.asked = true;
@@ -234,6 +239,7 @@ impl Turn {
                 }
             }
             Some(Event::ToolResult(answered)) => self.take_result(answered),
+            Some(event) if planner::changed(event).is_some() => self.plan = planner::changed(event),
             Some(Event::Error(failed)) => self.failed = Some(failed.clone()),
             Some(Event::Aborted(aborted)) => self.aborted = Some(aborted.clone()),
             _ => {}
@@ -269,7 +275,13 @@ impl Turn {
     }
 
     /// The turn holds its conversation, which has so many messages.
-    pub fn begin(&self, version: i64, message_id: &str, asked: Asked) -> Vec<Entry> {
+    pub fn begin(
+        &self,
+        version: i64,
+        message_id: &str,
+        asked: Asked,
+        plan: Option<&serde_json::Value>,
+    ) -> Vec<Entry> {
         let started = TurnStarted {
             request_id: String::new(),
             message_id: message_id.to_owned(),
@@ -277,6 +289,7 @@ impl Turn {
         };
         let mut entry = Entry::event(Event::Start(started));
         entry.step.version = version;
+        entry.step.plan = plan.map(|plan| plan.to_string().into()).unwrap_or_default();
         vec![entry.with(vec![self.stored(message_id, &Item::User(asked))])]
     }
 
@@ -354,6 +367,7 @@ impl Turn {
         }))];
         let mut left = self.limits.tool_calls.saturating_sub(self.tool_calls);
         let mut seen = self.seen.clone();
+        let mut plan = self.plan.clone();
         for used in used {
             let name = used.name.clone();
             let key = (name.clone(), String::from_utf8_lossy(&used.arguments_json).into_owned());
@@ -363,6 +377,10 @@ impl Turn {
                 continue;
             }
             left -= 1;
+            if planner::is_tool(&name) && declared.iter().any(|known| known.tool.name == name) {
+                entries.extend(self.planned_by(used, plan.get_or_insert_default()));
+                continue;
+            }
             let times = seen.entry(key).or_default();
             *times += 1;
             if !declared.iter().any(|known| known.tool.name == name) {
@@ -377,6 +395,19 @@ impl Turn {
                 entries.push(self.result(used, text, true, false));
             }
         }
+        entries
+    }
+
+    /// A call of one of the planner's tools, which the turn itself answers. The same call may come again and again:
+    /// what it answers depends on the plan.
+    fn planned_by(&self, used: ToolUse, plan: &mut Plan) -> Vec<Entry> {
+        let called =
+            ToolCalled { request_id: self.request.clone(), call: Some(used.clone()), run: String::new() };
+        let mut entries = vec![Entry::event(Event::ToolCall(called))];
+        let answer = planner::call(plan, &used.name, &used.arguments_json, &self.request);
+        entries.extend(answer.event.map(Entry::event));
+        let result = tools::capped(&answer.text, self.limits.result_bytes);
+        entries.push(self.result(used, result, answer.failed, false));
         entries
     }
 

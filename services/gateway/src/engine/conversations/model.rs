@@ -13,6 +13,7 @@ use sre_service::{Link, Role};
 use tonic::{Code, Request, Status};
 
 use super::history::{Item, Kept};
+use super::planner::{self, Plan};
 use super::scope::TurnScope;
 use super::trace::Called;
 use super::window::{self, TooLong, Weighed, Window};
@@ -50,7 +51,7 @@ pub struct Prepared {
 }
 
 /// Finds the model of a turn, and what room there is.
-pub async fn asking(scope: &TurnScope) -> Result<Asking, Status> {
+pub async fn asking(scope: &TurnScope, plan: Option<&Plan>) -> Result<Asking, Status> {
     let led = &scope.led;
     let name = if led.model.is_empty() { scope.compiled.default_model.clone() } else { led.model.clone() };
     if name.is_empty() {
@@ -64,7 +65,11 @@ pub async fn asking(scope: &TurnScope) -> Result<Asking, Status> {
     let mut request = Request::new(GetModelRequest { name: format!("models/{name}") });
     request.set_timeout(scope.left());
     let model = ModelsClient::new(link.clone()).get_model(request).await?.into_inner();
-    let system = system_prompt(scope);
+    let mut system = instructions(&scope.compiled.plan, &scope.led.system_prompt);
+    if scope.led.planner {
+        // What the plan is when the turn begins, so that it stays the same for all calls of the turn.
+        system = planner::instructed(&system, plan);
+    }
     let known = |tokens: i64| Some(tokens).filter(|tokens| *tokens > 0);
     let context = known(model.context_tokens).unwrap_or(CONTEXT_TOKENS);
     let longest = known(model.output_tokens).unwrap_or(context);
@@ -90,11 +95,11 @@ fn counted_here(tokens: i64, factor: f64) -> i64 {
 }
 
 /// The agent's behaviour under its name, or what the conversation says in its place.
-fn system_prompt(scope: &TurnScope) -> String {
-    let identity = scope.compiled.plan.identity();
-    let text = if scope.led.system_prompt.is_empty() { &identity.behavior } else { &scope.led.system_prompt };
+pub fn instructions(plan: &sre_engine::Plan, own: &str) -> String {
+    let identity = plan.identity();
+    let text = if own.is_empty() { identity.behavior.as_str() } else { own };
     match identity.name.as_str() {
-        "" => text.clone(),
+        "" => text.to_owned(),
         name => format!("Assistant Name : {name}\n\n{text}"),
     }
 }

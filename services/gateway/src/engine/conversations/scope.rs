@@ -11,6 +11,7 @@ use sre_service::{Link, Role};
 use tokio::time::Instant;
 use tonic::Status;
 
+use super::planner;
 use super::settings::{self, Led};
 use super::tools::{self, Declared};
 use super::trace::TurnSpan;
@@ -76,7 +77,12 @@ impl TurnScope {
         let compiled = engine.plans.plan(agent_link, &version).await?;
         let concurrency = ConcurrencyPolicy::try_from(asked.concurrency).unwrap_or_default();
         let led = settings::led(asked.settings.as_ref().unwrap_or(&Default::default()), concurrency);
-        let tools = if led.with_tools { tools::declared(&compiled.plan) } else { Vec::new() };
+        let mut tools = if led.with_tools { tools::declared(&compiled.plan) } else { Vec::new() };
+        if led.planner {
+            // They are the conversation's own: a skill of such a name is not reached.
+            tools.retain(|known| !planner::is_tool(&known.tool.name));
+            tools.extend(planner::declared());
+        }
         let scope = Self {
             engine: engine.clone(),
             id: row.run_id.clone(),

@@ -1,7 +1,7 @@
 //! How a conversation is led: what may be asked for, and what counts where nothing is.
 
 use sre_proto::error::invalid_argument;
-use sre_proto::gateway::v1::{CompactionPolicy, ConcurrencyPolicy, ConversationSettings};
+use sre_proto::gateway::v1::{CompactionPolicy, ConcurrencyPolicy, ConversationMode, ConversationSettings};
 use tonic::Status;
 
 use super::machine::Limits;
@@ -37,6 +37,8 @@ pub struct Led {
     pub summarize: bool,
     /// Whether tools are offered.
     pub with_tools: bool,
+    /// Whether the model plans, with the tools for that.
+    pub planner: bool,
     /// Randomness.
     pub temperature: Option<f64>,
     /// How much the model thinks.
@@ -103,6 +105,7 @@ pub fn led(settings: &ConversationSettings, asked: ConcurrencyPolicy) -> Led {
         concurrency,
         summarize: settings.compaction() == CompactionPolicy::Summarize,
         with_tools: !settings.without_tools,
+        planner: settings.mode() == ConversationMode::Planner && !settings.without_tools,
         temperature: settings.temperature,
         reasoning_effort: settings.reasoning_effort.clone(),
     }

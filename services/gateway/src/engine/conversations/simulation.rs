@@ -185,7 +185,7 @@ impl World<'_> {
                     self.users += 1;
                     let text = format!("[{}] ", self.users) + &self.text(300);
                     let asked = Asked { text, ..Asked::default() };
-                    turn.begin(self.store.log.len() as i64, &format!("msg_{}", self.users), asked)
+                    turn.begin(self.store.log.len() as i64, &format!("msg_{}", self.users), asked, None)
                 }
                 Next::Ask { tools, .. } => {
                     if !self.send(&mut turn) {

@@ -1,5 +1,6 @@
 //! What a turn's journal says. Each step is one record; what watchers see of it is the event in it.
 
+use bytes::Bytes;
 use prost::Message;
 use sre_proto::gateway::v1::TurnEvent;
 use sre_proto::gateway::v1::turn_event::Event;
@@ -21,6 +22,9 @@ pub struct Step {
     /// Of the first step: how many messages the conversation had before it.
     #[prost(int64, tag = "4")]
     pub version: i64,
+    /// Of the first step: the plan of the conversation before it; empty where it has none.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub plan: Bytes,
 }
 
 /// What a step means beside its event.

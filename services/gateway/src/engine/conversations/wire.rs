@@ -194,7 +194,7 @@ mod tests {
             model_id: "m".into(),
             parts: vec![Part { part: Some(part::Part::Text("sealed".into())) }],
         };
-        let said = Said { text: "t".into(), replay, window_from: 0 };
+        let said = Said { text: "t".into(), replay, window_from: 0, plan: None };
         let call = Called {
             id: "c".into(),
             name: "f".into(),

@@ -410,6 +410,7 @@ async fn restored(
             waits: None,
             opened: fold::opened_already(),
             epoch: held.row.epoch,
+            conversation: String::new(),
         },
         &session,
     );

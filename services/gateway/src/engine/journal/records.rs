@@ -122,6 +122,9 @@ pub struct Opened {
     /// Of a turn: what it is about.
     #[prost(message, optional, tag = "25")]
     pub turn: Option<TurnAsked>,
+    /// Of a run that a model of a conversation called as a tool, and of what such a run starts: the conversation.
+    #[prost(string, tag = "26")]
+    pub conversation: String,
 }
 
 /// What a run's row says beside its records, for readers that do not fold it.

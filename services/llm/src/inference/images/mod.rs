@@ -3,6 +3,7 @@
 mod gemini;
 mod multipart;
 mod openai;
+mod runware;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -108,6 +109,7 @@ impl Painters {
         let made = match wanted.painter {
             Painter::Google => gemini::paint(&self.0, wanted).await?,
             Painter::OpenAi => openai::paint(&self.0, wanted).await?,
+            Painter::Runware => runware::paint(&self.0, wanted).await?,
         };
         if made.images.is_empty() {
             return Err(broken(&wanted.call, "the answer holds no image"));
@@ -121,6 +123,7 @@ impl Painters {
 enum Painter {
     Google,
     OpenAi,
+    Runware,
 }
 
 impl Inference {
@@ -150,6 +153,9 @@ impl Inference {
             }
             Some(Answers::OpenAiChat(_, dialect)) => {
                 (Painter::OpenAi, dialect.environment, dialect.base_url.to_owned())
+            }
+            None if model.provider.eq_ignore_ascii_case(runware::NAME) => {
+                (Painter::Runware, Some(runware::VARIABLE), runware::ADDRESS.to_owned())
             }
             _ => return Err(InferenceError::UnknownProvider(model.provider.clone())),
         };

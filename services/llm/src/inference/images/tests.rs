@@ -112,6 +112,37 @@ async fn gemini_makes_one_a_request_and_edits() {
 }
 
 #[tokio::test]
+async fn runware_is_told_of_size_seed_and_what_to_leave_out() {
+    let mut server = server(|count, _| match count {
+        0 => json_answer(200, &json!({"data": [{"imageBase64Data": PIXEL, "cost": 0.0013}]})),
+        _ => json_answer(200, &json!({"errors": [{"code": "invalidModel", "message": "no such model"}]})),
+    })
+    .await;
+    let entry = || entry("Runware", "runware:101@1", &format!("{}/v1", server.base));
+    let request = pb::GenerateImageRequest {
+        size: "512x768".into(),
+        images: vec![picture()],
+        strength: Some(0.5),
+        negative_prompt: "dogs".into(),
+        output_format: "png".into(),
+        ..ask()
+    };
+    assert_eq!(made(entry(), request).await.unwrap().images.len(), 1);
+    let refused = made(entry(), ask()).await.unwrap_err().to_string();
+    assert!(refused.contains("no such model"), "{refused}");
+    let odd = pb::GenerateImageRequest { size: "100x100".into(), ..ask() };
+    assert!(made(entry(), odd).await.unwrap_err().to_string().contains("multiples of 64"));
+    let seen = server.seen.recv().await.unwrap();
+    assert_eq!((seen.path.as_str(), seen.headers["authorization"].to_str().unwrap()), ("/v1", "Bearer k"));
+    let task = &seen.json()[0];
+    assert_eq!((&task["width"], &task["height"]), (&json!(512), &json!(768)));
+    assert_eq!((&task["model"], &task["positivePrompt"]), (&json!("runware:101@1"), &json!("a cat")));
+    assert_eq!((&task["negativePrompt"], &task["outputFormat"]), (&json!("dogs"), &json!("PNG")));
+    assert_eq!(task["strength"], 0.5);
+    assert!(task["seedImage"].as_str().unwrap().starts_with("data:image/png;base64,"));
+}
+
+#[tokio::test]
 async fn what_makes_no_images_says_so() {
     let refused = async |entry: Value, request| made(entry, request).await.unwrap_err().to_string();
     let mut text = entry("OpenAI", "gpt-4o", "http://127.0.0.1:1");

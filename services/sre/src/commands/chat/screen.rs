@@ -89,6 +89,13 @@ impl Screen {
             Turn::Fallback(fallback) => complain(&format!("({} answers for {})", fallback.to, fallback.from)),
             Turn::Compacted(_) => complain("(older messages were summed up)"),
             Turn::Queued(_) => complain("(waits for the prompt before it)"),
+            Turn::PlanTasksAdded(added) => complain(&format!("planned: {}", ids(&added.tasks_json))),
+            Turn::SubTasksAdded(added) => {
+                complain(&format!("divided {} into: {}", added.task_id, ids(&added.tasks_json)));
+            }
+            Turn::TasksUpdated(updated) => complain(&format!("task {} is {}", updated.task_id, updated.status)),
+            Turn::TasksCompleted(_) => complain("all tasks are completed"),
+            Turn::TasksCleared(_) => complain("the plan is cleared"),
             Turn::Start(_)
             | Turn::Requested(_)
             | Turn::Thinking(_)
@@ -105,6 +112,17 @@ impl Screen {
             self.shown.clear();
         }
     }
+}
+
+fn parsed(json: &[u8]) -> Value {
+    serde_json::from_slice(json).unwrap_or_default()
+}
+
+/// The ids of tasks.
+fn ids(tasks_json: &[u8]) -> String {
+    let tasks = parsed(tasks_json);
+    let ids = tasks.as_object().into_iter().flat_map(serde_json::Map::keys);
+    ids.map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// A call as people read it.
@@ -139,6 +157,13 @@ fn as_json(event: &ConversationEvent) -> Option<Value> {
             Turn::Fallback(it) => ("fallback", json!({ "from": it.from, "to": it.to })),
             Turn::Compacted(it) => ("compacted", json!({ "up_to": it.up_to })),
             Turn::Queued(it) => ("queued", json!({ "before": it.before })),
+            Turn::PlanTasksAdded(it) => ("planTasksAdded", json!({ "tasks": parsed(&it.tasks_json) })),
+            Turn::SubTasksAdded(it) => {
+                ("subTasksAdded", json!({ "task": it.task_id, "tasks": parsed(&it.tasks_json) }))
+            }
+            Turn::TasksUpdated(it) => ("tasksUpdated", json!({ "task": it.task_id, "status": it.status })),
+            Turn::TasksCompleted(it) => ("tasksCompleted", json!({ "plan": parsed(&it.plan_json) })),
+            Turn::TasksCleared(it) => ("tasksCleared", json!({ "plan": parsed(&it.plan_json) })),
             Turn::Content(_) | Turn::Thinking(_) => return None,
         },
         Event::ActivationRestarted(_) => ("restarted", json!({})),

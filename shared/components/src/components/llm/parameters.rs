@@ -1,6 +1,6 @@
 //! A record's settings as the parameters of a request.
 
-use sre_proto::llm::v1::{GenerateRequest, Model, ResponseFormat};
+use sre_proto::llm::v1::{GenerateRequest, Model, ResponseFormat, Verbosity};
 
 use crate::context::Call;
 use crate::settings;
@@ -19,9 +19,26 @@ pub(crate) fn apply(call: Call<'_>, model: &Model, request: &mut GenerateRequest
     request.frequency_penalty = unless("frequencyPenalty", 0.0);
     request.presence_penalty = unless("presencePenalty", 0.0);
     request.max_tokens = number("maxTokens").map(whole).map(|wanted| clamp(wanted, model.output_tokens));
-    request.stop_sequences = stop_sequences(&settings::text(call, "stopSequences"));
-    request.reasoning_effort = reasoning_effort(call);
+    request.stop_sequences =
+        list(&settings::text(call, "stopSequences")).into_iter().take(MAX_STOP_SEQUENCES).collect();
     request.idempotency_key = call.context.idempotency_key();
+    request.verbosity = match settings::text(call, "verbosity").as_str() {
+        "low" => Verbosity::Low,
+        "medium" => Verbosity::Medium,
+        "high" => Verbosity::High,
+        _ => Verbosity::Unspecified,
+    }
+    .into();
+    if thinks(call) {
+        request.reasoning_effort = reasoning_effort(call);
+        let is_wanted = settings::flag(call, "useReasoning");
+        request.thinking_tokens = number("maxThinkingTokens").filter(|_| is_wanted).map(whole);
+    }
+}
+
+/// Whether the model may think: it may, unless the record says no.
+fn thinks(call: Call<'_>) -> bool {
+    call.node.setting("useReasoning").is_none() || settings::flag(call, "useReasoning")
 }
 
 fn clamp(wanted: i64, limit: i64) -> i64 {
@@ -29,25 +46,20 @@ fn clamp(wanted: i64, limit: i64) -> i64 {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a cast saturates, as wanted")]
-fn whole(number: f64) -> i64 {
+pub(crate) fn whole(number: f64) -> i64 {
     number as i64
 }
 
 /// The parts between commas and line breaks, without blanks around them.
-fn stop_sequences(text: &str) -> Vec<String> {
+pub(crate) fn list(text: &str) -> Vec<String> {
     let parts = text.split([',', '\n']).map(str::trim).filter(|part| !part.is_empty());
-    parts.take(MAX_STOP_SEQUENCES).map(str::to_owned).collect()
+    parts.map(str::to_owned).collect()
 }
 
 fn reasoning_effort(call: Call<'_>) -> String {
-    let effort = settings::text(call, "reasoningEffort");
-    match effort.as_str() {
-        _ if call.node.setting("useReasoning").is_some() && !settings::flag(call, "useReasoning") => {
-            String::new()
-        }
+    match settings::text(call, "reasoningEffort").as_str() {
         "default" => String::new(),
-        "xhigh" => "high".to_owned(),
-        _ => effort,
+        effort => effort.to_owned(),
     }
 }
 
@@ -65,9 +77,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stop_sequences_are_split_and_trimmed() {
-        assert_eq!(stop_sequences("a, b\n\nEND ,"), ["a", "b", "END"]);
-        assert!(stop_sequences("").is_empty());
+    fn lists_are_split_and_trimmed() {
+        assert_eq!(list("a, b\n\nEND ,"), ["a", "b", "END"]);
+        assert!(list("").is_empty());
     }
 
     #[test]

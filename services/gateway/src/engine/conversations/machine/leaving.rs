@@ -6,6 +6,7 @@ use sre_proto::llm::v1::GenerateResponse;
 use sre_proto::memory::v1::StoredMessage;
 
 use super::super::history::{Item, Replay, Said, ToolTurn};
+use super::super::planner::Plan;
 use super::super::steps::{Entry, Mark};
 use super::{Turn, finish_word};
 
@@ -80,7 +81,8 @@ impl Turn {
             model_id: answer.model_id.clone(),
             parts: answer.parts.clone(),
         };
-        Said { text: answer.text.clone(), replay, window_from: self.window_from }
+        let plan = self.plan.as_ref().map(Plan::json);
+        Said { text: answer.text.clone(), replay, window_from: self.window_from, plan }
     }
 
     /// The same for everybody who comes to the same message.

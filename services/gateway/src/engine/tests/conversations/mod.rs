@@ -2,6 +2,8 @@
 
 mod concurrency;
 mod history;
+mod lent;
+mod planner;
 mod recovery;
 mod talk;
 mod tools;
@@ -91,6 +93,11 @@ fn word(event: &ConversationEvent) -> &'static str {
             Turn::Fallback(_) => "fallback",
             Turn::Compacted(_) => "compacted",
             Turn::Queued(_) => "queued",
+            Turn::PlanTasksAdded(_) => "planTasksAdded",
+            Turn::SubTasksAdded(_) => "subTasksAdded",
+            Turn::TasksUpdated(_) => "tasksUpdated",
+            Turn::TasksCompleted(_) => "tasksCompleted",
+            Turn::TasksCleared(_) => "tasksCleared",
         },
         Event::ActivationRestarted(_) => "restarted",
         Event::StateChanged(_) => "state",

@@ -1,0 +1,105 @@
+//! What a skill that a model calls sees of the conversation, and what the conversation's watchers see of the skill.
+
+use sre_proto::gateway::v1::runs_client::RunsClient;
+use sre_proto::gateway::v1::{RawRequest, RunSkillRequest, run_skill_request};
+use sre_proto::llm::v1::ChatRole;
+
+use super::super::llm::{calls, says};
+use super::super::world::World;
+use super::*;
+
+/// An agent whose skill `go` asks a model, with the conversation before the prompt.
+async fn asking(world: &World, settings: serde_json::Value) -> String {
+    let mut model = json!({"model": "m", "prompt": "in one word: {{v}}"});
+    model.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+    let mut agent = document(
+        "asker",
+        vec![
+            endpoint(),
+            component("ask", "GenAILLM", model, &["v"], &["Reply"]),
+            component("out", "APIOutput", json!({"format": "minimal"}), &["v"], &["Output"]),
+        ],
+        &["go.x > ask.v", "ask.Reply > out.v"],
+    );
+    agent["defaultModel"] = "m".into();
+    agent["name"] = "Asker".into();
+    agent["behavior"] = "you are brief".into();
+    world.put(&agent).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_skill_is_lent_the_conversation_whose_model_called_it() {
+    let world = World::new().await;
+    let settings = json!({"useContextWindow": true, "useSystemPrompt": true, "maxContextWindowLength": 1000});
+    let agent = asking(&world, settings).await;
+    let conversation = opened(&world, &agent).await;
+    world.llm.answer([says("hello there")]);
+    told(&world, &agent, &conversation, "hi").await;
+    world.llm.answer([calls(&[("c1", "go", r#"{"x":"sky"}"#)]), says("blue"), says("it is blue")]);
+    let events = told(&world, &agent, &conversation, "what colour?").await;
+    assert_eq!(end(&events).text, "it is blue");
+    let asked = &world.llm.asked()[2];
+    let shown: Vec<(ChatRole, &str)> =
+        asked.messages.iter().map(|message| (message.role(), message.text.as_str())).collect();
+    assert_eq!(
+        shown,
+        [
+            (ChatRole::System, "Assistant Name : Asker\n\nyou are brief"),
+            (ChatRole::User, "hi"),
+            (ChatRole::Assistant, "hello there"),
+            // What the person said last led to the skill: the prompt takes its place.
+            (ChatRole::User, "in one word: sky"),
+        ]
+    );
+    all_valid(&world);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_skill_that_nobody_s_model_called_is_lent_nothing() {
+    let world = World::new().await;
+    let agent = asking(&world, json!({"useContextWindow": true, "useSystemPrompt": true})).await;
+    let conversation = opened(&world, &agent).await;
+    world.llm.answer([says("hello there"), says("alone")]);
+    told(&world, &agent, &conversation, "hi").await;
+    // A caller that claims to be part of it is not.
+    let id = conversation.name.rsplit('/').next().unwrap().to_owned();
+    let raw = RawRequest {
+        path: "/api/go".into(),
+        headers: [("x-conversation-id".to_owned(), id)].into(),
+        body_json: r#"{"x":"sky"}"#.into(),
+        ..RawRequest::default()
+    };
+    let call = Some(run_skill_request::Call::Raw(raw));
+    let request = RunSkillRequest { agent: agent.clone(), call, ..RunSkillRequest::default() };
+    RunsClient::new(world.running_as(&agent, "user/dev")).run_skill(request).await.unwrap();
+    let asked = &world.llm.asked()[1];
+    let texts: Vec<&str> = asked.messages.iter().map(|message| message.text.as_str()).collect();
+    assert_eq!(texts, ["you are brief", "in one word: sky"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_skill_passes_through_is_heard_in_its_conversation() {
+    for passthrough in [true, false] {
+        let world = World::new().await;
+        // Pieces are heard where the skill runs on the engine of its turn: the other one has no slot for it.
+        let other = &world.engines[1].admission;
+        let taken: Vec<_> = std::iter::from_fn(|| other.slot()).collect();
+        let agent = asking(&world, json!({"passthrough": passthrough})).await;
+        let conversation = opened(&world, &agent).await;
+        world.llm.answer([calls(&[("c1", "go", r#"{"x":"sky"}"#)]), says("deep blue"), says("it is blue")]);
+        let events = told(&world, &agent, &conversation, "what colour?").await;
+        let passed: String = turns(&events)
+            .filter_map(|event| match event {
+                Turn::Content(content) if content.passed_through => Some(content.text.as_str()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(passed, if passthrough { "deep blue" } else { "" });
+        let result = turns(&events).find_map(|event| match event {
+            Turn::ToolResult(answered) => Some(answered.result.clone()),
+            _ => None,
+        });
+        assert!(result.unwrap().contains("deep blue"));
+        drop(taken);
+    }
+}
