@@ -12,6 +12,7 @@ mod outcome;
 pub mod question;
 pub mod registry;
 mod settings;
+pub mod toolbox;
 
 pub use context::{
     AgentInfo, Call, Chunk, Component, Content, Context, ContextError, Failure, JobStatus, JobView, Outcome,

@@ -23,6 +23,7 @@ use tonic::{Code, Status};
 
 use super::admission::Slot;
 use super::authority::Authority;
+use super::calls::lineage::Lineage;
 use super::core::Engine;
 use super::events::RunEvents;
 use super::inbox::Inbox;
@@ -85,8 +86,11 @@ pub struct RunScope {
     pub opened: CancellationToken,
     /// Its owner's epoch.
     pub epoch: i64,
+    /// The calls it is nested in.
+    pub lineage: Lineage,
     /// Its span; none unless spans are exported.
     pub span: Option<WorkSpan>,
+    traced: String,
     secrets: Mutex<RunSecrets>,
 }
 
@@ -125,6 +129,8 @@ pub struct NewScope {
     pub opened: CancellationToken,
     /// Its owner's epoch.
     pub epoch: i64,
+    /// The calls it is nested in.
+    pub lineage: Lineage,
     /// The context of whoever asked for it; none for a scope in which nothing runs.
     pub traced: Option<TraceParent>,
 }
@@ -140,6 +146,8 @@ impl RunScope {
         Self {
             engine,
             span,
+            traced: new.traced.map(|parent| parent.as_str().to_owned()).unwrap_or_default(),
+            lineage: new.lineage,
             authority: new.authority.with_scopes(new.subject.compiled.scopes(new.subject.entry)),
             id: new.id,
             subject: new.subject,
@@ -158,6 +166,11 @@ impl RunScope {
             epoch: new.epoch,
             secrets: Mutex::new(RunSecrets { redactor: Redactor::new(new.marker), values: HashMap::new() }),
         }
+    }
+
+    /// The context of what it calls: its span, or where there is none that of whoever asked for it.
+    pub fn traceparent(&self) -> String {
+        self.span.as_ref().map_or_else(|| self.traced.clone(), |span| span.context().as_str().to_owned())
     }
 
     /// The agent, for components.

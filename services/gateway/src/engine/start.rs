@@ -370,6 +370,7 @@ impl Ready {
             opened: CancellationToken::new(),
             epoch: 1,
             traced: Some(self.trace.clone()),
+            lineage: Default::default(),
         }
     }
 }

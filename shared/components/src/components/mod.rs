@@ -1,9 +1,11 @@
 //! The component types, one file each.
 
+pub mod agent_plugin;
 pub mod api_call;
 pub mod approval;
 pub mod async_job;
 pub mod await_jobs;
+pub mod call_skill;
 pub mod ecma_sandbox;
 pub mod enc_dec;
 pub mod gen_ai_llm;
@@ -15,6 +17,7 @@ pub mod prompt_generator;
 pub mod settled;
 pub mod sign;
 pub mod sleep;
+mod talk;
 pub mod timestamp;
 
 use sre_engine::value::Value;

@@ -61,6 +61,21 @@ impl ActivationContext {
         }
     }
 
+    /// The run.
+    pub fn scope(&self) -> &Arc<RunScope> {
+        &self.scope
+    }
+
+    /// The activation.
+    pub fn key(&self) -> &ActivationKey {
+        &self.key
+    }
+
+    /// Which wait for other runs comes next.
+    pub fn next_await(&self) -> u32 {
+        self.awaits.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// What models said they used so far.
     pub fn take_used(&self) -> Vec<Bytes> {
         std::mem::take(&mut *self.used.lock())
@@ -163,6 +178,10 @@ impl Context for ActivationContext {
         }
     }
 
+    fn calls(&self) -> &dyn sre_components::context::calls::Calls {
+        self
+    }
+
     fn http(&self) -> &egress::Client {
         &self.scope.engine.http
     }
@@ -187,7 +206,7 @@ impl Context for ActivationContext {
         count: usize,
         max: Duration,
     ) -> Result<Vec<JobView>, ContextError> {
-        let place = self.awaits.fetch_add(1, Ordering::Relaxed);
+        let place = self.next_await();
         let wait = Box::pin(super::jobs::wait(&self.scope, &self.key, place, ids, count, max));
         self.scope.lend(wait).await
     }

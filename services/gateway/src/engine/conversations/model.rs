@@ -1,5 +1,6 @@
 //! Calls of the model: what it is sent, and what it answers.
 
+use sre_components::toolbox::About;
 use sre_proto::error::{Reason, status, with_metadata};
 use sre_proto::gateway::v1::turn_event::Event;
 use sre_proto::gateway::v1::{ModelRequested, TurnContent};
@@ -88,11 +89,16 @@ fn counted_here(tokens: i64, factor: f64) -> i64 {
     counted
 }
 
-/// The agent's behaviour under its name, or what the conversation says in its place.
+/// The agent's behaviour under its name, or what the conversation says in its place. Where the tools are a
+/// component's, what these say of themselves.
 fn system_prompt(scope: &TurnScope) -> String {
     let identity = scope.compiled.plan.identity();
-    let text = if scope.led.system_prompt.is_empty() { &identity.behavior } else { &scope.led.system_prompt };
-    match identity.name.as_str() {
+    let about = match &scope.own_tools {
+        Some(own) => own.about(),
+        None => About { name: identity.name.clone(), description: identity.behavior.clone() },
+    };
+    let text = if scope.led.system_prompt.is_empty() { &about.description } else { &scope.led.system_prompt };
+    match about.name.as_str() {
         "" => text.clone(),
         name => format!("Assistant Name : {name}\n\n{text}"),
     }

@@ -11,6 +11,7 @@ use sre_service::{Link, Role};
 use tokio::time::Instant;
 use tonic::Status;
 
+use super::own_tools::OwnTools;
 use super::settings::{self, Led};
 use super::tools::{self, Declared};
 use crate::engine::admission::Slot;
@@ -42,6 +43,8 @@ pub struct TurnScope {
     pub led: Led,
     /// Its tools.
     pub tools: Vec<Declared>,
+    /// Who answers them, where they are a component's and not the agent's skills.
+    pub own_tools: Option<OwnTools>,
     /// Its signals and its transient events.
     pub live: LiveRun,
     /// Its slot.
@@ -73,12 +76,12 @@ impl TurnScope {
         let compiled = engine.plans.plan(agent_link, &version).await?;
         let concurrency = ConcurrencyPolicy::try_from(asked.concurrency).unwrap_or_default();
         let led = settings::led(asked.settings.as_ref().unwrap_or(&Default::default()), concurrency);
-        let tools = if led.with_tools { tools::declared(&compiled.plan) } else { Vec::new() };
-        Ok(Self {
+        let mut scope = Self {
             engine: engine.clone(),
             id: row.run_id.clone(),
             version,
-            tools,
+            tools: Vec::new(),
+            own_tools: None,
             compiled,
             authority: authority.with_scopes(authority::turn_scopes()),
             opened,
@@ -87,7 +90,19 @@ impl TurnScope {
             live: live.clone(),
             slot: slot.clone(),
             deadline: Instant::now() + time_left(engine, row),
-        })
+        };
+        scope.own_tools = OwnTools::open(&scope, row.epoch).await?;
+        scope.tools = match &scope.own_tools {
+            Some(own) => own.declared(),
+            None if scope.led.with_tools && scope.has_skills() => tools::declared(&scope.compiled.plan),
+            None => Vec::new(),
+        };
+        Ok(scope)
+    }
+
+    /// Whether the agent's skills are its tools.
+    fn has_skills(&self) -> bool {
+        self.asked.sub.as_ref().is_none_or(|sub| sub.own_tools.is_none())
     }
 
     /// A link that acts as the agent.
