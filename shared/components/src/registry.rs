@@ -10,7 +10,7 @@ use crate::components::settled::Settled;
 use crate::components::{
     agent_plugin::AgentPlugin, api_call::ApiCall, approval::Approval, async_job::Async, await_jobs::Await,
     call_skill::CallSkill, ecma_sandbox::EcmaSandbox,
-    enc_dec::FEncDec, gen_ai_llm::GenAiLlm, hash::FHash, json_filter::JsonFilter,
+    enc_dec::FEncDec, gen_ai_llm::GenAiLlm, hash::FHash, json_filter::JsonFilter, open_api::OpenApi,
     prompt_generator::PromptGenerator, sign::FSign, sleep::FSleep, timestamp::FTimestamp,
 };
 use crate::context::Component;
@@ -37,6 +37,9 @@ static EXECUTED: &[&dyn Component] = &[
     &EcmaSandbox,
     &CallSkill,
     &AgentPlugin,
+    &OpenApi,
+    #[cfg(feature = "mcp")]
+    &crate::components::mcp_client::McpClient,
 ];
 
 /// All type names that agents made for the reference may use; those that are not built yet are known, so

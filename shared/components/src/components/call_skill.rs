@@ -85,7 +85,7 @@ fn inputs(call: Call<'_>) -> Result<Map, CallError> {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(members)) => members.as_ref().clone(),
         Some(other) => {
-            let message = format!("Input must be an object, and is {}", other.kind());
+            let message = format!("Input must be an object, not {}", other.kind());
             return Err(CallError::new(CallFailure::Invalid, message));
         }
     };

@@ -13,6 +13,9 @@ pub mod hash;
 pub mod json_filter;
 mod llm;
 pub mod logic;
+#[cfg(feature = "mcp")]
+pub mod mcp_client;
+pub mod open_api;
 pub mod prompt_generator;
 pub mod settled;
 pub mod sign;

@@ -2,6 +2,7 @@
 //! which it reaches the services.
 
 pub mod calls;
+pub mod commands;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -306,6 +307,9 @@ pub trait Context: Send + Sync {
 
     /// The way to skills, and to models that have tools.
     fn calls(&self) -> &dyn calls::Calls;
+
+    /// A program that the operator lets this agent start, by the operator's name for it.
+    fn command(&self, name: &str) -> Option<commands::ListedCommand>;
 
     /// The way to the network.
     fn http(&self) -> &egress::Client;

@@ -2,6 +2,12 @@
 //! The loop in which the model calls them is a turn of a conversation, like every other; only who answers a call
 //! differs.
 
+pub(crate) mod headers;
+#[cfg(feature = "mcp")]
+pub mod mcp;
+pub(crate) mod names;
+pub mod openapi;
+
 use async_trait::async_trait;
 use serde_json::{Map as Json, Value as JsonValue};
 

@@ -118,6 +118,7 @@ async fn version_of(
     };
     let found = resolve(link.clone(), agent, wanted).await.map_err(|status| match status.code() {
         Code::NotFound if wanted.is_empty() || wanted == "dev" => not_found(&asked.agent),
+        Code::PermissionDenied => not_found(&asked.agent),
         Code::NotFound => CallError::new(
             CallFailure::AgentNotFound,
             format!("Agent '{}' has no version '{wanted}'", asked.agent),

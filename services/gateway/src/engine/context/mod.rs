@@ -182,6 +182,20 @@ impl Context for ActivationContext {
         self
     }
 
+    fn command(&self, name: &str) -> Option<sre_components::context::commands::ListedCommand> {
+        let mcp = &self.scope.engine.host.config().mcp;
+        let listed = mcp.commands.get(name)?;
+        let team = &self.scope.subject.version.agent.team;
+        (listed.teams.is_empty() || listed.teams.contains(team)).then(|| {
+            let environment = listed.env.iter().map(|(name, value)| (name.clone(), value.clone()));
+            sre_components::context::commands::ListedCommand {
+                program: listed.program.clone(),
+                arguments: listed.args.clone(),
+                environment: environment.collect(),
+            }
+        })
+    }
+
     fn http(&self) -> &egress::Client {
         &self.scope.engine.http
     }
