@@ -12,6 +12,7 @@ mod outcome;
 pub mod question;
 pub mod registry;
 mod settings;
+pub mod toolbox;
 
 pub use context::histories::{Histories, Remembered};
 pub use context::models::{Conversation, Models, Painted, PaintedImage, Room};

@@ -8,8 +8,9 @@ use sre_engine::spec::{ComponentSpec, TypeEntry, Types};
 use crate::components::logic::{LogicAnd, LogicAtLeast, LogicAtMost, LogicOr, LogicXor};
 use crate::components::settled::Settled;
 use crate::components::{
-    api_call::ApiCall, approval::Approval, async_job::Async, await_jobs::Await, ecma_sandbox::EcmaSandbox,
-    enc_dec::FEncDec, gen_ai_llm::GenAiLlm, hash::FHash, json_filter::JsonFilter,
+    agent_plugin::AgentPlugin, api_call::ApiCall, approval::Approval, async_job::Async, await_jobs::Await,
+    call_skill::CallSkill, ecma_sandbox::EcmaSandbox,
+    enc_dec::FEncDec, gen_ai_llm::GenAiLlm, hash::FHash, json_filter::JsonFilter, open_api::OpenApi,
     prompt_generator::PromptGenerator, sign::FSign, sleep::FSleep, timestamp::FTimestamp,
 };
 use crate::components::{
@@ -44,6 +45,11 @@ static EXECUTED: &[&dyn Component] = &[
     &MultimodalLlm,
     &ImageGenerator,
     &StructuredOutput,
+    &CallSkill,
+    &AgentPlugin,
+    &OpenApi,
+    #[cfg(feature = "mcp")]
+    &crate::components::mcp_client::McpClient,
 ];
 
 /// All type names that agents made for the reference may use; those that are not built yet are known, so
@@ -103,7 +109,7 @@ pub const REFERENCE_TYPES: [&str; 51] = [
 ];
 
 /// Types of our own beside the reference's.
-pub const OWN_TYPES: [&str; 2] = ["Approval", "StructuredOutput"];
+pub const OWN_TYPES: [&str; 3] = ["Approval", "CallSkill", "StructuredOutput"];
 
 /// The component types of this build.
 pub struct Registry {

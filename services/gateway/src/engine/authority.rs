@@ -16,6 +16,7 @@ const MARGIN: Duration = Duration::from_secs(45);
 const SHORT_GRANT: Duration = Duration::from_secs(26 * 60 * 60);
 const LONG_GRANT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
+const RUN: &str = "sre.gateway.v1.Runs:read";
 const READ_AGENT: &str = "sre.agent.v1.AgentData:read";
 const STORAGE: [&str; 2] = ["sre.io.v1.Storage:read", "sre.io.v1.Storage:write"];
 const CACHE: &str = "sre.memory.v1.Cache:";
@@ -28,6 +29,8 @@ pub struct Authority {
     presented: Option<(Arc<str>, SystemTime)>,
     grant: Option<Arc<str>>,
     scopes: Arc<[Scope]>,
+    /// Of a sub-agent: its full name.
+    agent: Option<Arc<str>>,
 }
 
 /// A scope and the role it is for.
@@ -40,12 +43,29 @@ pub struct Scope {
 impl Authority {
     /// The authority of a token that was presented to the engine.
     pub fn presented(tokens: Tokens, token: Arc<str>, expires: SystemTime) -> Self {
-        Self { tokens, presented: Some((token, expires)), grant: None, scopes: Arc::from([]) }
+        Self { tokens, presented: Some((token, expires)), grant: None, scopes: Arc::from([]), agent: None }
     }
 
     /// The authority of a journalled run.
     pub fn granted(tokens: Tokens, grant: impl Into<Arc<str>>) -> Self {
-        Self { tokens, presented: None, grant: Some(grant.into()), scopes: Arc::from([]) }
+        Self { tokens, presented: None, grant: Some(grant.into()), scopes: Arc::from([]), agent: None }
+    }
+
+    /// The authority of an agent that this one calls, behind it in the chain: granted where this agent may run it.
+    pub async fn of_sub_agent(&self, agent: &str) -> Result<Self, Status> {
+        let key = ExchangeKey {
+            purpose: Purpose::SubAgent,
+            agent: Some(agent.to_owned()),
+            ..self.key(self.proof()?, Role::Engine, vec![RUN.to_owned()])
+        };
+        let token = self.tokens.exchange(key).await?;
+        let known = Self::presented(self.tokens.clone(), token.jwt.as_str().into(), token.expires);
+        Ok(Self { agent: token.agent.as_deref().map(Into::into), ..known })
+    }
+
+    /// Of a sub-agent's: its full name.
+    pub fn agent(&self) -> Option<&str> {
+        self.agent.as_deref()
     }
 
     /// The same for what a plan declares.

@@ -18,6 +18,7 @@ use sre_proto::memory::v1::{JournalRecord, RecordKind, RunState};
 use tokio::time::Instant;
 
 use super::answers::{Closed, Ending};
+use super::calls;
 use super::checkpoints::{Beside, Checkpoints};
 use super::flight::{self, Barrier, Landed, What, is_effect};
 use super::journal::queue::AppendError;
@@ -145,6 +146,9 @@ impl Drive {
         if ending.state() == RunState::Cancelled && self.has_jobs() {
             // Before its own end: whoever would have to go on with it does the same.
             runs::cancel_jobs(&self.scope, &self.scope.cancel.reason()).await;
+        }
+        if ending.state() != RunState::Done {
+            calls::cancel_calls(&self.scope, "the run that called it ended").await;
         }
         if let Some(journal) = &mut self.journal {
             let redactor = self.scope.redactor();

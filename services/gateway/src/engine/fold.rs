@@ -15,6 +15,7 @@ use tonic::{Code, Status};
 
 use super::admission::Slot;
 use super::authority::Authority;
+use super::calls::lineage::Lineage;
 use super::checkpoints::{Checkpoints, Saved};
 use super::core::Engine;
 use super::drive::{self, Recovered};
@@ -113,6 +114,7 @@ pub async fn fold(
         engine.clone(),
         NewScope {
             traced: Some(TraceParent::kept(&opened.traceparent)),
+            lineage: Lineage::kept(&opened.lineage),
             id: row.run_id.clone(),
             subject: Subject { version, compiled, entry: at, root: opened.root.as_str().into() },
             marker: opened.marker.clone(),
@@ -202,7 +204,8 @@ pub async fn begin(scope: &RunScope, request: RequestData, options: RunOptions) 
     Ok(Run::start(plan, scope.subject.entry, request, options))
 }
 
-fn entry_of(compiled: &Compiled, opened: &Opened) -> Result<EntryId, Unstartable> {
+/// Where a run starts.
+pub fn entry_of(compiled: &Compiled, opened: &Opened) -> Result<EntryId, Unstartable> {
     let entry = match opened.entry_kind() {
         EntryKind::Job => compiled.plan.fork(&opened.component),
         EntryKind::Endpoint | EntryKind::Unspecified => compiled.plan.entry(&opened.component),

@@ -71,7 +71,8 @@ pub async fn start(
         job_id: job_id.clone(),
         root: parent.subject.root.to_string(),
         time_ms: launch::milliseconds(TIME),
-        traceparent: parent.span.as_ref().map(|span| span.context().as_str().to_owned()).unwrap_or_default(),
+        traceparent: parent.traceparent(),
+        lineage: parent.lineage.to_kept(),
         conversation: parent.conversation.clone(),
         ..Opened::default()
     };

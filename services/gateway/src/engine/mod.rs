@@ -9,6 +9,7 @@ pub mod admission;
 pub mod answers;
 pub mod approvals;
 pub mod authority;
+pub mod calls;
 pub mod checkpoints;
 pub mod context;
 pub mod conversations;

@@ -23,6 +23,7 @@ use tonic::{Code, Status};
 
 use super::admission::Slot;
 use super::authority::Authority;
+use super::calls::lineage::Lineage;
 use super::core::Engine;
 use super::events::RunEvents;
 use super::inbox::Inbox;
@@ -87,8 +88,11 @@ pub struct RunScope {
     pub epoch: i64,
     /// The conversation whose model called it; empty where none did.
     pub conversation: String,
+    /// The calls it is nested in.
+    pub lineage: Lineage,
     /// Its span; none unless spans are exported.
     pub span: Option<RunSpan>,
+    traced: String,
     secrets: Mutex<RunSecrets>,
 }
 
@@ -129,6 +133,8 @@ pub struct NewScope {
     pub epoch: i64,
     /// The conversation whose model called it; empty where none did.
     pub conversation: String,
+    /// The calls it is nested in.
+    pub lineage: Lineage,
     /// The context of whoever asked for it; none for a scope in which nothing runs.
     pub traced: Option<TraceParent>,
 }
@@ -144,6 +150,8 @@ impl RunScope {
         Self {
             engine,
             span,
+            traced: new.traced.map(|parent| parent.as_str().to_owned()).unwrap_or_default(),
+            lineage: new.lineage,
             authority: new.authority.with_scopes(new.subject.compiled.scopes(new.subject.entry)),
             id: new.id,
             subject: new.subject,
@@ -163,6 +171,11 @@ impl RunScope {
             conversation: new.conversation,
             secrets: Mutex::new(RunSecrets { redactor: Redactor::new(new.marker), values: HashMap::new() }),
         }
+    }
+
+    /// The context of what it calls: its span, or where there is none that of whoever asked for it.
+    pub fn traceparent(&self) -> String {
+        self.span.as_ref().map_or_else(|| self.traced.clone(), |span| span.context().as_str().to_owned())
     }
 
     /// The agent, for components.

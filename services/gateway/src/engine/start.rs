@@ -371,6 +371,7 @@ impl Ready {
             epoch: 1,
             conversation: String::new(),
             traced: Some(self.trace.clone()),
+            lineage: Default::default(),
         }
     }
 }

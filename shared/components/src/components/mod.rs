@@ -1,9 +1,11 @@
 //! The component types, one file each.
 
+pub mod agent_plugin;
 pub mod api_call;
 pub mod approval;
 pub mod async_job;
 pub mod await_jobs;
+pub mod call_skill;
 pub mod classifier;
 pub mod ecma_sandbox;
 pub mod enc_dec;
@@ -14,12 +16,16 @@ pub mod json_filter;
 mod llm;
 pub mod llm_assistant;
 pub mod logic;
+#[cfg(feature = "mcp")]
+pub mod mcp_client;
 pub mod multimodal_llm;
+pub mod open_api;
 pub mod prompt_generator;
 pub mod settled;
 pub mod sign;
 pub mod sleep;
 pub mod structured_output;
+mod talk;
 pub mod timestamp;
 pub mod vision_llm;
 

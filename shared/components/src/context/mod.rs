@@ -1,6 +1,9 @@
 //! What a component gets and gives: the [`Component`] trait, its [`Call`], and the [`Context`] through
 //! which it reaches the services.
 
+pub mod calls;
+pub mod commands;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +25,7 @@ pub mod models;
 
 use crate::egress;
 use crate::question::{Decision, LookedUp, Question};
+use crate::toolbox::Toolbox;
 
 /// A component type. One instance serves every run, so it holds no state.
 pub trait Component: Send + Sync {
@@ -41,6 +45,11 @@ pub trait Component: Send + Sync {
     fn look_up<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, LookedUp> {
         let why = format!("{} cannot find out whether it happened", call.node.type_name);
         Box::pin(std::future::ready(LookedUp::Unknown(why)))
+    }
+
+    /// The tools that it gives a model, where it has any.
+    fn toolbox(&self) -> Option<&dyn Toolbox> {
+        None
     }
 }
 
@@ -298,6 +307,12 @@ pub trait Context: Send + Sync {
     /// What is wrong with the code, in the reference's words, or the limit that it reached. What code throws is no
     /// error.
     async fn execute_code(&self, request: ExecuteCodeRequest) -> Result<ExecuteCodeResponse, ContextError>;
+
+    /// The way to skills, and to models that have tools.
+    fn calls(&self) -> &dyn calls::Calls;
+
+    /// A program that the operator lets this agent start, by the operator's name for it.
+    fn command(&self, name: &str) -> Option<commands::ListedCommand>;
 
     /// The way to the network.
     fn http(&self) -> &egress::Client;

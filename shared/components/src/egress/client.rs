@@ -241,5 +241,9 @@ impl std::fmt::Debug for Client {
     }
 }
 
+mod stream;
+
+pub use stream::Streamed;
+
 #[cfg(test)]
 mod tests;

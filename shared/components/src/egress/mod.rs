@@ -10,6 +10,6 @@ mod policy;
 mod redirect;
 mod resolver;
 
-pub use client::{Client, Limits, Request, Response};
+pub use client::{Client, Limits, Request, Response, Streamed};
 pub use error::EgressError;
 pub use policy::{AllowError, AllowRule, Policy};

@@ -38,6 +38,10 @@ pub struct Suite {
     pub scene: llm::Scene,
     /// Cancels every run.
     pub cancelled: CancellationToken,
+    /// What was called, and what the next calls come to.
+    pub calls: crate::calls::Scripted,
+    /// Programs that the operator listed.
+    pub commands: Mutex<BTreeMap<String, sre_components::context::commands::ListedCommand>>,
     job_serial: AtomicUsize,
     tasks: Mutex<tokio::task::JoinSet<()>>,
 }
@@ -57,6 +61,8 @@ impl Suite {
             decisions: Mutex::default(),
             scene: llm::Scene::default(),
             cancelled: CancellationToken::new(),
+            calls: crate::calls::Scripted::default(),
+            commands: Mutex::default(),
             job_serial: AtomicUsize::new(1),
             tasks: Mutex::default(),
         })
@@ -139,6 +145,14 @@ impl Context for TestContext {
 
     async fn execute_code(&self, _: ExecuteCodeRequest) -> Result<ExecuteCodeResponse, ContextError> {
         Err(ContextError::new(Failure::Unavailable, "code is run by the suite's own tests"))
+    }
+
+    fn calls(&self) -> &dyn sre_components::context::calls::Calls {
+        &self.agent.suite.calls
+    }
+
+    fn command(&self, name: &str) -> Option<sre_components::context::commands::ListedCommand> {
+        self.agent.suite.commands.lock().get(name).cloned()
     }
 
     fn http(&self) -> &Client {

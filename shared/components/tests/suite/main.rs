@@ -4,6 +4,7 @@
 
 mod api_call;
 mod approval;
+mod calls;
 mod context;
 mod driver;
 mod llm;

@@ -20,6 +20,7 @@ pub(crate) mod keys;
 mod limits;
 mod listen;
 mod load;
+mod mcp;
 mod models;
 mod reference;
 mod security;
@@ -48,6 +49,7 @@ pub use journal::{Cache, Journal};
 pub use limits::{Deadlines, Limits};
 pub use listen::{Admin, Endpoints, Http, HttpTls, Listen};
 pub use load::LoadOptions;
+pub use mcp::{Mcp, McpCommand};
 pub use models::{Models, ModelsMode};
 pub use reference::reference_markdown;
 pub use security::{Security, Vault};
@@ -152,6 +154,8 @@ pub struct Config {
     /// Where components may connect to. Public addresses are open; private, loopback and link-local ones are
     /// refused unless listed.
     pub egress: Egress,
+    /// `[mcp]`: programs that components may start.
+    pub mcp: Mcp,
     /// Agents loaded at start.
     pub agents: Agents,
     /// Model catalogues.
@@ -194,6 +198,7 @@ impl Default for Config {
             telemetry: Telemetry::default(),
             gateway: Gateway::default(),
             egress: Egress::default(),
+            mcp: Mcp::default(),
             agents: Agents::default(),
             models: Models::default(),
             vault: Vault::default(),

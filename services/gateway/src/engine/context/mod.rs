@@ -64,6 +64,21 @@ impl ActivationContext {
         }
     }
 
+    /// The run.
+    pub fn scope(&self) -> &Arc<RunScope> {
+        &self.scope
+    }
+
+    /// The activation.
+    pub fn key(&self) -> &ActivationKey {
+        &self.key
+    }
+
+    /// Which wait for other runs comes next.
+    pub fn next_await(&self) -> u32 {
+        self.awaits.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// What models said they used so far.
     pub fn take_used(&self) -> Vec<Bytes> {
         std::mem::take(&mut *self.used.lock())
@@ -175,6 +190,24 @@ impl Context for ActivationContext {
         }
     }
 
+    fn calls(&self) -> &dyn sre_components::context::calls::Calls {
+        self
+    }
+
+    fn command(&self, name: &str) -> Option<sre_components::context::commands::ListedCommand> {
+        let mcp = &self.scope.engine.host.config().mcp;
+        let listed = mcp.commands.get(name)?;
+        let team = &self.scope.subject.version.agent.team;
+        (listed.teams.is_empty() || listed.teams.contains(team)).then(|| {
+            let environment = listed.env.iter().map(|(name, value)| (name.clone(), value.clone()));
+            sre_components::context::commands::ListedCommand {
+                program: listed.program.clone(),
+                arguments: listed.args.clone(),
+                environment: environment.collect(),
+            }
+        })
+    }
+
     fn http(&self) -> &egress::Client {
         &self.scope.engine.http
     }
@@ -199,7 +232,7 @@ impl Context for ActivationContext {
         count: usize,
         max: Duration,
     ) -> Result<Vec<JobView>, ContextError> {
-        let place = self.awaits.fetch_add(1, Ordering::Relaxed);
+        let place = self.next_await();
         let wait = Box::pin(super::jobs::wait(&self.scope, &self.key, place, ids, count, max));
         self.scope.lend(wait).await
     }

@@ -1,23 +1,21 @@
 //! A tool as a run: a child of the turn, durable before it is told of, named by the turn and the call. A repeated
 //! start finds the first one, so that a tool that was called runs once, whoever goes on with the turn.
 
-use prost::Message as _;
 use sre_engine::RequestData;
 use sre_proto::gateway::v1::turn_event::Event;
 use sre_proto::gateway::v1::{SkillCall, TurnContent, run_event};
-use sre_proto::memory::v1::{OpenRunRequest, RecordKind, RunKind, RunRecord, RunState};
+use sre_proto::memory::v1::RunState;
 use tonic::{Code, Status};
 
 use super::machine::Call;
 use super::scope::TurnScope;
 use super::tools;
-use crate::engine::acl;
-use crate::engine::core::{internal, timestamp};
+use crate::engine::calls::birth::Birth;
+use crate::engine::calls::lineage::Lineage;
 use crate::engine::ended::{self, is_ended};
 use crate::engine::events::Transient;
 use crate::engine::journal::queue::worth_repeating;
-use crate::engine::journal::records::{EntryKind, Opened, Spec, StoredRequest, record};
-use crate::engine::launch::{self, Claimable};
+use crate::engine::launch;
 use crate::engine::live::CANCEL;
 use crate::engine::redact::Redactor;
 use crate::engine::requests::{self, Routed, Wanted};
@@ -55,66 +53,31 @@ pub async fn open(
         Ok(routed) => routed,
         Err(status) => return Ok(Err(Answer::failure(status.message()))),
     };
-    let key = format!("tool/{request_id}/{}", call.called.id);
-    let Some(run_id) = sre_proto::ids::child_id(&scope.id, &key) else {
-        return Err(internal("a turn has a malformed id", &scope.id));
+    let Routed { request, digest, .. } = &routed;
+    let what = format!("{}/{}", scope.version.agent.agent, call.called.name);
+    let lineage = match Lineage::kept(&scope.opened.lineage).enter(&what, digest) {
+        Ok(lineage) => lineage,
+        Err(error) => return Ok(Err(Answer::failure(&error.message))),
     };
-    let (row, opened) = described(scope, &run_id, &key, routed)?;
-    let first = scope.engine.journal.apart(&run_id, record(RecordKind::Opened, None, &opened)).await?;
-    // Left for anybody with a slot, also this engine: it hears of it at once.
-    let request = OpenRunRequest { run: Some(row), records: vec![first], ..OpenRunRequest::default() };
-    scope.engine.journal.open(request).await?;
-    scope.engine.takeover.look(Claimable::Job);
-    Ok(Ok(run_id))
-}
-
-fn described(
-    scope: &TurnScope,
-    run_id: &str,
-    key: &str,
-    routed: Routed,
-) -> Result<(RunRecord, Opened), Status> {
-    let Routed { mut request, entry, skill, .. } = routed;
+    let mut request: RequestData = request.clone();
     request.headers.insert(CONVERSATION_HEADER.into(), scope.asked.conversation.as_str().into());
-    let request: RequestData = request;
-    let version = &scope.version;
-    let root = acl::candidate_of(&scope.opened.root)?;
     let marker = launch::new_marker();
-    let stored = StoredRequest::of(&request, &Redactor::new(marker.clone()));
-    let time = scope.left();
-    let opened = Opened {
-        agent: version.agent.to_string(),
-        version: version.id.clone(),
-        digest: version.digest.clone(),
-        entry_kind: EntryKind::Endpoint.into(),
-        component: scope.compiled.plan.entry_node(entry).id.to_string(),
-        request: Some(stored.map_err(|error| internal("a tool's request cannot be written", &error))?),
-        resume_grant: scope.opened.resume_grant.clone(),
-        marker: marker.clone(),
-        skill: skill.clone(),
-        root: scope.opened.root.clone(),
-        time_ms: launch::milliseconds(time),
-        traceparent: scope.traceparent(),
-        conversation: scope.asked.conversation.clone(),
-        ..Opened::default()
+    let birth = Birth {
+        engine: &scope.engine,
+        parent: &scope.id,
+        key: &format!("tool/{request_id}/{}", call.called.id),
+        version: &scope.version,
+        compiled: &scope.compiled,
+        grant: &scope.opened.resume_grant,
+        root: &scope.opened.root,
+        traceparent: &scope.traceparent(),
+        conversation: &scope.asked.conversation,
+        lineage: &lineage,
+        time: scope.left(),
+        redactor: Redactor::new(marker.clone()),
+        marker,
     };
-    let row = RunRecord {
-        run_id: run_id.to_owned(),
-        team: version.agent.team.clone(),
-        agent: version.agent.agent.clone(),
-        caller: root.to_string(),
-        kind: RunKind::Skill.into(),
-        parent_run: scope.id.clone(),
-        idempotency_key: key.to_owned(),
-        deadline: Some(timestamp(scope.engine.journal.clock().now() + time)),
-        spec: Spec { marker }.encode_to_vec().into(),
-        record_format: scope.compiled.record_format(),
-        acl: Some((&acl::of_run(&root, &version.agent.agent)?).into()),
-        label: skill,
-        version: version.id.clone(),
-        ..RunRecord::default()
-    };
-    Ok((row, opened))
+    Ok(Ok(birth.skill(Routed { request, ..routed }).await?))
 }
 
 /// Waits for the end of a tool's run. What its components pass through on the way goes on to the conversation's

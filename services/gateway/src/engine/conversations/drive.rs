@@ -3,25 +3,24 @@
 //! durable before the next call. A turn that only waits leaves memory.
 
 mod ending;
+mod tool_calls;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
 use prost::Message as _;
 use sre_proto::error::Reason;
 use sre_proto::gateway::v1::turn_event::Event;
 use sre_proto::gateway::v1::{ConcurrencyPolicy, TurnQueued};
-use sre_proto::memory::v1::{JournalRecord, RecordKind, RunRecord, RunState};
+use sre_proto::memory::v1::{JournalRecord, RecordKind, RunRecord, RunState, StoredMessage};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-use super::child::{self, Answer};
+use super::child;
 use super::history::{Asked, FileOf, Kept};
 use super::machine::{Next, Turn};
 use super::model::Asking;
+use super::planner::Plan;
 use super::scope::TurnScope;
 use super::steps::{Entry, Step};
 use crate::engine::admission::Slot;
@@ -32,9 +31,8 @@ use crate::engine::ended;
 use crate::engine::fold::Unstartable;
 use crate::engine::journal::queue::worth_repeating;
 use crate::engine::journal::records::{RecordError, TakenOver, record};
-use crate::engine::journal::run::{Flushed, Parked, Parking, RunJournal};
+use crate::engine::journal::run::{Parked, Parking, RunJournal};
 use crate::engine::live::{CANCEL, LiveRun};
-use crate::engine::ready::{at, written};
 use crate::engine::runs;
 use crate::engine::usage;
 
@@ -72,10 +70,17 @@ pub async fn work(engine: &Engine, began: Began<'_>, mut journal: RunJournal) ->
     };
     let mut turn = Turn::new(began.run.run_id.clone(), scope.led.limits.clone());
     let mut was_owned = false;
+    // Of a turn without a conversation: its messages are in its steps.
+    let mut own_log: Option<Vec<Kept>> = scope.asked.sub.is_some().then(Vec::new);
     for record in began.records.iter().filter(|record| record.kind() == RecordKind::TurnStep) {
         was_owned |= record.epoch > 0;
         match Step::decode(record.body.clone()) {
-            Ok(step) => turn.apply(&step),
+            Ok(step) => {
+                turn.apply(&step);
+                if let Some(log) = &mut own_log {
+                    keep(log, turn.from, &step.messages);
+                }
+            }
             Err(error) => {
                 let ending = Ending::Broken(Reason::Internal, RecordError::from(error).to_string());
                 return close(&mut journal, began.run, began.live, ending.closed(None)).await;
@@ -88,10 +93,10 @@ pub async fn work(engine: &Engine, began: Began<'_>, mut journal: RunJournal) ->
         journal.push(record(RecordKind::TakenOver, None, &restarted));
     }
     let drive = Drive {
-        scope,
+        scope: scope.clone(),
         turn,
         journal,
-        log: None,
+        log: own_log,
         asking: None,
         told_queued: false,
         compacted: false,
@@ -99,9 +104,21 @@ pub async fn work(engine: &Engine, began: Began<'_>, mut journal: RunJournal) ->
     };
     let span = drive.scope.span.as_ref().map(|turn| turn.span().clone());
     let run = Box::pin(drive.run(began.run));
-    match span {
+    let done = match span {
         Some(span) => span.around(run).await,
         None => run.await,
+    };
+    if let Some(own) = &scope.own_tools {
+        own.close().await;
+    }
+    done
+}
+
+/// Adds messages behind those that are there.
+fn keep(log: &mut Vec<Kept>, from: i64, messages: &[StoredMessage]) {
+    for message in messages {
+        let sequence = log.last().map_or(from, |last| last.sequence + 1);
+        log.extend(Kept::read(message).map(|kept| Kept { sequence, ..kept }));
     }
 }
 
@@ -169,8 +186,6 @@ pub(super) enum Waited<T> {
     /// It was cancelled, its time is over, or a signal came: the loop sees it.
     Look,
 }
-
-type Tools = FuturesUnordered<BoxFuture<'static, (usize, Answer)>>;
 
 impl Drive {
     async fn run(mut self, row: &RunRecord) -> Result<Done, Stopped> {
@@ -250,11 +265,7 @@ impl Drive {
         for entry in entries {
             self.turn.apply(&entry.step);
             if let Some(log) = &mut self.log {
-                for message in &entry.messages {
-                    let sequence = log.last().map_or(self.turn.from, |last| last.sequence + 1);
-                    let read = Kept::read(message);
-                    log.extend(read.map(|kept| Kept { sequence, ..kept }));
-                }
+                keep(log, self.turn.from, &entry.messages);
             }
             self.journal.push(entry.record(&self.scope.asked.conversation));
         }
@@ -296,6 +307,11 @@ impl Drive {
     /// Enters the conversation. True where the turn left memory to wait for those before it.
     async fn enter(&mut self) -> Result<bool, Stopped> {
         let scope = self.scope.clone();
+        if scope.asked.sub.is_some() {
+            // Nobody else talks there.
+            self.begin(0, None);
+            return Ok(false);
+        }
         let store = &scope.engine.conversations.store;
         let conversation = &scope.asked.conversation;
         let entered = match store.enter(conversation, &scope.id).await {
@@ -315,7 +331,13 @@ impl Drive {
         let Some(log) = self.read_log().await? else { return Ok(false) };
         let plan = log.iter().rev().find_map(|kept| kept.item.plan()).cloned();
         self.log = Some(log);
-        let asked = &scope.asked;
+        self.begin(entered.version, plan.as_ref());
+        Ok(false)
+    }
+
+    /// What is asked becomes part of the conversation, which has so many messages.
+    fn begin(&mut self, version: i64, plan: Option<&Plan>) {
+        let asked = &self.scope.asked;
         let file = |file: &crate::engine::journal::records::TurnFile| FileOf {
             name: file.name.clone(),
             mimetype: file.mimetype.clone(),
@@ -326,9 +348,8 @@ impl Drive {
             files: asked.files.iter().map(file).collect(),
             internal: false,
         };
-        let entries = self.turn.begin(entered.version, &asked.message_id, message, plan.as_ref());
+        let entries = self.turn.begin(version, &asked.message_id, message, plan);
         self.commit(entries);
-        Ok(false)
     }
 
     async fn queue(&mut self, before: String) -> Result<bool, Stopped> {
@@ -392,98 +413,6 @@ impl Drive {
                 Ok(None)
             }
             Waited::Look => Ok(None),
-        }
-    }
-
-    /// Runs tools until all that are open have their results, or the turn has to look up. True where it left memory.
-    async fn run_tools(&mut self, open: Vec<usize>) -> Result<bool, Stopped> {
-        let scope = self.scope.clone();
-        let mut waiting: Vec<usize> = open.into_iter().rev().collect();
-        let mut tools = Tools::new();
-        let mut writing: Option<Flushed> = None;
-        let lost = self.journal.lease().lost().clone();
-        let patience = scope.engine.host.config().gateway.park_after();
-        let mut parks_at = Instant::now() + patience;
-        loop {
-            while tools.len() < scope.led.parallel
-                && let Some(index) = waiting.pop()
-            {
-                match self.start_tool(index).await? {
-                    Some(run) => {
-                        let (scope, request) = (scope.clone(), self.turn.request.clone());
-                        let answered = async move { (index, child::wait(&scope, &request, &run).await) };
-                        tools.push(Box::pin(answered));
-                    }
-                    None if self.scope.live.cancel.token().is_cancelled() => return Ok(false),
-                    None => {}
-                }
-            }
-            if tools.is_empty() {
-                return Ok(false);
-            }
-            if writing.is_none() && self.journal.is_dirty() {
-                writing = Some(self.journal.flush());
-            }
-            tokio::select! {
-                biased;
-                () = scope.live.cancel.token().cancelled() => return Ok(false),
-                () = lost.cancelled() => return Err(Stopped::SessionOver),
-                Some((index, answer)) = tools.next() => {
-                    let entries = self.turn.finished(index, &answer.text, answer.failed);
-                    self.commit(entries);
-                    parks_at = Instant::now() + patience;
-                }
-                Some(done) = written(&mut writing) => {
-                    done?;
-                    writing = None;
-                }
-                () = scope.live.inbox.arrived() => self.heed(),
-                () = at(Some(parks_at)), if writing.is_none() => {
-                    let runs = self.turn.calls().iter().filter(|call| !call.done && !call.run.is_empty());
-                    let runs = runs.map(|call| call.run.rsplit('/').next().unwrap_or_default().to_owned());
-                    let parking = Parking { wake_on_end: runs.collect(), ..Parking::default() };
-                    if self.park(parking).await? {
-                        return Ok(true);
-                    }
-                    self.heed();
-                    parks_at = Instant::now() + patience;
-                }
-                () = tokio::time::sleep_until(scope.deadline) => return Ok(false),
-            }
-        }
-    }
-
-    /// The run of a call, opened unless it was; none where it has its result, or the turn has to look up.
-    async fn start_tool(&mut self, index: usize) -> Result<Option<String>, Stopped> {
-        let scope = self.scope.clone();
-        let Some(call) = self.turn.calls().get(index).cloned() else { return Ok(None) };
-        if !call.run.is_empty() {
-            return Ok(call.run.rsplit('/').next().map(str::to_owned));
-        }
-        let request = self.turn.request.clone();
-        loop {
-            match self.wait(child::open(&scope, &request, &call)).await? {
-                Waited::Ready(Ok(Ok(run))) => {
-                    let entries = self.turn.started(index, &scope.run_name(&run));
-                    self.commit(entries);
-                    return Ok(Some(run));
-                }
-                Waited::Ready(Ok(Err(answer))) => {
-                    let entries = self.turn.finished(index, &answer.text, answer.failed);
-                    self.commit(entries);
-                    return Ok(None);
-                }
-                Waited::Ready(Err(status)) if worth_repeating(&status) => {
-                    self.wait(scope.slot.lend(tokio::time::sleep(FIRST_WAIT))).await?;
-                }
-                Waited::Ready(Err(status)) => {
-                    let answer = Answer::failure(status.message());
-                    let entries = self.turn.finished(index, &answer.text, answer.failed);
-                    self.commit(entries);
-                    return Ok(None);
-                }
-                Waited::Look => return Ok(None),
-            }
         }
     }
 }

@@ -88,8 +88,10 @@ pub struct Call {
     pub called: Called,
     /// What is shown while it runs.
     pub status: String,
-    /// The run that executes it, where it began.
+    /// The run that executes it, where it began and is one.
     pub run: String,
+    /// It began.
+    pub begun: bool,
     /// Whether it has its result.
     pub done: bool,
     /// It was not called: the limit is reached.
@@ -236,6 +238,7 @@ impl Turn {
             Some(Event::ToolCall(called)) => {
                 if let Some(call) = called.call.as_ref().and_then(|used| self.call_at(used.index)) {
                     call.run.clone_from(&called.run);
+                    call.begun = true;
                 }
             }
             Some(Event::ToolResult(answered)) => self.take_result(answered),
@@ -429,7 +432,7 @@ impl Turn {
         }
     }
 
-    /// A call begins, as this run.
+    /// A call begins, as this run; as none where it needs none.
     pub fn started(&self, index: usize, run: &str) -> Vec<Entry> {
         let called = ToolCalled {
             request_id: self.request.clone(),
@@ -495,6 +498,7 @@ fn call(used: &ToolUse, signature: Option<&Vec<u8>>) -> Call {
         },
         status: used.status.clone(),
         run: String::new(),
+        begun: false,
         done: false,
         deferred: false,
     }

@@ -3,7 +3,8 @@
 //!
 //! Read in this order: [`machine`] (what a turn is), [`steps`] (what its journal says), [`history`] and [`wire`] (the
 //! messages, kept and sent), [`window`] (which of them), [`tools`]; then what does the work: [`prompt`] (what happens
-//! to a call), [`drive`] (the loop of one turn), [`model`], [`child`] (a tool as a run), [`stream`] (what is told).
+//! to a call), [`drive`] (the loop of one turn), [`model`], [`child`] (a tool as a run), [`own_tools`] (tools of a
+//! component), [`stream`] (what is told).
 
 pub mod access;
 mod asks;
@@ -13,6 +14,7 @@ pub mod history;
 pub mod lent;
 pub mod machine;
 pub mod model;
+pub mod own_tools;
 pub mod planner;
 pub mod prompt;
 pub mod scope;

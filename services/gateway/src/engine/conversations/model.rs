@@ -1,5 +1,6 @@
 //! Calls of the model: what it is sent, and what it answers.
 
+use sre_components::toolbox::About;
 use sre_proto::error::{Reason, status, with_metadata};
 use sre_proto::gateway::v1::turn_event::Event;
 use sre_proto::gateway::v1::{ModelRequested, TurnContent};
@@ -65,7 +66,7 @@ pub async fn asking(scope: &TurnScope, plan: Option<&Plan>) -> Result<Asking, St
     let mut request = Request::new(GetModelRequest { name: format!("models/{name}") });
     request.set_timeout(scope.left());
     let model = ModelsClient::new(link.clone()).get_model(request).await?.into_inner();
-    let mut system = instructions(&scope.compiled.plan, &scope.led.system_prompt);
+    let mut system = system_prompt(scope);
     if scope.led.planner {
         // What the plan is when the turn begins, so that it stays the same for all calls of the turn.
         system = planner::instructed(&system, plan);
@@ -94,11 +95,23 @@ fn counted_here(tokens: i64, factor: f64) -> i64 {
     counted
 }
 
+/// What a turn's model is told first: the agent's behaviour, or what its own tools say of themselves.
+fn system_prompt(scope: &TurnScope) -> String {
+    match &scope.own_tools {
+        Some(own) => told(&own.about(), &scope.led.system_prompt),
+        None => instructions(&scope.compiled.plan, &scope.led.system_prompt),
+    }
+}
+
 /// The agent's behaviour under its name, or what the conversation says in its place.
 pub fn instructions(plan: &sre_engine::Plan, own: &str) -> String {
     let identity = plan.identity();
-    let text = if own.is_empty() { identity.behavior.as_str() } else { own };
-    match identity.name.as_str() {
+    told(&About { name: identity.name.clone(), description: identity.behavior.clone() }, own)
+}
+
+fn told(about: &About, own: &str) -> String {
+    let text = if own.is_empty() { &about.description } else { own };
+    match about.name.as_str() {
         "" => text.to_owned(),
         name => format!("Assistant Name : {name}\n\n{text}"),
     }

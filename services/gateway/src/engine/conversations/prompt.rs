@@ -94,6 +94,7 @@ async fn prepare(engine: &Engine, caller: &Caller, request: PromptRequest) -> Re
         message_id: format!("msg_{}", sre_proto::ids::new_uuid()),
         concurrency: concurrency.into(),
         settings: Some(settings),
+        sub: None,
     };
     let root = caller.root().to_owned();
     Ok(Ready { authority, version, turn, root, request_id: request.request_id, digest, time })

@@ -11,6 +11,7 @@ use sre_service::{Link, Role};
 use tokio::time::Instant;
 use tonic::Status;
 
+use super::own_tools::OwnTools;
 use super::planner;
 use super::settings::{self, Led};
 use super::tools::{self, Declared};
@@ -44,6 +45,8 @@ pub struct TurnScope {
     pub led: Led,
     /// Its tools.
     pub tools: Vec<Declared>,
+    /// Who answers them, where they are a component's and not the agent's skills.
+    pub own_tools: Option<OwnTools>,
     /// Its signals and its transient events.
     pub live: LiveRun,
     /// Its slot.
@@ -77,17 +80,12 @@ impl TurnScope {
         let compiled = engine.plans.plan(agent_link, &version).await?;
         let concurrency = ConcurrencyPolicy::try_from(asked.concurrency).unwrap_or_default();
         let led = settings::led(asked.settings.as_ref().unwrap_or(&Default::default()), concurrency);
-        let mut tools = if led.with_tools { tools::declared(&compiled.plan) } else { Vec::new() };
-        if led.planner {
-            // They are the conversation's own: a skill of such a name is not reached.
-            tools.retain(|known| !planner::is_tool(&known.tool.name));
-            tools.extend(planner::declared());
-        }
-        let scope = Self {
+        let mut scope = Self {
             engine: engine.clone(),
             id: row.run_id.clone(),
             version,
-            tools,
+            tools: Vec::new(),
+            own_tools: None,
             compiled,
             authority: authority.with_scopes(authority::turn_scopes()),
             opened,
@@ -98,7 +96,24 @@ impl TurnScope {
             deadline: Instant::now() + time_left(engine, row),
             span: None,
         };
-        Ok(Self { span: TurnSpan::begin(&scope, row.epoch), ..scope })
+        scope.own_tools = OwnTools::open(&scope, row.epoch).await?;
+        scope.tools = match &scope.own_tools {
+            Some(own) => own.declared(),
+            None if scope.led.with_tools && scope.has_skills() => tools::declared(&scope.compiled.plan),
+            None => Vec::new(),
+        };
+        if scope.led.planner {
+            // They are the conversation's own: a skill of such a name is not reached.
+            scope.tools.retain(|known| !planner::is_tool(&known.tool.name));
+            scope.tools.extend(planner::declared());
+        }
+        scope.span = TurnSpan::begin(&scope, row.epoch);
+        Ok(scope)
+    }
+
+    /// Whether the agent's skills are its tools.
+    fn has_skills(&self) -> bool {
+        self.asked.sub.as_ref().is_none_or(|sub| sub.own_tools.is_none())
     }
 
     /// A link that acts as the agent.

@@ -25,6 +25,9 @@ pub struct Step {
     /// Of the first step: the plan of the conversation before it; empty where it has none.
     #[prost(bytes = "bytes", tag = "5")]
     pub plan: Bytes,
+    /// Of a turn without a conversation: the messages that the step adds.
+    #[prost(message, repeated, tag = "6")]
+    pub messages: Vec<StoredMessage>,
 }
 
 /// What a step means beside its event.
@@ -71,8 +74,11 @@ impl Entry {
         self
     }
 
-    /// As a record of the turn's journal.
-    pub fn record(self, conversation: &str) -> JournalRecord {
+    /// As a record of the turn's journal. What belongs to no conversation is kept in the record itself.
+    pub fn record(mut self, conversation: &str) -> JournalRecord {
+        if conversation.is_empty() {
+            self.step.messages = std::mem::take(&mut self.messages);
+        }
         let append = ConversationAppend { conversation_id: conversation.to_owned(), messages: self.messages };
         JournalRecord {
             kind: RecordKind::TurnStep.into(),

@@ -390,6 +390,7 @@ async fn restored(
         engine.clone(),
         NewScope {
             traced: Some(TraceParent::current()),
+            lineage: Default::default(),
             id: held.row.run_id.clone(),
             subject: Subject {
                 version: stored.version()?,

@@ -4,7 +4,8 @@
 //! Format 1 knows records that readers may pass over: whoever does not know one executes at most a component
 //! again that it may execute again. A run that could go wrong so is of format 2 from its first record on:
 //! it may wait (a reader of format 1 would begin every wait anew), an uncertain effect of it must not simply be
-//! repeated, or it is a debug session. Turns of conversations, which have records of their own, are of format 3.
+//! repeated, or it is a debug session. Turns of conversations, which have records of their own, are of format 3;
+//! those of format 4 have their messages in their own records.
 //! So older engines still claim what they do right, and nothing else.
 
 mod checkpoint;
@@ -16,7 +17,7 @@ use sre_engine::{ActivationKey, Outcome, RequestData, UploadedFile, Value};
 use sre_proto::memory::v1::{JournalRecord, RecordKind};
 
 pub use checkpoint::{Checkpoint, OpenIntent, OpenWait};
-pub use turn::{TurnAsked, TurnFile};
+pub use turn::{OwnTools, SubTurn, TurnAsked, TurnFile};
 
 use super::values::{StoredValue, ValueError};
 use crate::engine::redact::Redactor;
@@ -25,8 +26,10 @@ use crate::engine::redact::Redactor;
 pub const FORMAT: i32 = 2;
 /// The format of turns of conversations, which older engines do not know.
 pub const TURN_FORMAT: i32 = 3;
+/// The format of turns without a conversation, which a component began.
+pub const SUB_TURN_FORMAT: i32 = 4;
 /// The newest format that this engine reads: runs of a newer one are left to others.
-pub const NEWEST_FORMAT: i32 = TURN_FORMAT;
+pub const NEWEST_FORMAT: i32 = SUB_TURN_FORMAT;
 /// The format of runs that neither wait nor have effects which must not be repeated.
 pub const PLAIN_FORMAT: i32 = 1;
 
@@ -125,6 +128,9 @@ pub struct Opened {
     /// Of a run that a model of a conversation called as a tool, and of what such a run starts: the conversation.
     #[prost(string, tag = "26")]
     pub conversation: String,
+    /// The calls that it is nested in, outermost first.
+    #[prost(string, repeated, tag = "40")]
+    pub lineage: Vec<String>,
 }
 
 /// What a run's row says beside its records, for readers that do not fold it.

@@ -1,6 +1,7 @@
 //! Two engines over one memory: real stores, layers and links in one process.
 
 mod approvals;
+mod calls;
 mod control;
 mod conversations;
 mod debugger;

@@ -2,6 +2,8 @@
 
 use prost::Message;
 
+use crate::engine::journal::values::StoredValue;
+
 /// What a turn of a conversation is about.
 #[derive(Clone, PartialEq, Message)]
 pub struct TurnAsked {
@@ -23,6 +25,28 @@ pub struct TurnAsked {
     /// How the conversation was led when it was asked.
     #[prost(message, optional, tag = "6")]
     pub settings: Option<sre_proto::gateway::v1::ConversationSettings>,
+    /// Of a turn that a component began: it has no conversation, and its messages are in its own records.
+    #[prost(message, optional, tag = "10")]
+    pub sub: Option<SubTurn>,
+}
+
+/// What a component began.
+#[derive(Clone, PartialEq, Message)]
+pub struct SubTurn {
+    /// The tools of the component itself; where there are none, the agent's skills are the tools.
+    #[prost(message, optional, tag = "1")]
+    pub own_tools: Option<OwnTools>,
+}
+
+/// Whose tools a model calls.
+#[derive(Clone, PartialEq, Message)]
+pub struct OwnTools {
+    /// The activation of the component, which is of the agent of this turn.
+    #[prost(string, tag = "1")]
+    pub activation: String,
+    /// What the component runs with: an object.
+    #[prost(message, optional, tag = "2")]
+    pub input: Option<StoredValue>,
 }
 
 /// A file of a turn's message.
