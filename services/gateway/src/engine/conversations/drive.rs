@@ -20,7 +20,6 @@ use super::child;
 use super::history::{Asked, FileOf, Kept};
 use super::machine::{Next, Turn};
 use super::model::Asking;
-use super::planner::Plan;
 use super::scope::TurnScope;
 use super::steps::{Entry, Step};
 use crate::engine::admission::Slot;
@@ -336,7 +335,7 @@ impl Drive {
     }
 
     /// What is asked becomes part of the conversation, which has so many messages.
-    fn begin(&mut self, version: i64, plan: Option<&Plan>) {
+    fn begin(&mut self, version: i64, plan: Option<&serde_json::Value>) {
         let asked = &self.scope.asked;
         let file = |file: &crate::engine::journal::records::TurnFile| FileOf {
             name: file.name.clone(),

@@ -123,6 +123,7 @@ fn run_scope(turn: &TurnScope, epoch: i64) -> Result<RunScope, Unstartable> {
         root: opened.root.as_str().into(),
     };
     let new = NewScope {
+        conversation: String::new(),
         id: turn.id.clone(),
         subject,
         marker: opened.marker.clone(),
