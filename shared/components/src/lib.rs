@@ -4,17 +4,22 @@
 pub mod binary_io;
 pub mod canonical;
 pub mod components;
+mod content;
 pub mod context;
 pub mod digest;
 pub mod egress;
 pub mod encoding;
+mod extraction;
 mod outcome;
 pub mod question;
 pub mod registry;
+mod rendered;
 mod settings;
+mod wait;
 
+pub use context::vectors;
 pub use context::{
-    AgentInfo, Call, Chunk, Component, Content, Context, ContextError, Failure, JobStatus, JobView, Outcome,
+    AgentInfo, Call, Chunk, Component, Content, Context, ContextError, Failure, Files, JobStatus, JobView, Memory, Outcome,
     RequestInfo, SecretText,
 };
 pub use question::{Decision, LookedUp, Question, Said};

@@ -5,8 +5,19 @@ use std::sync::LazyLock;
 
 use sre_engine::spec::{ComponentSpec, TypeEntry, Types};
 
+use crate::components::condition::Condition;
+use crate::components::document_extractor::DocumentExtractor;
+use crate::components::file_store::FileStore;
+use crate::components::host::ComponentHost;
 use crate::components::logic::{LogicAnd, LogicAtLeast, LogicAtMost, LogicOr, LogicXor};
+use crate::components::memory::{
+    MemoryDeleteKeyVal, MemoryReadKeyVal, MemoryWriteKeyVal, MemoryWriteObject,
+};
+use crate::components::merge::Merge;
+use crate::components::rag::{DataSourceCleaner, DataSourceIndexer, DataSourceLookup};
 use crate::components::settled::Settled;
+use crate::components::template::Template;
+use crate::components::transform::Transform;
 use crate::components::{
     api_call::ApiCall, approval::Approval, async_job::Async, await_jobs::Await, ecma_sandbox::EcmaSandbox,
     enc_dec::FEncDec, gen_ai_llm::GenAiLlm, hash::FHash, json_filter::JsonFilter,
@@ -34,6 +45,20 @@ static EXECUTED: &[&dyn Component] = &[
     &FSign,
     &FTimestamp,
     &EcmaSandbox,
+    &ComponentHost,
+    &FileStore,
+    &MemoryWriteKeyVal,
+    &MemoryReadKeyVal,
+    &MemoryDeleteKeyVal,
+    &MemoryWriteObject,
+    &Condition,
+    &Merge,
+    &Template,
+    &Transform,
+    &DocumentExtractor,
+    &DataSourceIndexer,
+    &DataSourceLookup,
+    &DataSourceCleaner,
 ];
 
 /// All type names that agents made for the reference may use; those that are not built yet are known, so
@@ -93,7 +118,8 @@ pub const REFERENCE_TYPES: [&str; 51] = [
 ];
 
 /// Types of our own beside the reference's.
-pub const OWN_TYPES: [&str; 1] = ["Approval"];
+pub const OWN_TYPES: [&str; 7] =
+    ["Approval", "Condition", "Switch", "Merge", "Template", "Transform", "DocumentExtractor"];
 
 /// The component types of this build.
 pub struct Registry {

@@ -4,18 +4,27 @@ pub mod api_call;
 pub mod approval;
 pub mod async_job;
 pub mod await_jobs;
+pub mod condition;
+pub mod document_extractor;
 pub mod ecma_sandbox;
 pub mod enc_dec;
+pub mod file_store;
 pub mod gen_ai_llm;
 pub mod hash;
+pub mod host;
 pub mod json_filter;
 mod llm;
 pub mod logic;
+pub mod memory;
+pub mod merge;
 pub mod prompt_generator;
+pub mod rag;
 pub mod settled;
 pub mod sign;
 pub mod sleep;
+pub mod template;
 pub mod timestamp;
+pub mod transform;
 
 use sre_engine::value::Value;
 

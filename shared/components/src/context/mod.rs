@@ -20,6 +20,14 @@ use tokio_util::sync::CancellationToken;
 use crate::egress;
 use crate::question::{Decision, LookedUp, Question};
 
+mod files;
+mod memory;
+pub mod vectors;
+
+pub use files::Files;
+pub use memory::Memory;
+use vectors::Vectors;
+
 /// A component type. One instance serves every run, so it holds no state.
 pub trait Component: Send + Sync {
     /// What it says about itself.
@@ -337,6 +345,15 @@ pub trait Context: Send + Sync {
     /// # Errors
     /// If the question cannot be stored, or the run has no journal.
     async fn approval(&self, question: Question) -> Result<Decision, ContextError>;
+
+    /// What the agent remembers.
+    fn memory(&self) -> &dyn Memory;
+
+    /// The agent's own files.
+    fn files(&self) -> &dyn Files;
+
+    /// Texts found by likeness.
+    fn vectors(&self) -> &dyn Vectors;
 
     /// Passes a piece of an answer to whoever watches the run.
     fn emit_content(&self, text: &str, content: Content);
