@@ -34,7 +34,9 @@ pub(crate) async fn bytes(call: Call<'_>, value: Option<&Value>, name: &str) -> 
                 _ => Err(invalid("this kind of value cannot be read as bytes")),
             }
         }
-        Some(Recognised::List(_)) => Err(invalid("these are several files: take them one by one with ForEach")),
+        Some(Recognised::List(_)) => {
+            Err(invalid("these are several files: take them one by one with ForEach"))
+        }
         None => Ok(json(value, name)),
     }
 }
@@ -44,7 +46,8 @@ pub(crate) async fn bytes(call: Call<'_>, value: Option<&Value>, name: &str) -> 
 fn plain(value: &Value, name: &str) -> Option<Binary> {
     match value {
         Value::String(text) => {
-            let is_data = binary::data_url(text.trim()).is_none() && binary::bare_base64(text.trim()).is_some();
+            let is_data =
+                binary::data_url(text.trim()).is_none() && binary::bare_base64(text.trim()).is_some();
             is_data.then(|| text_of(text, name))
         }
         Value::Number(_) | Value::Bool(_) => Some(text_of(&value.to_text(), name)),

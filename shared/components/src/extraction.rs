@@ -43,10 +43,15 @@ pub(crate) async fn extract(
         match tokio::time::timeout(limits.time + GRACE, read).await {
             Ok(Ok(read)) => read.map_err(|error| ContextError::new(Failure::Invalid, error.to_string())),
             // The reader panicked: its message is about itself and helps nobody.
-            Ok(Err(_)) => Err(ContextError::new(Failure::Invalid, "the document is damaged: its reader gave up")),
+            Ok(Err(_)) => {
+                Err(ContextError::new(Failure::Invalid, "the document is damaged: its reader gave up"))
+            }
             Err(_) => {
                 let waited = limits.time.as_secs();
-                Err(ContextError::new(Failure::Timeout, format!("the document was not read within {waited} s")))
+                Err(ContextError::new(
+                    Failure::Timeout,
+                    format!("the document was not read within {waited} s"),
+                ))
             }
         }
     };

@@ -19,8 +19,8 @@ mod wait;
 
 pub use context::vectors;
 pub use context::{
-    AgentInfo, Call, Chunk, Component, Content, Context, ContextError, Failure, Files, JobStatus, JobView, Memory, Outcome,
-    RequestInfo, SecretText,
+    AgentInfo, Call, Chunk, Component, Content, Context, ContextError, Failure, Files, JobStatus, JobView,
+    Memory, Outcome, RequestInfo, SecretText,
 };
 pub use question::{Decision, LookedUp, Question, Said};
 pub use registry::{REFERENCE_TYPES, Registry, registry};

@@ -10,9 +10,7 @@ use crate::components::document_extractor::DocumentExtractor;
 use crate::components::file_store::FileStore;
 use crate::components::host::ComponentHost;
 use crate::components::logic::{LogicAnd, LogicAtLeast, LogicAtMost, LogicOr, LogicXor};
-use crate::components::memory::{
-    MemoryDeleteKeyVal, MemoryReadKeyVal, MemoryWriteKeyVal, MemoryWriteObject,
-};
+use crate::components::memory::{MemoryDeleteKeyVal, MemoryReadKeyVal, MemoryWriteKeyVal, MemoryWriteObject};
 use crate::components::merge::Merge;
 use crate::components::rag::{DataSourceCleaner, DataSourceIndexer, DataSourceLookup};
 use crate::components::settled::Settled;

@@ -112,8 +112,10 @@ mod tests {
         assert_eq!(of(json!("{{nothing}}")), json!(null));
         assert_eq!(of(json!("n={{n}}")), json!("n=5"));
         assert_eq!(of(json!("{{absent}}")), json!("{{absent}}"));
-        assert_eq!(of(json!({"a": ["{{n}}", true], "b": {"c": "{{o}}!"}})),
-            json!({"a": [5, true], "b": {"c": "{\"k\":[1,\"x\"]}!"}}));
+        assert_eq!(
+            of(json!({"a": ["{{n}}", true], "b": {"c": "{{o}}!"}})),
+            json!({"a": [5, true], "b": {"c": "{\"k\":[1,\"x\"]}!"}})
+        );
     }
 
     #[test]

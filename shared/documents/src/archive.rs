@@ -29,7 +29,8 @@ impl<'a> Archive<'a> {
         limits: &Limits,
         clock: &Clock,
     ) -> Result<Self, DocumentError> {
-        let zip = ZipArchive::new(Cursor::new(bytes)).map_err(|error| DocumentError::damaged(format, error))?;
+        let zip =
+            ZipArchive::new(Cursor::new(bytes)).map_err(|error| DocumentError::damaged(format, error))?;
         let by_ratio = bytes.len().saturating_mul(limits.ratio).max(HARMLESS);
         let mut archive = Self { zip, format, most: limits.unpacked.min(by_ratio) };
         if archive.zip.len() > MAX_ENTRIES {
@@ -46,7 +47,8 @@ impl<'a> Archive<'a> {
             let mut entry = self.zip.by_index(at).map_err(|error| broken(self.format, error))?;
             loop {
                 clock.check()?;
-                let read = entry.read(&mut piece).map_err(|error| DocumentError::damaged(self.format, error))?;
+                let read =
+                    entry.read(&mut piece).map_err(|error| DocumentError::damaged(self.format, error))?;
                 if read == 0 {
                     break;
                 }

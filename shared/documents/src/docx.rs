@@ -168,7 +168,8 @@ impl Place {
 
 /// The attribute `val`, whatever its prefix is.
 fn value(tag: &BytesStart<'_>) -> Option<String> {
-    let attribute = tag.attributes().flatten().find(|attribute| attribute.key.local_name().as_ref() == "val")?;
+    let attribute =
+        tag.attributes().flatten().find(|attribute| attribute.key.local_name().as_ref() == "val")?;
     Some(attribute.value.into_owned())
 }
 

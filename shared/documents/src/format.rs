@@ -37,9 +37,16 @@ impl Format {
 }
 
 /// Text of these types is text; what else is not known is not.
-const TEXT_TYPES: [&str; 8] =
-    ["application/json", "application/xml", "application/yaml", "application/x-yaml", "application/javascript",
-     "application/sql", "application/toml", "application/octet-stream"];
+const TEXT_TYPES: [&str; 8] = [
+    "application/json",
+    "application/xml",
+    "application/yaml",
+    "application/x-yaml",
+    "application/javascript",
+    "application/sql",
+    "application/toml",
+    "application/octet-stream",
+];
 
 /// The format of a document.
 pub(crate) fn of(bytes: &[u8], name: &str, mimetype: &str) -> Result<Format, DocumentError> {

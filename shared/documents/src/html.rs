@@ -260,10 +260,12 @@ mod tests {
 
     #[test]
     fn a_page_is_read_as_people_read_it() {
-        let (text, parts, metadata) = of("<!DOCTYPE html><html><head><title> A &amp; B </title><style>p{}</style>\
+        let (text, parts, metadata) = of(
+            "<!DOCTYPE html><html><head><title> A &amp; B </title><style>p{}</style>\
              <script>if (a < b) { '</p>' }</script></head><body><h1>One</h1>\n<p>Hello <b>wor</b>ld&nbsp;&lt;3</p>\
              <ul><li>a<li>b <ol><li>c</ol></ul><table><tr><th>x<th>y<tr><td>1<td>2</table>\
-             <svg><text>no</text></svg><pre>a\n  b</pre><h2>Two</h2>end<img alt='pic'></body>");
+             <svg><text>no</text></svg><pre>a\n  b</pre><h2>Two</h2>end<img alt='pic'></body>",
+        );
         assert_eq!(
             text,
             "# One\n\nHello world <3\n\n- a\n- b\n  1. c\n\nx\ty\n1\t2\n\na\n  b\n\n## Two\n\nendpic"
@@ -277,7 +279,8 @@ mod tests {
     fn no_nesting_is_too_deep_and_nothing_has_to_be_closed() {
         let (text, ..) = of(&format!("{}x", "<div><ul><b>".repeat(200_000)));
         assert_eq!(text, "x");
-        for broken in ["<p", "<!--", "<script>alert(1)", "</", "<h1>", "<title>", "&#x110000;", "<svg><svg>"] {
+        for broken in ["<p", "<!--", "<script>alert(1)", "</", "<h1>", "<title>", "&#x110000;", "<svg><svg>"]
+        {
             of(broken);
         }
         assert_eq!(of("<script>x</script>after").0, "after");

@@ -67,12 +67,7 @@ pub struct Part {
 ///
 /// # Errors
 /// [`DocumentError`] if it cannot be read, or is beyond a limit that leaves nothing to give.
-pub fn extract(
-    bytes: &[u8],
-    name: &str,
-    mimetype: &str,
-    limits: &Limits,
-) -> Result<Document, DocumentError> {
+pub fn extract(bytes: &[u8], name: &str, mimetype: &str, limits: &Limits) -> Result<Document, DocumentError> {
     if bytes.len() > limits.bytes {
         return Err(DocumentError::TooLarge { bytes: bytes.len(), limit: limits.bytes });
     }

@@ -47,7 +47,9 @@ pub enum DocumentError {
     #[error("the document unpacks to more than is allowed: {0}")]
     Bomb(String),
     /// No format that is read.
-    #[error("this kind of document is not read ({0}): give a PDF, DOCX, XLSX, HTML, CSV, Markdown or text file")]
+    #[error(
+        "this kind of document is not read ({0}): give a PDF, DOCX, XLSX, HTML, CSV, Markdown or text file"
+    )]
     Unsupported(String),
     /// It needs a password.
     #[error("the document is protected by a password: give one without")]

@@ -38,7 +38,8 @@ mod tests {
         read(text, &mut writer);
         let (written, parts, _) = writer.finish();
         assert_eq!(written, text);
-        let found: Vec<_> = parts.iter().map(|part| (part.title.as_str(), &text[part.start..part.end])).collect();
+        let found: Vec<_> =
+            parts.iter().map(|part| (part.title.as_str(), &text[part.start..part.end])).collect();
         assert_eq!(found, [("One", "# One #\na\n```\n# no\n```\n"), ("Two", "## Two\nb")]);
     }
 }

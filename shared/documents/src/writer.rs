@@ -91,7 +91,8 @@ impl Writer {
 
     fn settle(&mut self) {
         self.settle_lines();
-        if std::mem::take(&mut self.blank) && !self.text.is_empty() && !self.text.ends_with([' ', '\n', '\t']) {
+        if std::mem::take(&mut self.blank) && !self.text.is_empty() && !self.text.ends_with([' ', '\n', '\t'])
+        {
             self.append(" ");
         }
     }

@@ -20,7 +20,11 @@ const XLSX: &[u8] = include_bytes!("fixtures/people.xlsx");
 fn parts(document: &Document) -> Vec<String> {
     let characters: Vec<char> = document.text.chars().collect();
     let text = |part: &sre_documents::Part| characters[part.start..part.end].iter().collect::<String>();
-    document.parts.iter().map(|part| format!("{} {} {}", part.number, part.title, text(part).trim())).collect()
+    document
+        .parts
+        .iter()
+        .map(|part| format!("{} {} {}", part.number, part.title, text(part).trim()))
+        .collect()
 }
 
 #[test]
@@ -29,13 +33,13 @@ fn a_pdf_is_read_page_by_page() {
     assert_eq!(document.format, Format::Pdf);
     assert_eq!(
         parts(&document),
-        [
-            "1  The first page, with ümlauts.\nAnd a second line. To the right.",
-            "2  The second page."
-        ]
+        ["1  The first page, with ümlauts.\nAnd a second line. To the right.", "2  The second page."]
     );
     assert!(document.parts.iter().all(|part| part.is_page));
-    assert_eq!((document.metadata["title"].as_str(), document.metadata["author"].as_str()), ("Two pages", "Ann Écrit"));
+    assert_eq!(
+        (document.metadata["title"].as_str(), document.metadata["author"].as_str()),
+        ("Two pages", "Ann Écrit")
+    );
     assert_eq!(document.metadata["pages"], "2");
 }
 
@@ -52,7 +56,10 @@ fn a_docx_is_read_with_its_headings_lists_and_tables() {
         document.text,
         "# Overview\n\nPlain and bold <text> & more.\n\n- first\n- second\n\n## Numbers\n\nName\tAge\nAnn\t41\n\nThe end."
     );
-    assert_eq!(document.parts.iter().map(|part| part.title.as_str()).collect::<Vec<_>>(), ["Overview", "Numbers"]);
+    assert_eq!(
+        document.parts.iter().map(|part| part.title.as_str()).collect::<Vec<_>>(),
+        ["Overview", "Numbers"]
+    );
     assert_eq!((document.metadata["title"].as_str(), document.metadata["author"].as_str()), ("A & B", "Ann"));
 }
 
@@ -62,7 +69,8 @@ fn an_xlsx_is_read_sheet_by_sheet_however_far_its_cells_are() {
     assert_eq!(
         parts(&document),
         [
-            "1 People # People\nName\tAge\tBorn\tMember\nAnn\t41\t1983-02-01\tTRUE\nBöb\t7.5\t\tFALSE".to_owned(),
+            "1 People # People\nName\tAge\tBorn\tMember\nAnn\t41\t1983-02-01\tTRUE\nBöb\t7.5\t\tFALSE"
+                .to_owned(),
             format!("2 Far # Far\nhere\n{}there", "\t".repeat(100)),
         ]
     );

@@ -76,12 +76,7 @@ impl Splitter {
     }
 
     /// Recursion as deep as there are separators.
-    fn cut(
-        &self,
-        piece: Piece<'_>,
-        separators: &[&str],
-        chunks: &mut Chunks<'_>,
-    ) -> Result<(), SplitError> {
+    fn cut(&self, piece: Piece<'_>, separators: &[&str], chunks: &mut Chunks<'_>) -> Result<(), SplitError> {
         let found = separators.iter().position(|separator| piece.text.contains(separator));
         let (pieces, finer) = match found.and_then(|place| separators.split_at_checked(place)) {
             Some((_, [separator, finer @ ..])) => (at_separator(piece, separator), Some(finer)),

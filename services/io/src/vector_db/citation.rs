@@ -53,7 +53,10 @@ impl Origin {
             return Err(invalid("header.pages", "must have numbers from 1 and offsets from 0, in order"));
         }
         if metadata.object.contains_key(KEY) {
-            return Err(invalid("header.metadata_json", format!("has the key {KEY}, which is not for callers")));
+            return Err(invalid(
+                "header.metadata_json",
+                format!("has the key {KEY}, which is not for callers"),
+            ));
         }
         if metadata.json.len() > MAX_ROW_BYTES + 1 - ROOM {
             let limit_bytes = (MAX_ROW_BYTES + 1 - ROOM) as u64;
@@ -139,7 +142,8 @@ mod tests {
         let origin = Origin::read("a.pdf".into(), &pages, &metadata("{}")).unwrap().unwrap();
         let one = text.find("one").unwrap();
         let two = text.find("two").unwrap();
-        let cited = origin.cited(text, &[0..one, one..two + 3, two..text.len()], &Bytes::from_static(b"{\"k\":1.0}"));
+        let cited =
+            origin.cited(text, &[0..one, one..two + 3, two..text.len()], &Bytes::from_static(b"{\"k\":1.0}"));
         let hits: Vec<_> = cited
             .into_iter()
             .map(|metadata_json| {

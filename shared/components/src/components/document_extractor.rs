@@ -35,9 +35,17 @@ static SPEC: ComponentSpec = ComponentSpec::new(
 .inputs(&[PortSpec::new("Document", "Binary", "a file, its address, or data")])
 .outputs(&[
     PortSpec::new("Text", "Text", "the text; tables have a row a line, and tabs between cells"),
-    PortSpec::new("Pages", "Array", "pages of a PDF or sheets of a workbook: `{number, title, text, start, end}`"),
+    PortSpec::new(
+        "Pages",
+        "Array",
+        "pages of a PDF or sheets of a workbook: `{number, title, text, start, end}`",
+    ),
     PortSpec::new("Sections", "Array", "what lies below the headings of other documents, in the same form"),
-    PortSpec::new("Metadata", "Object", "`format`, `name`, `characters`, and what the document says of itself"),
+    PortSpec::new(
+        "Metadata",
+        "Object",
+        "`format`, `name`, `characters`, and what the document says of itself",
+    ),
     PortSpec::new("Truncated", "Boolean", "that something was left out"),
 ])
 .scopes(&["sre.io.v1.Storage:read"]);

@@ -133,8 +133,12 @@ mod tests {
         assert_eq!(of("first", "", json!({"a": null, "b": 0, "c": 1})), Ok(json!(0)));
         assert_eq!(of("first", "", json!({})), Ok(json!(null)));
         assert_eq!(of("append", "", inputs), Ok(json!([1, 2, 3])));
-        assert_eq!(of("combine", "", json!({"a": {"x": 1, "y": 1}, "b": {"y": 2}})), Ok(json!({"x": 1, "y": 2})));
-        let people = json!({"a": [{"id": 1, "n": "A"}, {"id": 2}, {"n": "?"}], "b": [{"id": "1"}, {"id": 1, "m": 5}]});
+        assert_eq!(
+            of("combine", "", json!({"a": {"x": 1, "y": 1}, "b": {"y": 2}})),
+            Ok(json!({"x": 1, "y": 2}))
+        );
+        let people =
+            json!({"a": [{"id": 1, "n": "A"}, {"id": 2}, {"n": "?"}], "b": [{"id": "1"}, {"id": 1, "m": 5}]});
         assert_eq!(
             of("combine", "id", people),
             Ok(json!([{"id": 1, "n": "A", "m": 5}, {"id": 2}, {"n": "?"}, {"id": "1"}]))

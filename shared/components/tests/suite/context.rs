@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use sre_components::vectors::Vectors;
 use sre_components::egress::{Client, Limits, Policy};
+use sre_components::vectors::Vectors;
 use sre_components::{
     AgentInfo, Chunk, Content, Context, ContextError, Decision, Failure, Files, JobStatus, JobView, Memory,
     Question, RequestInfo, SecretText,

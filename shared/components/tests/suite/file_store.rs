@@ -11,8 +11,12 @@ use crate::context::Suite;
 use crate::driver::{lone, result_of};
 
 async fn store(suite: &Arc<Suite>, settings: Json, kind: &str, data: Json) -> Json {
-    let document =
-        lone("FileStore", settings, json!([{"name": "Data", "type": kind}]), json!([{"name": "Url", "default": true}]));
+    let document = lone(
+        "FileStore",
+        settings,
+        json!([{"name": "Data", "type": kind}]),
+        json!([{"name": "Url", "default": true}]),
+    );
     result_of(suite, &document, json!({"Data": data})).await
 }
 
@@ -26,7 +30,8 @@ fn only(suite: &Suite) -> (String, Binary, Duration) {
 #[tokio::test]
 async fn d34_file_and_link_end_together_and_nothing_else_is_stored() {
     let suite = Suite::new(&[]);
-    let result = store(&suite, json!({"name": "report {{greet}}", "ttl": "600"}), "Any", json!("hello")).await;
+    let result =
+        store(&suite, json!({"name": "report {{greet}}", "ttl": "600"}), "Any", json!("hello")).await;
     assert_eq!(result, json!({"Url": "http://files.test/r/1"}));
     let (path, binary, time) = only(&suite);
     assert!(path.starts_with("components_data/") && path.ends_with(".report Hello.txt"), "{path}");
@@ -72,7 +77,8 @@ async fn d49_files_are_read_as_the_running_agent() {
     let suite = Suite::new(&[]);
     let file = Binary { name: "a.txt".into(), mimetype: "text/plain".into(), data: "mine".into() };
     suite.files.lock().insert("smythfs://lone.agent/a.txt".into(), file);
-    let stored = |id: &str| json!({"url": format!("smythfs://{id}.agent/a.txt"), "mimetype": "text/plain", "size": 4});
+    let stored =
+        |id: &str| json!({"url": format!("smythfs://{id}.agent/a.txt"), "mimetype": "text/plain", "size": 4});
     for kind in ["Any", "Binary", "Image", "Audio", "Video", "Text", "String"] {
         let foreign = store(&suite, json!({}), kind, stored("other")).await;
         assert_eq!(foreign, json!({"_error": "Access Denied"}), "{kind}");
@@ -89,7 +95,8 @@ async fn d49_files_are_read_as_the_running_agent() {
 #[tokio::test]
 async fn addresses_are_fetched_within_the_policy() {
     let suite = Suite::new(&[]);
-    for url in ["http://169.254.169.254/latest", "http://2130706433.test:1/", "http://[::ffff:127.0.0.1]/x.y"] {
+    for url in ["http://169.254.169.254/latest", "http://2130706433.test:1/", "http://[::ffff:127.0.0.1]/x.y"]
+    {
         let refused = store(&suite, json!({}), "Any", json!(url)).await;
         assert!(refused["_error"].is_string(), "{url}: {refused}");
     }
@@ -120,7 +127,12 @@ async fn a_cancelled_run_waits_for_no_storage() {
 
 async fn hosted(settings: Json) -> Json {
     let suite = Suite::new(&[]);
-    let document = lone("ComponentHost", settings, json!([{"name": "Data"}]), json!([{"name": "Hash", "default": true}]));
+    let document = lone(
+        "ComponentHost",
+        settings,
+        json!([{"name": "Data"}]),
+        json!([{"name": "Hash", "default": true}]),
+    );
     result_of(&suite, &document, json!({"Data": "x"})).await
 }
 
@@ -136,7 +148,8 @@ async fn a_host_runs_another_type() {
 
 #[test]
 fn a_host_declares_what_its_guest_calls() {
-    let document = lone("ComponentHost", json!({"_component": "FileStore"}), json!([{"name": "Data"}]), json!([]));
+    let document =
+        lone("ComponentHost", json!({"_component": "FileStore"}), json!([{"name": "Data"}]), json!([]));
     let plan = sre_engine::compile(&document, sre_components::registry()).unwrap();
     let entry = plan.route("POST", "/api/e").unwrap();
     assert!(plan.scopes(entry).contains(&"sre.io.v1.Storage"), "{:?}", plan.scopes(entry));

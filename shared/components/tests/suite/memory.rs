@@ -81,7 +81,14 @@ async fn a_session_outlives_its_runs() {
 #[tokio::test]
 async fn d30_any_json_value_keeps_its_type_and_its_quotes() {
     let suite = Suite::new(&[]);
-    for value in [json!(5), json!(true), json!(null), json!({"a": [1, {"b": "c"}]}), json!([]), json!("he said \"hi\" \\ \n")] {
+    for value in [
+        json!(5),
+        json!(true),
+        json!(null),
+        json!({"a": [1, {"b": "c"}]}),
+        json!([]),
+        json!("he said \"hi\" \\ \n"),
+    ] {
         write(&suite, "", "k", value.clone()).await;
         assert_eq!(read(&suite, "k").await, json!({"Value": value}));
     }
@@ -123,7 +130,9 @@ async fn d30_every_value_ends() {
 #[tokio::test]
 async fn objects_are_written_member_by_member() {
     let suite = Suite::new(&[]);
-    let of = async |data: Json| run(&suite, "MemoryWriteObject", json!({"memoryName": "m"}), json!({"Data": data})).await;
+    let of = async |data: Json| {
+        run(&suite, "MemoryWriteObject", json!({"memoryName": "m"}), json!({"Data": data})).await
+    };
     let data = json!({"a": 1, "c": {"d": [1]}, "f": null, "q": "\"x\""});
     assert_eq!(of(data.clone()).await, json!({"Keys": ["a", "c", "f", "q"], "Count": 4}));
     for (key, value) in data.as_object().unwrap() {
@@ -152,7 +161,10 @@ async fn limits_are_told() {
     assert_eq!(empty["_error"], "the key is empty: name the value");
     let settings = json!({"memoryName": "m", "key": "k", "value": "v", "scope": "ttl", "ttl": 5});
     let short = run(&suite, "MemoryWriteKeyVal", settings, json!({"x": 1})).await;
-    assert!(short["_error"].as_str().unwrap().contains("\"TTL\" must be greater than or equal to 300"), "{short}");
+    assert!(
+        short["_error"].as_str().unwrap().contains("\"TTL\" must be greater than or equal to 300"),
+        "{short}"
+    );
     let settings = json!({"key": "k", "value": "y".repeat(100_001)});
     let long = run(&suite, "MemoryWriteKeyVal", settings, json!({"x": 1})).await;
     assert!(long["_error"].as_str().unwrap().contains("100000 characters"), "{long}");

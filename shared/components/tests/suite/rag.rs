@@ -15,7 +15,8 @@ async fn run(suite: &Arc<Suite>, type_name: &str, settings: Json, inputs: Json, 
 }
 
 async fn index(suite: &Arc<Suite>, namespace: &str, id: &str, source: Json) -> Json {
-    let settings = json!({"namespace": namespace, "id": "{{id}}", "name": "n {{id}}", "metadata": "{\"k\":\"{{id}}\"}"});
+    let settings =
+        json!({"namespace": namespace, "id": "{{id}}", "name": "n {{id}}", "metadata": "{\"k\":\"{{id}}\"}"});
     let inputs = json!([{"name": "Source"}, {"name": "id"}]);
     run(suite, "DataSourceIndexer", settings, inputs, json!({"Source": source, "id": id})).await
 }
@@ -66,7 +67,8 @@ async fn d26_the_same_id_again_replaces() {
 #[tokio::test]
 async fn d26_chunk_settings_are_honoured() {
     let suite = Suite::new(&[]);
-    let settings = json!({"namespace": "my_docs", "id": "x", "chunkSize": "300", "chunkOverlap": 20, "model": "m"});
+    let settings =
+        json!({"namespace": "my_docs", "id": "x", "chunkSize": "300", "chunkOverlap": 20, "model": "m"});
     run(&suite, "DataSourceIndexer", settings, json!([{"name": "Source"}]), json!({"Source": "text"})).await;
     let vectors = suite.vectors.lock();
     let namespace = &vectors["my_docs"];
@@ -88,8 +90,10 @@ async fn flags_shape_the_results() {
     assert_eq!(results(json!({"scoreThreshold": 2})).await, json!([]));
     let all = json!({"topK": 1, "includeMetadata": true, "includeScore": "true", "includeCitations": true});
     let place = json!({"id": "a", "source": "n a", "page": null, "start": 0, "end": 9});
-    assert_eq!(results(all).await,
-        json!([{"content": "red green", "metadata": {"k": "a"}, "score": 1, "citation": place}]));
+    assert_eq!(
+        results(all).await,
+        json!([{"content": "red green", "metadata": {"k": "a"}, "score": 1, "citation": place}])
+    );
     let object = look(&suite, json!({}), json!({"not": "text"})).await;
     assert_eq!(object, json!({"Results": []}));
 }
@@ -120,12 +124,17 @@ async fn d29_failures_are_plain_errors() {
     for (type_name, settings, wrong) in [
         ("DataSourceLookup", json!({}), "\"Namespace\" is required"),
         ("DataSourceLookup", json!({"namespace": "n", "topK": 101}), "\"Results Count\" must be less"),
-        ("DataSourceLookup", json!({"namespace": "n", "includeMetadata": "perhaps"}), "\"Include Metadata\" must be"),
+        (
+            "DataSourceLookup",
+            json!({"namespace": "n", "includeMetadata": "perhaps"}),
+            "\"Include Metadata\" must be",
+        ),
         ("DataSourceIndexer", json!({"namespace": "n", "id": "a b"}), "Invalid id"),
         ("DataSourceIndexer", json!({"namespace": "n", "chunkSize": 0}), "\"Chunk Size\" must be greater"),
         ("DataSourceIndexer", json!({"namespace": "n".repeat(81)}), "\"Namespace\" length"),
     ] {
-        let result = run(&suite, type_name, settings.clone(), json!([{"name": "Query"}]), json!({"Query": "x"})).await;
+        let result =
+            run(&suite, type_name, settings.clone(), json!([{"name": "Query"}]), json!({"Query": "x"})).await;
         assert!(result["_error"].as_str().unwrap_or_default().contains(wrong), "{settings}: {result}");
     }
 }
@@ -134,7 +143,8 @@ async fn d29_failures_are_plain_errors() {
 async fn documents_are_indexed_with_their_pages() {
     let suite = Suite::new(&[]);
     let pdf = include_bytes!("../../../documents/tests/fixtures/two-pages.pdf");
-    let file = Binary { name: "two.pdf".into(), mimetype: "application/pdf".into(), data: pdf.to_vec().into() };
+    let file =
+        Binary { name: "two.pdf".into(), mimetype: "application/pdf".into(), data: pdf.to_vec().into() };
     suite.files.lock().insert("smythfs://lone.agent/two.pdf".into(), file);
     let done = index(&suite, "my_docs", "pdf", json!("smythfs://lone.agent/two.pdf")).await;
     assert_eq!(done["Success"]["result"], true, "{done}");
@@ -147,13 +157,21 @@ async fn documents_are_indexed_with_their_pages() {
     }
     let foreign = index(&suite, "my_docs", "pdf", json!("smythfs://other.agent/two.pdf")).await;
     assert_eq!(foreign, json!({"_error": "Access Denied"}));
-    let image = index(&suite, "my_docs", "png", json!("data:image/png;base64,iVBORw0KGgoAAAANSUhEUg==")).await;
-    assert!(image["_error"].as_str().unwrap().contains("this kind of document is not read (image/png)"), "{image}");
+    let image =
+        index(&suite, "my_docs", "png", json!("data:image/png;base64,iVBORw0KGgoAAAANSUhEUg==")).await;
+    assert!(
+        image["_error"].as_str().unwrap().contains("this kind of document is not read (image/png)"),
+        "{image}"
+    );
 }
 
 async fn extract(suite: &Arc<Suite>, settings: Json, document: Json) -> Json {
-    let document_of = lone("DocumentExtractor", settings, json!([{"name": "Document", "type": "Binary"}]),
-        json!([{"name": "Text", "default": true}]));
+    let document_of = lone(
+        "DocumentExtractor",
+        settings,
+        json!([{"name": "Document", "type": "Binary"}]),
+        json!([{"name": "Text", "default": true}]),
+    );
     result_of(suite, &document_of, json!({"Document": document})).await
 }
 
@@ -164,7 +182,10 @@ async fn documents_are_extracted() {
     let result = extract(&suite, json!({}), json!(page)).await;
     assert_eq!(result["Text"], "# One\n\na\n\n## Two\n\nb");
     assert_eq!((&result["Pages"], &result["Truncated"]), (&json!([]), &json!(false)));
-    assert_eq!(result["Sections"][1], json!({"number": 2, "title": "Two", "text": "## Two\n\nb", "start": 10, "end": 19}));
+    assert_eq!(
+        result["Sections"][1],
+        json!({"number": 2, "title": "Two", "text": "## Two\n\nb", "start": 10, "end": 19})
+    );
     assert_eq!(result["Metadata"]["format"], "html");
     let cut = extract(&suite, json!({"maxCharacters": "7"}), json!(page)).await;
     assert_eq!((&cut["Text"], &cut["Truncated"]), (&json!("# One\n\n"), &json!(true)));

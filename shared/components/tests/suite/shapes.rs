@@ -29,7 +29,8 @@ fn grades() -> Json {
 
 #[tokio::test]
 async fn the_first_branch_that_holds_runs() {
-    let grade = async |input: Json| of("Condition", json!({"branches": grades()}), json!({"Input": input})).await;
+    let grade =
+        async |input: Json| of("Condition", json!({"branches": grades()}), json!({"Input": input})).await;
     let high = json!({"score": "90", "limit": 50});
     assert_eq!(grade(high.clone()).await, json!({"High": high}));
     let middle = json!({"score": 60, "limit": 50});
@@ -47,10 +48,16 @@ async fn the_first_branch_that_holds_runs() {
 #[tokio::test]
 async fn only_the_taken_branch_goes_on() {
     let branches = json!([{"output": "Yes", "value": "{{x}}", "operator": "is_true"}]);
-    let mut document = lone("Condition", json!({"branches": branches}), json!([{"name": "x"}]),
-        json!([{"name": "Yes", "default": true}, {"name": "Else", "default": true}]));
-    let output = |id: &str| json!({"id": id, "name": "APIOutput", "displayName": id, "title": id,
-        "data": {"format": "minimal"}, "inputs": [{"name": id}], "outputs": [{"name": "Output", "default": true}]});
+    let mut document = lone(
+        "Condition",
+        json!({"branches": branches}),
+        json!([{"name": "x"}]),
+        json!([{"name": "Yes", "default": true}, {"name": "Else", "default": true}]),
+    );
+    let output = |id: &str| {
+        json!({"id": id, "name": "APIOutput", "displayName": id, "title": id,
+        "data": {"format": "minimal"}, "inputs": [{"name": id}], "outputs": [{"name": "Output", "default": true}]})
+    };
     let link = |from: &str, to: &str| json!({"sourceId": "C", "sourceIndex": from, "targetId": to, "targetIndex": to});
     document["components"].as_array_mut().unwrap().extend([output("yes"), output("no")]);
     document["connections"].as_array_mut().unwrap().extend([link("Yes", "yes"), link("Else", "no")]);
@@ -63,11 +70,13 @@ async fn only_the_taken_branch_goes_on() {
 
 #[tokio::test]
 async fn conditions_that_make_no_sense_are_refused() {
-    let result = of("Condition", json!({"branches": [{"output": "A", "operator": "like"}]}), json!({"x": 1})).await;
+    let result =
+        of("Condition", json!({"branches": [{"output": "A", "operator": "like"}]}), json!({"x": 1})).await;
     assert!(result["_error"].as_str().unwrap().contains("`operator` must be one of"), "{result}");
     let result = of("Condition", json!({}), json!({"x": 1})).await;
     assert!(result["_error"].as_str().unwrap().contains("\"Branches\" is required"), "{result}");
-    let branch = json!([{"output": "A", "value": "{{x}}", "operator": "less", "compare": "y", "type": "number"}]);
+    let branch =
+        json!([{"output": "A", "value": "{{x}}", "operator": "less", "compare": "y", "type": "number"}]);
     let result = of("Condition", json!({"branches": branch}), json!({"x": 1})).await;
     assert_eq!(result["_error"], "branch 'A': a value of type string is no number");
 }
@@ -87,7 +96,10 @@ async fn branches_are_merged() {
     assert_eq!(merge(json!({"mode": "first"}), json!({"a": null, "b": 2})).await, json!(2));
     assert_eq!(merge(json!({"mode": "append"}), json!({"a": [1], "b": 2})).await, json!([1, 2]));
     let lists = json!({"a": [{"id": 1, "x": 1}], "b": [{"id": 1, "y": 2}]});
-    assert_eq!(merge(json!({"mode": "combine", "key": "id"}), lists).await, json!([{"id": 1, "x": 1, "y": 2}]));
+    assert_eq!(
+        merge(json!({"mode": "combine", "key": "id"}), lists).await,
+        json!([{"id": 1, "x": 1, "y": 2}])
+    );
     let wrong = of("Merge", json!({"mode": "zip"}), json!({"a": 1})).await;
     assert!(wrong["_error"].as_str().unwrap().contains("\"Mode\" must be one of"), "{wrong}");
 }
@@ -98,7 +110,8 @@ async fn templates_write_values_for_their_place() {
     let fill = async |settings: Json| of("Template", settings, body.clone()).await;
     let text = fill(json!({"template": "{{greet}} {{x}} {{o.k[0]}} {{no}}"})).await;
     assert_eq!(text, json!({"Output": "Hello a \"b\" {{secret}} 1 {{no}}"}));
-    let json = fill(json!({"template": "{\"t\": \"{{x}}\", \"o\": {{o}}, \"n\": {{no}}}", "format": "json"})).await;
+    let json =
+        fill(json!({"template": "{\"t\": \"{{x}}\", \"o\": {{o}}, \"n\": {{no}}}", "format": "json"})).await;
     assert_eq!(json, json!({"Output": {"t": "a \"b\" {{secret}}", "o": {"k": [1]}, "n": null}}));
     let html = fill(json!({"template": "<p>{{x}}</p>", "format": "html"})).await;
     assert_eq!(html, json!({"Output": "<p>a &quot;b&quot; {{secret}}</p>"}));
@@ -125,8 +138,11 @@ async fn values_get_another_shape() {
         "omit": "user.mail", "rename": {"user.name": "name", "n": "count"},
         "set": "{\"who\": \"{{who}}\", \"text\": \"id {{who.id}}\"}",
     });
-    assert_eq!(shape(settings).await, json!({"Output": {"user": {"tags": ["x"]}, "count": 5, "name": "Ann",
-        "who": {"id": 7}, "text": "id 7"}}));
+    assert_eq!(
+        shape(settings).await,
+        json!({"Output": {"user": {"tags": ["x"]}, "count": 5, "name": "Ann",
+        "who": {"id": 7}, "text": "id 7"}})
+    );
     assert_eq!(shape(json!({"query": "user.tags[0]"})).await, json!({"Output": "x"}));
     let settings = json!({"query": "user", "pick": ["name"]});
     assert_eq!(shape(settings).await, json!({"Output": {"name": "Ann"}}));

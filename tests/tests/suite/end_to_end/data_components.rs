@@ -48,22 +48,37 @@ fn keeper(id: &str) -> Value {
         endpoint("look", "POST", &[("query", "Text")]),
         component("find", "DataSourceLookup", look, &["Query"], &["Results"]),
         endpoint("clean", "POST", &[("id", "Text")]),
-        component("forget", "DataSourceCleaner", json!({"namespaceId": "my_docs", "id": "{{id}}"}), &["id"], &["Success"]),
+        component(
+            "forget",
+            "DataSourceCleaner",
+            json!({"namespaceId": "my_docs", "id": "{{id}}"}),
+            &["id"],
+            &["Success"],
+        ),
         endpoint("extract", "POST", &[("file", "Any")]),
         typed("doc", "DocumentExtractor", "Binary", "Document", "Text"),
         endpoint("host", "POST", &[("text", "Any")]),
         component("hosting", "ComponentHost", json!({"_component": "FileStore"}), &["Data"], &["Url"]),
     ];
     let mut connections = vec![
-        "write.key > remember.key", "write.value > remember.value", "read.key > recall.key",
-        "publish.text > store.Data", "index.text > keep.Source", "index.id > keep.id", "look.query > find.Query",
-        "clean.id > forget.id", "extract.file > doc.Document", "host.text > hosting.Data",
+        "write.key > remember.key",
+        "write.value > remember.value",
+        "read.key > recall.key",
+        "publish.text > store.Data",
+        "index.text > keep.Source",
+        "index.id > keep.id",
+        "look.query > find.Query",
+        "clean.id > forget.id",
+        "extract.file > doc.Document",
+        "host.text > hosting.Data",
     ];
     // Inputs of each type that may stand for a file.
     let kinds = ["Text", "String", "Binary", "Image", "Audio", "Video"];
     let names: Vec<[String; 4]> = kinds
         .iter()
-        .map(|kind| [format!("as-{kind}"), format!("out{kind}"), format!("as-{kind}.f > out{kind}.f"), (*kind).into()])
+        .map(|kind| {
+            [format!("as-{kind}"), format!("out{kind}"), format!("as-{kind}.f > out{kind}.f"), (*kind).into()]
+        })
         .collect();
     for [skill, out, link, kind] in &names {
         let mut answer = output(out, &["f"]);
@@ -84,7 +99,8 @@ async fn remembers(dev: &Client) {
     // Another agent's memory is another one, and the entry is the agent's own.
     let other = dev.answer(OTHER, "read", &json!({"key": "k"})).await.unwrap();
     assert_eq!(other["result"], json!({"_warning": "key not found"}));
-    let request = GetEntryRequest { name: format!("{AGENT}/cache/memory/agent/notes/k"), ..Default::default() };
+    let request =
+        GetEntryRequest { name: format!("{AGENT}/cache/memory/agent/notes/k"), ..Default::default() };
     let entry = dev.cache().get_entry(request).await.unwrap().into_inner();
     let left = entry.ttl_ms.unwrap();
     assert!(entry.found && (10_700_000..=10_800_000).contains(&left), "{left}");
@@ -149,7 +165,12 @@ async fn d49_reads_as_itself(dev: &Client) {
         assert!(own.to_string().contains("data:text/plain;base64,"), "{kind}: {own}");
     }
     for skill in ["publish", "extract", "index"] {
-        for given in [json!(address), object.clone(), json!("smythfs://nobody.agent/x"), json!("smythfs://default.team/other/_temp/x")] {
+        for given in [
+            json!(address),
+            object.clone(),
+            json!("smythfs://nobody.agent/x"),
+            json!("smythfs://default.team/other/_temp/x"),
+        ] {
             let field = if skill == "extract" { "file" } else { "text" };
             let answer = dev.answer(AGENT, skill, &json!({field: given, "id": "x"})).await.unwrap();
             assert!(answer.to_string().contains("Access Denied"), "{skill} {given}: {answer}");

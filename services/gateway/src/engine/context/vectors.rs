@@ -9,8 +9,8 @@ use sre_proto::io::v1::create_datasource_request::Part;
 use sre_proto::io::v1::search_request::Query;
 use sre_proto::io::v1::vector_db_client::VectorDbClient;
 use sre_proto::io::v1::{
-    CreateDatasourceRequest, CreateVectorNamespaceRequest, DatasourceHeader, DeleteDatasourceRequest, Embedding,
-    GetVectorNamespaceRequest, PageStart, SearchHit, SearchRequest, VectorNamespace,
+    CreateDatasourceRequest, CreateVectorNamespaceRequest, DatasourceHeader, DeleteDatasourceRequest,
+    Embedding, GetVectorNamespaceRequest, PageStart, SearchHit, SearchRequest, VectorNamespace,
 };
 use sre_service::{Link, Role};
 use tonic::{Code, Status};

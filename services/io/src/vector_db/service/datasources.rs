@@ -186,7 +186,17 @@ async fn read(
     check(&text)?;
     let request_id = header.request_id;
     let label = header.label;
-    Ok(NewDatasource { name, label, metadata, chunk_size, chunk_overlap, request_id, condition, text, origin })
+    Ok(NewDatasource {
+        name,
+        label,
+        metadata,
+        chunk_size,
+        chunk_overlap,
+        request_id,
+        condition,
+        text,
+        origin,
+    })
 }
 
 fn check(text: &str) -> Result<(), IoError> {

@@ -13,11 +13,11 @@ use crate::error::IoError;
 use crate::request::DECISIONS;
 use crate::vector_db::embed::Embedder;
 use crate::vector_db::find::{Asked, check_vector};
-use crate::vector_db::{citation, message};
 use crate::vector_db::name::{NamespaceName, check_datasource};
 use crate::vector_db::record::Recorder;
 use crate::vector_db::registry::NamespaceRow;
 use crate::vector_db::write::{MAX_ROW_BYTES, Metadata, invalid};
+use crate::vector_db::{citation, message};
 
 /// Rows of one call.
 const MOST_ROWS: usize = 1000;

@@ -80,12 +80,16 @@ pub(super) fn read(setting: &Value) -> Result<Vec<Branch>, String> {
     if list.is_empty() || list.len() > MAX_BRANCHES {
         return Err(format!("\"Branches\" must be 1 to {MAX_BRANCHES} branches"));
     }
-    (1..).zip(list).map(|(at, item)| branch(item).map_err(|error| format!("\"Branches\" {at}: {error}"))).collect()
+    (1..)
+        .zip(list)
+        .map(|(at, item)| branch(item).map_err(|error| format!("\"Branches\" {at}: {error}")))
+        .collect()
 }
 
 fn branch(item: &Value) -> Result<Branch, String> {
     let map = item.as_object().ok_or("must be an object")?;
-    let output = text(map, "output")?.filter(|name| !name.trim().is_empty()).ok_or("`output` is missing: name it")?;
+    let output =
+        text(map, "output")?.filter(|name| !name.trim().is_empty()).ok_or("`output` is missing: name it")?;
     if output.starts_with('_') || output == "error" {
         return Err(format!("an output may not be called '{output}'"));
     }
@@ -107,8 +111,9 @@ fn branch(item: &Value) -> Result<Branch, String> {
 fn test(item: &Value) -> Result<Test, String> {
     let map = item.as_object().ok_or("a condition must be an object")?;
     let operator = text(map, "operator")?.ok_or("a condition has no `operator`")?;
-    let operator = Operator::parse(operator)
-        .ok_or_else(|| format!("`operator` must be one of [{}], not '{operator}'", Operator::NAMES.join(", ")))?;
+    let operator = Operator::parse(operator).ok_or_else(|| {
+        format!("`operator` must be one of [{}], not '{operator}'", Operator::NAMES.join(", "))
+    })?;
     let kind = text(map, "type")?.filter(|kind| !kind.is_empty()).unwrap_or("auto");
     let kind = Kind::parse(kind)
         .ok_or_else(|| format!("`type` must be one of [{}], not '{kind}'", Kind::NAMES.join(", ")))?;
@@ -164,7 +169,9 @@ mod tests {
         assert!(wrong(json!([{"output": "A"}])).contains("no `operator`"));
         assert!(wrong(json!([{"output": "A", "operator": "like"}])).contains("must be one of [equals"));
         assert!(wrong(json!([{"output": "A", "operator": "exists", "type": "x"}])).contains("[auto, text"));
-        assert!(wrong(json!([{"output": "A", "match": "none", "operator": "exists"}])).contains("all or any"));
+        assert!(
+            wrong(json!([{"output": "A", "match": "none", "operator": "exists"}])).contains("all or any")
+        );
         assert!(wrong(json!([{"output": "A", "conditions": []}])).contains("1 to 50"));
     }
 }

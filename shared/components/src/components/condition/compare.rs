@@ -41,7 +41,8 @@ pub(super) fn holds(test: &Test, value: Option<&Value>, with: Option<&Value>) ->
         IsTrue => flag(value) == Some(true),
         IsFalse => flag(value) == Some(false),
         HasType => {
-            let wanted = with.as_str().ok_or("`compare` must name a type: text, number, boolean, array, object")?;
+            let wanted =
+                with.as_str().ok_or("`compare` must name a type: text, number, boolean, array, object")?;
             let kind = if value.kind() == "string" { "text" } else { value.kind() };
             kind == wanted || value.kind() == wanted
         }
@@ -88,8 +89,10 @@ fn equal(test: &Test, value: &Value, with: &Value) -> Result<bool, String> {
         Kind::Text => text(test, value) == text(test, with),
         #[expect(clippy::float_cmp, reason = "authors ask for equality")]
         Kind::Number => number(value)? == number(with)?,
-        Kind::Boolean => flag(value).ok_or_else(|| format!("{} is no boolean", shown(value)))?
-            == flag(with).ok_or_else(|| format!("{} is no boolean", shown(with)))?,
+        Kind::Boolean => {
+            flag(value).ok_or_else(|| format!("{} is no boolean", shown(value)))?
+                == flag(with).ok_or_else(|| format!("{} is no boolean", shown(with)))?
+        }
         Kind::Date => date(value)? == date(with)?,
         Kind::Auto => alike(test, value, with),
     })
@@ -219,7 +222,13 @@ mod tests {
             ("less", &plain, json!("a"), json!("b"), true),
             ("less", &plain, json!(null), json!(1), false),
             ("greater_or_equal", &plain, json!(2), json!(2), true),
-            ("less_or_equal", &json!({"type": "date"}), json!("2024-01-01"), json!("2024-01-01T00:00:01Z"), true),
+            (
+                "less_or_equal",
+                &json!({"type": "date"}),
+                json!("2024-01-01"),
+                json!("2024-01-01T00:00:01Z"),
+                true,
+            ),
             ("contains", &plain, json!("hello"), json!("ell"), true),
             ("contains", &plain, json!([1, "2"]), json!(2), true),
             ("contains", &plain, json!({"k": 1}), json!("k"), true),
@@ -238,19 +247,40 @@ mod tests {
             ("has_type", &plain, json!("x"), json!("text"), true),
             ("has_type", &plain, json!([]), json!("object"), false),
         ] {
-            assert_eq!(ask(operator, more.clone(), value.clone(), with.clone()), Ok(expected),
-                "{value} {operator} {with} {more}");
+            assert_eq!(
+                ask(operator, more.clone(), value.clone(), with.clone()),
+                Ok(expected),
+                "{value} {operator} {with} {more}"
+            );
         }
     }
 
     #[test]
     fn what_cannot_be_compared_is_an_error() {
-        assert!(ask("greater", json!({"type": "number"}), json!("x"), json!(1)).unwrap_err().contains("no number"));
-        assert!(ask("less", json!({"type": "date"}), json!("soon"), json!("2024-01-01")).unwrap_err().contains("no date"));
+        assert!(
+            ask("greater", json!({"type": "number"}), json!("x"), json!(1))
+                .unwrap_err()
+                .contains("no number")
+        );
+        assert!(
+            ask("less", json!({"type": "date"}), json!("soon"), json!("2024-01-01"))
+                .unwrap_err()
+                .contains("no date")
+        );
         assert!(ask("greater", json!({}), json!({}), json!(1)).unwrap_err().contains("no order"));
-        assert!(ask("greater", json!({"type": "boolean"}), json!(true), json!(false)).unwrap_err().contains("no order"));
-        assert!(ask("matches", json!({}), json!("x"), json!("(")).unwrap_err().contains("no regular expression"));
-        assert!(ask("matches", json!({}), json!("x"), json!("(a{1000}){1000}")).unwrap_err().contains("expression"));
+        assert!(
+            ask("greater", json!({"type": "boolean"}), json!(true), json!(false))
+                .unwrap_err()
+                .contains("no order")
+        );
+        assert!(
+            ask("matches", json!({}), json!("x"), json!("(")).unwrap_err().contains("no regular expression")
+        );
+        assert!(
+            ask("matches", json!({}), json!("x"), json!("(a{1000}){1000}"))
+                .unwrap_err()
+                .contains("expression")
+        );
         assert!(ask("in", json!({}), json!("x"), json!(5)).unwrap_err().contains("must be a list"));
     }
 }

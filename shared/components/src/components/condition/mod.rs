@@ -35,8 +35,7 @@ static SPEC: ComponentSpec = ComponentSpec::new(
         .describe("`first`: the first branch that holds; `all`: every branch that holds"),
 ])
 .inputs(&[PortSpec::new("Input", "Any", "what is passed on; without it, all inputs together").optional()])
-.outputs(&[PortSpec::new(ELSE, "Any", "the input, where no branch holds")])
-.scopes(&["sre.security.v1.Vault"]);
+.outputs(&[PortSpec::new(ELSE, "Any", "the input, where no branch holds")]);
 
 /// The type.
 pub struct Condition;

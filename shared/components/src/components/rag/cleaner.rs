@@ -10,19 +10,20 @@ use crate::context::{Call, Component, ContextError};
 use crate::outcome::{one, or_error};
 use crate::wait;
 
-static SPEC: ComponentSpec = ComponentSpec::new("DataSourceCleaner", "Forgets a text that DataSourceIndexer remembered")
-    .effect(Effect::Effect)
-    .settings(&[
-        SettingSpec::text_or_empty("namespaceId", "Namespace", MAX_NAMESPACE)
-            .template()
-            .describe("the namespace of the team"),
-        SettingSpec::text_or_empty("id", "Id", 250)
-            .template()
-            .check(check_id)
-            .describe("the text's id in the namespace; one that is not there is forgotten already"),
-    ])
-    .outputs(&[PortSpec::new("Success", "Boolean", "`true`")])
-    .scopes(&[READ, WRITE, VAULT]);
+static SPEC: ComponentSpec =
+    ComponentSpec::new("DataSourceCleaner", "Forgets a text that DataSourceIndexer remembered")
+        .effect(Effect::Effect)
+        .settings(&[
+            SettingSpec::text_or_empty("namespaceId", "Namespace", MAX_NAMESPACE)
+                .template()
+                .describe("the namespace of the team"),
+            SettingSpec::text_or_empty("id", "Id", 250)
+                .template()
+                .check(check_id)
+                .describe("the text's id in the namespace; one that is not there is forgotten already"),
+        ])
+        .outputs(&[PortSpec::new("Success", "Boolean", "`true`")])
+        .scopes(&[READ, WRITE, VAULT]);
 
 /// The type.
 pub struct DataSourceCleaner;

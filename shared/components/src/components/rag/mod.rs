@@ -41,7 +41,11 @@ async fn namespace(call: Call<'_>, setting: &str) -> Result<String, ContextError
 fn resolved<'a>(written: &'a str, team: &str) -> &'a str {
     let after_team = written.strip_prefix(team).and_then(|rest| rest.strip_prefix('_'));
     let after_cuid = || written.split_once('_').filter(|(prefix, _)| is_cuid(prefix)).map(|(_, rest)| rest);
-    after_team.filter(|_| !team.is_empty()).or_else(after_cuid).filter(|rest| !rest.is_empty()).unwrap_or(written)
+    after_team
+        .filter(|_| !team.is_empty())
+        .or_else(after_cuid)
+        .filter(|rest| !rest.is_empty())
+        .unwrap_or(written)
 }
 
 /// `c` and 24 letters and digits.

@@ -36,7 +36,9 @@ pub(super) async fn read(call: Call<'_>, label: &str) -> Result<Source, ContextE
         return Err(invalid("the source has no text to index"));
     }
     if source.text.len() > MAX_TEXT_BYTES {
-        return Err(invalid(format!("the source has more than {MAX_TEXT_BYTES} bytes of text: index it in parts")));
+        return Err(invalid(format!(
+            "the source has more than {MAX_TEXT_BYTES} bytes of text: index it in parts"
+        )));
     }
     Ok(source)
 }
@@ -50,7 +52,8 @@ async fn of_document(call: Call<'_>, value: &Value, label: &str) -> Result<Sourc
     if document.truncated {
         return Err(invalid("the document is larger than what is read of one: index it in parts"));
     }
-    let pages = document.parts.iter().filter(|part| part.is_page).map(|part| (part.start as u64, part.number));
+    let pages =
+        document.parts.iter().filter(|part| part.is_page).map(|part| (part.start as u64, part.number));
     Ok(Source { pages: pages.collect(), text: document.text, origin })
 }
 

@@ -169,7 +169,10 @@ mod tests {
         assert_eq!(original, sample());
         assert_eq!(changed["a"].path("c.e"), Some(Value::from(9)));
         assert_eq!(json!(changed["new"]), json!({"one": "n"}));
-        assert_eq!(set(&mut changed, "z.k", Value::Null).unwrap_err(), "'z' in 'z.k' is of type number, not an object");
+        assert_eq!(
+            set(&mut changed, "z.k", Value::Null).unwrap_err(),
+            "'z' in 'z.k' is of type number, not an object"
+        );
         assert!(set(&mut changed, &"k.".repeat(100), Value::Null).unwrap_err().contains("64 names"));
     }
 

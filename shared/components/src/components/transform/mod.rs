@@ -21,18 +21,27 @@ static SPEC: ComponentSpec = ComponentSpec::new(
 .settings(&[
     SettingSpec::text_or_empty("query", "Query", query::MAX_CHARS)
         .check(|value| query::check(value.as_str().unwrap_or_default()))
-        .describe("a JMESPath expression on the input, for example `items[?price > `10`].{id: id, name: title}`"),
-    SettingSpec::any("pick", "Pick").nullable().describe("members to keep: a list of paths, or paths between commas"),
-    SettingSpec::any("omit", "Omit").nullable().describe("members to leave out: a list of paths, or paths between commas"),
+        .describe(
+            "a JMESPath expression on the input, for example `items[?price > `10`].{id: id, name: title}`",
+        ),
+    SettingSpec::any("pick", "Pick")
+        .nullable()
+        .describe("members to keep: a list of paths, or paths between commas"),
+    SettingSpec::any("omit", "Omit")
+        .nullable()
+        .describe("members to leave out: a list of paths, or paths between commas"),
     SettingSpec::any("rename", "Rename").nullable().describe("an object of old paths and new ones"),
     SettingSpec::any("set", "Set")
         .nullable()
         .template()
         .describe("an object of paths and values; a lone placeholder keeps the type of what it stands for"),
 ])
-.inputs(&[PortSpec::new("Input", "Any", "an object, a list of objects (each is changed), or for a query any value")])
-.outputs(&[PortSpec::new("Output", "Any", "the value in its new shape")])
-.scopes(&["sre.security.v1.Vault"]);
+.inputs(&[PortSpec::new(
+    "Input",
+    "Any",
+    "an object, a list of objects (each is changed), or for a query any value",
+)])
+.outputs(&[PortSpec::new("Output", "Any", "the value in its new shape")]);
 
 /// The type.
 pub struct Transform;
@@ -88,7 +97,9 @@ fn paths(node: &Node, name: &str, label: &str) -> Result<Vec<String>, String> {
     let list: Option<Vec<String>> = match &written {
         Value::Null => Some(Vec::new()),
         Value::String(text) => Some(text.split(',').map(|part| part.trim().to_owned()).collect()),
-        Value::Array(items) => items.iter().map(|item| item.as_str().map(|text| text.trim().to_owned())).collect(),
+        Value::Array(items) => {
+            items.iter().map(|item| item.as_str().map(|text| text.trim().to_owned())).collect()
+        }
         _ => None,
     };
     let list = list.ok_or_else(|| format!("\"{label}\" must be a list of paths"))?;

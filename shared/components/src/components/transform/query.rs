@@ -2,7 +2,7 @@
 //! make of a value is bounded before it runs, by how often each part of the value can come out of it.
 
 use jmespath::ast::Ast;
-use jmespath::{Rcvar, Variable};
+use jmespath::{DEFAULT_RUNTIME, Expression, Rcvar, Variable};
 use sre_engine::value::{Map, Value, number_from_f64};
 
 /// The longest expression, in characters, and the deepest.
@@ -25,7 +25,8 @@ pub(super) fn check(expression: &str) -> Result<(), String> {
     read(expression).map(|_| ()).map_err(|error| format!("\"Query\" {error}"))
 }
 
-fn read(expression: &str) -> Result<u64, String> {
+/// The expression's tree, and how often one part of the input may come out of it.
+fn read(expression: &str) -> Result<(Ast, u64), String> {
     let mut depth = 0_usize;
     for c in expression.chars() {
         match c {
@@ -37,19 +38,22 @@ fn read(expression: &str) -> Result<u64, String> {
             return Err(format!("is nested more than {MAX_NESTING} deep"));
         }
     }
-    let tree = jmespath::parse(expression)
-        .map_err(|error| format!("is no JMESPath expression: {} (at character {})", error.reason, error.offset))?;
+    let tree = jmespath::parse(expression).map_err(|error| {
+        format!("is no JMESPath expression: {} (at character {})", error.reason, error.offset)
+    })?;
     let copies = copies(&tree);
     if copies > MAX_COPIES {
         return Err(format!("copies its input {copies} times: at most {MAX_COPIES} are allowed"));
     }
-    Ok(copies)
+    Ok((tree, copies))
 }
 
 /// How often one part of the input may be in the result.
 fn copies(tree: &Ast) -> u64 {
     match tree {
-        Ast::Subexpr { lhs, rhs, .. } | Ast::Projection { lhs, rhs, .. } => copies(lhs).saturating_mul(copies(rhs)),
+        Ast::Subexpr { lhs, rhs, .. } | Ast::Projection { lhs, rhs, .. } => {
+            copies(lhs).saturating_mul(copies(rhs))
+        }
         Ast::And { lhs, rhs, .. } | Ast::Or { lhs, rhs, .. } | Ast::Comparison { lhs, rhs, .. } => {
             copies(lhs).saturating_add(copies(rhs))
         }
@@ -60,7 +64,11 @@ fn copies(tree: &Ast) -> u64 {
         Ast::MultiHash { elements, .. } => sum(elements.iter().map(|pair| &pair.value)),
         // A function may apply one argument, an expression, to each element of another.
         Ast::Function { args, .. } => args.iter().fold(1, |product, arg| product.saturating_mul(copies(arg))),
-        Ast::Field { .. } | Ast::Identity { .. } | Ast::Index { .. } | Ast::Literal { .. } | Ast::Slice { .. } => 1,
+        Ast::Field { .. }
+        | Ast::Identity { .. }
+        | Ast::Index { .. }
+        | Ast::Literal { .. }
+        | Ast::Slice { .. } => 1,
     }
 }
 
@@ -73,13 +81,13 @@ fn sum<'a>(trees: impl Iterator<Item = &'a Ast>) -> u64 {
 /// # Errors
 /// If it cannot be read, fails on this value, or comes to too much.
 pub(super) fn ask(expression: &str, value: &Value) -> Result<Value, String> {
-    let copies = read(expression).map_err(|error| format!("the query {error}"))?;
+    let (tree, copies) = read(expression).map_err(|error| format!("the query {error}"))?;
     let too_much = || "the query's result could be too large: query less at a time".to_owned();
     let mut room = MAX_VALUES / copies.max(1);
     if !fits(value, &mut room) {
         return Err(too_much());
     }
-    let compiled = jmespath::compile(expression).map_err(|error| error.to_string())?;
+    let compiled = Expression::new(expression, tree, &DEFAULT_RUNTIME);
     let input = Variable::from_serializable(value).map_err(|error| error.to_string())?;
     let found = compiled.search(input).map_err(|error| format!("the query failed: {}", error.reason))?;
     let mut room = MAX_VALUES;
@@ -114,7 +122,8 @@ fn taken(found: &Rcvar, room: &mut u64, depth: usize) -> Option<Value> {
             Value::array(items.iter().map(|item| taken(item, room, depth + 1)).collect::<Option<_>>()?)
         }
         Variable::Object(map) => {
-            let members = map.iter().map(|(name, item)| Some((name.as_str().into(), taken(item, room, depth + 1)?)));
+            let members =
+                map.iter().map(|(name, item)| Some((name.as_str().into(), taken(item, room, depth + 1)?)));
             Value::object(members.collect::<Option<Map>>()?)
         }
     })
@@ -132,8 +141,12 @@ mod tests {
 
     #[test]
     fn queries_are_answered() {
-        let shop = json!({"items": [{"id": 1, "title": "a", "price": 5}, {"id": 2, "title": "b", "price": 20}]});
-        assert_eq!(of("items[?price > `10`].{id: id, name: title}", shop.clone()), Ok(json!([{"id": 2, "name": "b"}])));
+        let shop =
+            json!({"items": [{"id": 1, "title": "a", "price": 5}, {"id": 2, "title": "b", "price": 20}]});
+        assert_eq!(
+            of("items[?price > `10`].{id: id, name: title}", shop.clone()),
+            Ok(json!([{"id": 2, "name": "b"}]))
+        );
         assert_eq!(of("sum(items[*].price)", shop.clone()), Ok(json!(25)));
         assert_eq!(of("items[0].none", shop.clone()), Ok(json!(null)));
         assert_eq!(of("max_by(items, &price).title", shop), Ok(json!("b")));
