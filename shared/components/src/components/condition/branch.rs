@@ -90,7 +90,7 @@ fn branch(item: &Value) -> Result<Branch, String> {
     let map = item.as_object().ok_or("must be an object")?;
     let output =
         text(map, "output")?.filter(|name| !name.trim().is_empty()).ok_or("`output` is missing: name it")?;
-    if output.starts_with('_') || output == "error" {
+    if output.starts_with('_') || output == "error" || output.contains(['.', '[', ']']) {
         return Err(format!("an output may not be called '{output}'"));
     }
     let any = match text(map, "match")? {
@@ -166,6 +166,7 @@ mod tests {
         assert!(wrong(json!([5])).contains("\"Branches\" 1: must be an object"));
         assert!(wrong(json!([{"operator": "exists"}])).contains("`output` is missing"));
         assert!(wrong(json!([{"output": "_error", "operator": "exists"}])).contains("may not be called"));
+        assert!(wrong(json!([{"output": "a.b", "operator": "exists"}])).contains("may not be called"));
         assert!(wrong(json!([{"output": "A"}])).contains("no `operator`"));
         assert!(wrong(json!([{"output": "A", "operator": "like"}])).contains("must be one of [equals"));
         assert!(wrong(json!([{"output": "A", "operator": "exists", "type": "x"}])).contains("[auto, text"));
