@@ -4,21 +4,26 @@
 pub mod binary_io;
 pub mod canonical;
 pub mod components;
+mod content;
 pub mod context;
 pub mod digest;
 pub mod egress;
 pub mod encoding;
+mod extraction;
 mod outcome;
 pub mod question;
 pub mod registry;
+mod rendered;
 mod settings;
 pub mod toolbox;
+mod wait;
 
 pub use context::histories::{Histories, Remembered};
 pub use context::models::{Conversation, Models, Painted, PaintedImage, Room};
+pub use context::vectors;
 pub use context::{
-    AgentInfo, Call, Chunk, Component, Content, Context, ContextError, Failure, JobStatus, JobView, Outcome,
-    RequestInfo, SecretText,
+    AgentInfo, Call, Chunk, Component, Content, Context, ContextError, Failure, Files, JobStatus, JobView,
+    Memory, Outcome, RequestInfo, SecretText,
 };
 pub use question::{Decision, LookedUp, Question, Said};
 pub use registry::{REFERENCE_TYPES, Registry, registry};

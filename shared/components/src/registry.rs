@@ -5,8 +5,17 @@ use std::sync::LazyLock;
 
 use sre_engine::spec::{ComponentSpec, TypeEntry, Types};
 
+use crate::components::condition::Condition;
+use crate::components::document_extractor::DocumentExtractor;
+use crate::components::file_store::FileStore;
+use crate::components::host::ComponentHost;
 use crate::components::logic::{LogicAnd, LogicAtLeast, LogicAtMost, LogicOr, LogicXor};
+use crate::components::memory::{MemoryDeleteKeyVal, MemoryReadKeyVal, MemoryWriteKeyVal, MemoryWriteObject};
+use crate::components::merge::Merge;
+use crate::components::rag::{DataSourceCleaner, DataSourceIndexer, DataSourceLookup};
 use crate::components::settled::Settled;
+use crate::components::template::Template;
+use crate::components::transform::Transform;
 use crate::components::{
     agent_plugin::AgentPlugin, api_call::ApiCall, approval::Approval, async_job::Async, await_jobs::Await,
     call_skill::CallSkill, ecma_sandbox::EcmaSandbox,
@@ -50,6 +59,20 @@ static EXECUTED: &[&dyn Component] = &[
     &OpenApi,
     #[cfg(feature = "mcp")]
     &crate::components::mcp_client::McpClient,
+    &ComponentHost,
+    &FileStore,
+    &MemoryWriteKeyVal,
+    &MemoryReadKeyVal,
+    &MemoryDeleteKeyVal,
+    &MemoryWriteObject,
+    &Condition,
+    &Merge,
+    &Template,
+    &Transform,
+    &DocumentExtractor,
+    &DataSourceIndexer,
+    &DataSourceLookup,
+    &DataSourceCleaner,
 ];
 
 /// All type names that agents made for the reference may use; those that are not built yet are known, so
@@ -109,7 +132,10 @@ pub const REFERENCE_TYPES: [&str; 51] = [
 ];
 
 /// Types of our own beside the reference's.
-pub const OWN_TYPES: [&str; 3] = ["Approval", "CallSkill", "StructuredOutput"];
+pub const OWN_TYPES: [&str; 9] = [
+    "Approval", "CallSkill", "StructuredOutput", "Condition", "Switch", "Merge", "Template", "Transform",
+    "DocumentExtractor",
+];
 
 /// The component types of this build.
 pub struct Registry {

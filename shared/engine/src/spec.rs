@@ -128,6 +128,8 @@ pub struct ComponentSpec {
     pub scopes: &'static [&'static str],
     /// False for types whose settings the reference never validates.
     pub validate_settings: bool,
+    /// The setting that names another type, which runs in its place: its services count as this one's.
+    pub hosts: Option<&'static str>,
 }
 
 impl ComponentSpec {
@@ -146,6 +148,7 @@ impl ComponentSpec {
             outputs: &[],
             scopes: &[],
             validate_settings: true,
+            hosts: None,
         }
     }
 
@@ -200,6 +203,12 @@ impl ComponentSpec {
     /// Sets the services it calls.
     pub const fn scopes(mut self, scopes: &'static [&'static str]) -> Self {
         self.scopes = scopes;
+        self
+    }
+
+    /// Runs the type that a setting names.
+    pub const fn hosts(mut self, setting: &'static str) -> Self {
+        self.hosts = Some(setting);
         self
     }
 

@@ -5,6 +5,8 @@
 //! they fit, the others are cut at the next finer one. A chunk begins with the last pieces of the one before it
 //! that are not longer than the overlap. Chunks are trimmed, and blank ones left out.
 
+use std::ops::Range;
+
 /// From coarse to fine; after the last, between characters.
 const SEPARATORS: [&str; 3] = ["\n\n", "\n", " "];
 
@@ -26,22 +28,28 @@ pub enum SplitError {
     TooMany(usize),
 }
 
-/// A piece with its length in UTF-16 units.
+/// A piece with its place in the whole text and its length in UTF-16 units.
 #[derive(Clone, Copy)]
 struct Piece<'t> {
     text: &'t str,
+    start: usize,
     length: usize,
 }
 
 impl<'t> Piece<'t> {
-    fn of(text: &'t str) -> Self {
-        Self { text, length: text.encode_utf16().count() }
+    fn of(text: &'t str, start: usize) -> Self {
+        Self { text, start, length: text.encode_utf16().count() }
+    }
+
+    fn end(&self) -> usize {
+        self.start + self.text.len()
     }
 }
 
-/// Chunks so far.
-struct Chunks {
-    found: Vec<String>,
+/// Chunks so far, as places in the text.
+struct Chunks<'t> {
+    text: &'t str,
+    found: Vec<Range<usize>>,
     most: usize,
 }
 
@@ -57,17 +65,22 @@ impl Splitter {
 
     /// The chunks of a text, `most` of them at most.
     pub fn split(&self, text: &str, most: usize) -> Result<Vec<String>, SplitError> {
-        let mut chunks = Chunks { found: Vec::new(), most };
-        self.cut(Piece::of(text), &SEPARATORS, &mut chunks)?;
+        Ok(self.places(text, most)?.into_iter().map(|place| text[place].to_owned()).collect())
+    }
+
+    /// Where the chunks of a text lie in it, in bytes; each begins where the one before it does or later.
+    pub fn places(&self, text: &str, most: usize) -> Result<Vec<Range<usize>>, SplitError> {
+        let mut chunks = Chunks { text, found: Vec::new(), most };
+        self.cut(Piece::of(text, 0), &SEPARATORS, &mut chunks)?;
         Ok(chunks.found)
     }
 
     /// Recursion as deep as there are separators.
-    fn cut(&self, piece: Piece<'_>, separators: &[&str], chunks: &mut Chunks) -> Result<(), SplitError> {
+    fn cut(&self, piece: Piece<'_>, separators: &[&str], chunks: &mut Chunks<'_>) -> Result<(), SplitError> {
         let found = separators.iter().position(|separator| piece.text.contains(separator));
         let (pieces, finer) = match found.and_then(|place| separators.split_at_checked(place)) {
-            Some((_, [separator, finer @ ..])) => (at_separator(piece.text, separator), Some(finer)),
-            _ => (characters(piece.text), None),
+            Some((_, [separator, finer @ ..])) => (at_separator(piece, separator), Some(finer)),
+            _ => (characters(piece), None),
         };
         let mut short: Vec<Piece<'_>> = Vec::new();
         for piece in pieces {
@@ -79,14 +92,14 @@ impl Splitter {
             match finer {
                 Some(finer) => self.cut(piece, finer, chunks)?,
                 // A character that is as long as a chunk.
-                None => chunks.push(piece.text)?,
+                None => chunks.push(piece.start..piece.end())?,
             }
         }
         self.join(&short, chunks)
     }
 
     /// Puts pieces that follow each other together to chunks.
-    fn join(&self, pieces: &[Piece<'_>], chunks: &mut Chunks) -> Result<(), SplitError> {
+    fn join(&self, pieces: &[Piece<'_>], chunks: &mut Chunks<'_>) -> Result<(), SplitError> {
         let (mut first, mut total) = (0, 0);
         for (place, piece) in pieces.iter().enumerate() {
             if total + piece.length > self.chunk_size && first < place {
@@ -103,13 +116,18 @@ impl Splitter {
     }
 }
 
-impl Chunks {
+impl Chunks<'_> {
+    /// Pieces that follow each other are one stretch of the text.
     fn push_joined(&mut self, pieces: &[Piece<'_>]) -> Result<(), SplitError> {
-        let joined: String = pieces.iter().map(|piece| piece.text).collect();
-        self.push(&joined)
+        match (pieces.first(), pieces.last()) {
+            (Some(first), Some(last)) => self.push(first.start..last.end()),
+            _ => Ok(()),
+        }
     }
 
-    fn push(&mut self, text: &str) -> Result<(), SplitError> {
+    fn push(&mut self, place: Range<usize>) -> Result<(), SplitError> {
+        let text = &self.text[place.clone()];
+        let start = place.start + (text.len() - text.trim_start().len());
         let text = text.trim();
         if text.is_empty() {
             return Ok(());
@@ -117,31 +135,36 @@ impl Chunks {
         if self.found.len() == self.most {
             return Err(SplitError::TooMany(self.most));
         }
-        self.found.push(text.to_owned());
+        self.found.push(start..start + text.len());
         Ok(())
     }
 }
 
 /// Cut before each separator, also before one that begins within another.
-fn at_separator<'t>(text: &'t str, separator: &str) -> Vec<Piece<'t>> {
+fn at_separator<'t>(whole: Piece<'t>, separator: &str) -> Vec<Piece<'t>> {
     let mut pieces = Vec::new();
+    let text = whole.text;
     let mut start = 0;
     for (place, _) in text.char_indices() {
         if place > start && text[place..].starts_with(separator) {
-            pieces.push(Piece::of(&text[start..place]));
+            pieces.push(Piece::of(&text[start..place], whole.start + start));
             start = place;
         }
     }
     if start < text.len() {
-        pieces.push(Piece::of(&text[start..]));
+        pieces.push(Piece::of(&text[start..], whole.start + start));
     }
     pieces
 }
 
-fn characters(text: &str) -> Vec<Piece<'_>> {
-    text.char_indices()
-        .map(|(place, c)| Piece { text: &text[place..place + c.len_utf8()], length: c.len_utf16() })
-        .collect()
+fn characters<'t>(whole: Piece<'t>) -> Vec<Piece<'t>> {
+    let text = whole.text;
+    let piece = |(place, c): (usize, char)| Piece {
+        text: &text[place..place + c.len_utf8()],
+        start: whole.start + place,
+        length: c.len_utf16(),
+    };
+    text.char_indices().map(piece).collect()
 }
 
 #[cfg(test)]

@@ -19,7 +19,10 @@ const LONG_GRANT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const RUN: &str = "sre.gateway.v1.Runs:read";
 const READ_AGENT: &str = "sre.agent.v1.AgentData:read";
 const STORAGE: [&str; 2] = ["sre.io.v1.Storage:read", "sre.io.v1.Storage:write"];
-const CACHE: &str = "sre.memory.v1.Cache:";
+const JOURNAL: &str = "sre.memory.v1.RuntimeContext";
+/// Types of inputs for which files are stored and read, and for which they are read.
+const FILES: [&str; 4] = ["binary", "image", "audio", "video"];
+const TEXTS: [&str; 2] = ["text", "string"];
 const VAULT: &str = "sre.security.v1.Vault:read";
 
 /// Whose authority a run uses.
@@ -165,30 +168,31 @@ pub fn scopes_of(plan: &Plan, entry: EntryId) -> Vec<Scope> {
     if !plan.secret_names(entry).is_empty() {
         texts.push(VAULT.to_owned());
     }
-    if takes_files(plan) {
+    if takes(plan, &FILES) {
         texts.extend(STORAGE.map(str::to_owned));
+    }
+    if takes(plan, &TEXTS) {
+        // A file that arrives where text is wanted becomes its content.
+        texts.push(STORAGE[0].to_owned());
     }
     texts.sort();
     texts.dedup();
     texts
         .into_iter()
         .filter_map(|text| {
-            // The journal is called for every run under the engine's own name, never as the agent; what the agent
-            // keeps in the cache is its own.
-            let is_own = |role: &Role| *role != Role::Memory || text.starts_with(CACHE);
-            let role = role_of(&text).filter(is_own)?;
+            // The journal is called for every run under the engine's own name, never as the agent.
+            let role = role_of(&text).filter(|_| !text.starts_with(JOURNAL))?;
             Some(Scope { role, text })
         })
         .collect()
 }
 
-/// Whether a value may have to be stored or read on its way into a component.
-fn takes_files(plan: &Plan) -> bool {
-    const KINDS: [&str; 4] = ["binary", "image", "audio", "video"];
+/// Whether a value may have to be stored or read on its way into an input of these types.
+fn takes(plan: &Plan, kinds: &[&str]) -> bool {
     plan.nodes()
         .iter()
         .flat_map(|node| &node.inputs)
-        .any(|port| port.is_file || KINDS.iter().any(|kind| port.type_name.eq_ignore_ascii_case(kind)))
+        .any(|port| port.is_file || kinds.iter().any(|kind| port.type_name.eq_ignore_ascii_case(kind)))
 }
 
 fn role_of(scope: &str) -> Option<Role> {

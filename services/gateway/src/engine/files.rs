@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::stream;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use sre_components::{ContextError, Failure};
 use sre_engine::{Binary, Map, Value};
 use sre_identity::Candidate;
 use sre_proto::error::{Reason, invalid_argument, status};
@@ -20,6 +22,8 @@ use super::names::AgentName;
 const IN_A_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 /// How long temporary files live.
 const TEMPORARY: Duration = Duration::from_secs(24 * 60 * 60);
+/// What is said of a file that the agent may not read.
+const DENIED: &str = "Access Denied";
 const CHUNK: usize = 64 << 10;
 /// The largest file that a component reads whole.
 const LARGEST_BYTES: usize = 64 << 20;
@@ -38,7 +42,15 @@ pub async fn store_temp(
         time_to_live: TEMPORARY.try_into().ok(),
         ..Default::default()
     };
-    let mut rest = binary.data.clone();
+    write(link, header, binary.data.clone(), left).await?;
+    let mut object: Map = binary.members();
+    object.insert("url".into(), Value::from(temporary_uri(agent, &binary.name)));
+    Ok(Value::object(object))
+}
+
+/// Writes a file.
+pub async fn write(link: Link, header: WriteFileHeader, data: Bytes, left: Duration) -> Result<(), Status> {
+    let mut rest = data;
     let mut header = Some(header);
     let parts = stream::iter(std::iter::from_fn(move || {
         if let Some(header) = header.take() {
@@ -51,9 +63,7 @@ pub async fn store_temp(
     let mut request = Request::new(parts);
     request.set_timeout(left);
     StorageClient::new(link).write_file(request).await?;
-    let mut object: Map = binary.members();
-    object.insert("url".into(), Value::from(temporary_uri(agent, &binary.name)));
-    Ok(Value::object(object))
+    Ok(())
 }
 
 /// The address of a temporary file, in the form that existing agents and their clients know.
@@ -88,6 +98,16 @@ pub async fn read(link: Link, name: &str, left: Duration) -> Result<Binary, Stat
         mimetype: mimetype.into(),
         data: data.into(),
     })
+}
+
+/// Why a file could not be read. Of files that are not the agent's own, nobody learns whether they are there.
+pub fn unreadable(status: Status, name: &str, agent: &AgentName) -> ContextError {
+    let own = name.strip_prefix(&agent.to_string()).is_some_and(|rest| rest.starts_with("/files/"));
+    match status.code() {
+        Code::PermissionDenied => ContextError::new(Failure::Denied, DENIED),
+        Code::NotFound if !own => ContextError::new(Failure::Denied, DENIED),
+        _ => status.into(),
+    }
 }
 
 /// The resource behind `smythfs://{id}.{agent|user|team}/{path}`. Whose file it is decides nothing: it is

@@ -153,5 +153,6 @@ pub fn hit(found: Found, label: Option<&String>) -> pb::SearchHit {
         datasource: found.datasource,
         datasource_label: label.cloned().unwrap_or_default(),
         chunk_index: found.chunk,
+        citation: None,
     }
 }

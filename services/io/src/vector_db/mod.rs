@@ -4,6 +4,7 @@
 //! rows are), `write.rs` and `find.rs` (the two brought together), [`embed`] (texts as vectors), `service.rs`
 //! (gRPC and access).
 
+mod citation;
 pub mod connectors;
 mod embed;
 mod find;

@@ -118,6 +118,39 @@ fn invalid<T: std::fmt::Debug>(result: Result<T, Status>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hits_say_where_their_text_is_from() {
+    let fx = Fixture::with_space().await;
+    let header = DatasourceHeader {
+        metadata_json: r#"{"kind":"pets"}"#.into(),
+        chunk_size: 40,
+        chunk_overlap: Some(0),
+        source: "pets.pdf".into(),
+        pages: vec![PageStart { page: 1, offset: 0 }, PageStart { page: 2, offset: 33 }],
+        ..source("pets", "The cat sleeps on the red söfa.\n\n")
+    };
+    fx.put(header, &["The dog guards the garden gate."]).await.unwrap();
+    let kind = filter::Equals {
+        key: "kind".into(),
+        value: Some(filter::Value { kind: Some(filter::value::Kind::Text("pets".into())) }),
+    };
+    let filter = Some(Filter { condition: Some(filter::Condition::Equals(kind)) });
+    let ask = SearchRequest { include_citations: true, filter, ..about("a dog at the gate") };
+    let hits = fx.search("agent/other", ask.clone()).await.unwrap();
+    let place = |page, start, end| Citation { source: "pets.pdf".into(), page, start, end };
+    let places: Vec<_> = hits.iter().map(|hit| hit.citation.clone().unwrap()).collect();
+    assert_eq!(places, [place(2, 33, 64), place(1, 0, 31)]);
+    assert!(hits.iter().all(|hit| hit.metadata_json.is_empty()));
+    let both = SearchRequest { include_metadata: true, ..ask };
+    let hits = fx.search("agent/other", both).await.unwrap();
+    assert_eq!(&hits[0].metadata_json[..], br#"{"kind":"pets"}"#);
+    let metadata = SearchRequest { include_metadata: true, ..about("a dog") };
+    let hits = fx.search("agent/other", metadata).await.unwrap();
+    assert_eq!((&hits[0].metadata_json[..], &hits[0].citation), (&br#"{"kind":"pets"}"#[..], &None));
+    let orphans = DatasourceHeader { pages: vec![PageStart { page: 1, offset: 0 }], ..source("x", "text") };
+    assert!(invalid(fx.put(orphans, &[]).await).contains("source"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_text_is_found_again_with_what_was_said_of_it() {
     let fx = Fixture::with_space().await;
     let header = DatasourceHeader {

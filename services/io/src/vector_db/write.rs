@@ -1,11 +1,14 @@
 //! Writing: rows to the backend, and then the registry says that they count.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use sre_vectors::splitter::Splitter;
 use sre_vectors::{Collection, CollectionId, Features, Generation, Row, RowKey};
 use tonic::Status;
 
+use super::citation::Origin;
 use super::embed::Embedder;
 use super::name::{DatasourceName, NamespaceName};
 use super::record::Recorder;
@@ -49,6 +52,8 @@ pub struct NewDatasource {
     pub condition: Condition,
     /// The text.
     pub text: String,
+    /// Where it is from.
+    pub origin: Option<Origin>,
 }
 
 /// Metadata, checked.
@@ -107,13 +112,24 @@ impl NewDatasource {
             hasher.update(&(part.len() as u64).to_be_bytes()).update(part.as_bytes());
         }
         hasher.update(&self.metadata.json);
+        if let Some(origin) = &self.origin {
+            origin.digest_into(&mut hasher);
+        }
         hasher.finalize().to_hex().to_string()
     }
 
-    fn chunks(&self) -> Result<Vec<String>, IoError> {
+    fn chunks(&self) -> Result<Vec<Range<usize>>, IoError> {
         let splitter = Splitter::new(self.chunk_size, self.chunk_overlap)
             .map_err(|error| invalid("chunk_overlap", error.to_string()))?;
-        splitter.split(&self.text, MAX_CHUNKS).map_err(|error| invalid("text", error.to_string()))
+        splitter.places(&self.text, MAX_CHUNKS).map_err(|error| invalid("text", error.to_string()))
+    }
+
+    /// The metadata of each chunk's row.
+    fn metadata_of(&self, chunks: &[Range<usize>]) -> Vec<Bytes> {
+        match &self.origin {
+            None => vec![self.metadata.json.clone(); chunks.len()],
+            Some(origin) => origin.cited(&self.text, chunks, &self.metadata.json),
+        }
     }
 }
 
@@ -160,7 +176,9 @@ impl Vectors {
             let words = "the namespace embeds no texts: put rows with vectors, or create one with a model";
             return Err(invalid("header.name", words).into());
         };
-        let chunks = new.chunks()?;
+        let places = new.chunks()?;
+        let metadata = new.metadata_of(&places);
+        let chunks: Vec<&str> = places.iter().map(|place| &new.text[place.clone()]).collect();
         let now = self.clock.now();
         let generation = self.registry.begin(namespace.id, now + millis(WRITE_TIME)).await?;
         let putting = async {
@@ -168,8 +186,9 @@ impl Vectors {
             while first < chunks.len() {
                 let count = Embedder::fitting(&chunks[first..], namespace.dimension);
                 let part = &chunks[first..first + count];
-                let vectors = embedder.embed(embedding, namespace.dimension, part.to_vec()).await?;
-                let rows = rows_of(&new, generation, first, part, vectors)?;
+                let texts = part.iter().map(|text| (*text).to_owned()).collect();
+                let vectors = embedder.embed(embedding, namespace.dimension, texts).await?;
+                let rows = rows_of(&new, generation, first, part, &metadata[first..first + count], vectors)?;
                 bytes += rows.iter().map(Row::size_bytes).sum::<usize>();
                 self.store_of(namespace)?
                     .backend()
@@ -190,13 +209,14 @@ impl Vectors {
         let request = (!new.request_id.is_empty())
             .then(|| RequestRow { id: new.request_id.clone(), digest: new.digest() });
         let now = self.clock.now();
+        let chunk_count = i32::try_from(chunks.len()).unwrap_or(i32::MAX);
         let row = DatasourceRow {
             id: new.name.datasource.clone(),
             label: if new.label.is_empty() { "Untitled".to_owned() } else { new.label },
             metadata: String::from_utf8_lossy(&new.metadata.json).into_owned(),
             chunk_size: i32::try_from(new.chunk_size).unwrap_or(i32::MAX),
             chunk_overlap: i32::try_from(new.chunk_overlap).unwrap_or(i32::MAX),
-            chunks: i32::try_from(chunks.len()).unwrap_or(i32::MAX),
+            chunks: chunk_count,
             text_bytes: i64::try_from(new.text.len()).unwrap_or(i64::MAX),
             bytes: i64::try_from(bytes + new.text.len()).unwrap_or(i64::MAX),
             etag: sre_proto::ids::new_uuid().simple().to_string(),
@@ -296,18 +316,20 @@ fn rows_of(
     new: &NewDatasource,
     generation: Generation,
     first: usize,
-    chunks: &[String],
+    chunks: &[&str],
+    metadata: &[Bytes],
     vectors: Vec<Vec<f32>>,
 ) -> Result<Vec<Row>, IoError> {
     let datasource = &new.name.datasource;
     let features = Features::of(&new.metadata.object, datasource)
         .map_err(|error| invalid("header.metadata_json", error.to_string()))?;
-    let rows = chunks.iter().zip(vectors).enumerate().map(|(place, (chunk, vector))| Row {
+    let chunks = chunks.iter().zip(metadata).zip(vectors).enumerate();
+    let rows = chunks.map(|(place, ((chunk, metadata), vector))| Row {
         id: format!("{datasource}#{}", first + place),
         generation,
         vector,
-        text: chunk.clone(),
-        metadata: new.metadata.json.clone(),
+        text: (*chunk).to_owned(),
+        metadata: metadata.clone(),
         features: features.clone(),
         datasource: datasource.clone(),
         chunk: i32::try_from(first + place).unwrap_or(i32::MAX),

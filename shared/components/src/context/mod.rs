@@ -27,6 +27,14 @@ use crate::egress;
 use crate::question::{Decision, LookedUp, Question};
 use crate::toolbox::Toolbox;
 
+mod files;
+mod memory;
+pub mod vectors;
+
+pub use files::Files;
+pub use memory::Memory;
+use vectors::Vectors;
+
 /// A component type. One instance serves every run, so it holds no state.
 pub trait Component: Send + Sync {
     /// What it says about itself.
@@ -361,6 +369,14 @@ pub trait Context: Send + Sync {
 
     /// What the agent's components remember from run to run.
     fn histories(&self) -> &dyn histories::Histories;
+    /// What the agent remembers.
+    fn memory(&self) -> &dyn Memory;
+
+    /// The agent's own files.
+    fn files(&self) -> &dyn Files;
+
+    /// Texts found by likeness.
+    fn vectors(&self) -> &dyn Vectors;
 
     /// Passes a piece of an answer to whoever watches the run.
     fn emit_content(&self, text: &str, content: Content);

@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use sre_components::egress::{Client, Limits, Policy};
+use sre_components::vectors::Vectors;
 use sre_components::{
-    AgentInfo, Chunk, Content, Context, ContextError, Decision, Failure, Histories, JobStatus, JobView,
-    Models, Question, RequestInfo, SecretText,
+    AgentInfo, Chunk, Content, Context, ContextError, Decision, Failure, Files, Histories, JobStatus, JobView,
+    Memory, Models, Question, RequestInfo, SecretText,
 };
 use sre_engine::{Binary, Map, RequestData, Value};
 use sre_proto::compute::v1::{ExecuteCodeRequest, ExecuteCodeResponse};
@@ -21,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::driver::Agent;
 use crate::llm;
+use crate::rag_double::Namespace;
 
 /// What the runs of a test share.
 pub struct Suite {
@@ -42,6 +45,16 @@ pub struct Suite {
     pub calls: crate::calls::Scripted,
     /// Programs that the operator listed.
     pub commands: Mutex<BTreeMap<String, sre_components::context::commands::ListedCommand>>,
+    /// The next run's id and session.
+    pub run: Mutex<(String, String)>,
+    /// What is remembered, with how long it lives.
+    pub memory: Mutex<BTreeMap<String, (Bytes, Duration)>>,
+    /// What was published, with how long it lives.
+    pub published: Mutex<BTreeMap<String, (Binary, Duration)>>,
+    /// Texts by namespace, and the model of each.
+    pub vectors: Mutex<BTreeMap<String, Namespace>>,
+    /// Services that answer nothing.
+    pub hangs: AtomicBool,
     job_serial: AtomicUsize,
     tasks: Mutex<tokio::task::JoinSet<()>>,
 }
@@ -63,6 +76,11 @@ impl Suite {
             cancelled: CancellationToken::new(),
             calls: crate::calls::Scripted::default(),
             commands: Mutex::default(),
+            run: Mutex::new(("run".into(), "session".into())),
+            memory: Mutex::default(),
+            published: Mutex::default(),
+            vectors: Mutex::default(),
+            hangs: AtomicBool::new(false),
             job_serial: AtomicUsize::new(1),
             tasks: Mutex::default(),
         })
@@ -71,9 +89,10 @@ impl Suite {
 
 /// One activation's way out.
 pub struct TestContext {
-    agent: Agent,
+    pub agent: Agent,
     info: AgentInfo,
     request: RequestInfo,
+    run: (String, String),
 }
 
 impl TestContext {
@@ -86,7 +105,8 @@ impl TestContext {
             behavior: agent.plan.identity().behavior.clone(),
             variables: Map::new(),
         };
-        Self { agent, info, request: RequestInfo::default() }
+        let run = agent.suite.run.lock().clone();
+        Self { agent, info, request: RequestInfo::default(), run }
     }
 
     /// What the runs of the test share.
@@ -102,11 +122,11 @@ impl Context for TestContext {
     }
 
     fn run_id(&self) -> &str {
-        "run"
+        &self.run.0
     }
 
     fn session_id(&self) -> &str {
-        "session"
+        &self.run.1
     }
 
     fn request(&self) -> &RequestInfo {
@@ -229,6 +249,18 @@ impl Context for TestContext {
         self
     }
 
+    fn memory(&self) -> &dyn Memory {
+        self
+    }
+
+    fn files(&self) -> &dyn Files {
+        self
+    }
+
+    fn vectors(&self) -> &dyn Vectors {
+        self
+    }
+
     fn emit_content(&self, text: &str, content: Content) {
         if content == Content::Answer {
             self.agent.suite.content.lock().push_str(text);
@@ -236,6 +268,43 @@ impl Context for TestContext {
     }
 
     fn log(&self, _level: tracing::Level, _message: &str) {}
+}
+
+impl TestContext {
+    pub async fn answer(&self) {
+        if self.agent.suite.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[async_trait]
+impl Memory for TestContext {
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, ContextError> {
+        self.answer().await;
+        Ok(self.agent.suite.memory.lock().get(key).map(|(value, _)| value.clone()))
+    }
+
+    async fn set(&self, key: &str, value: Bytes, time_to_live: Duration) -> Result<(), ContextError> {
+        self.answer().await;
+        self.agent.suite.memory.lock().insert(key.to_owned(), (value, time_to_live));
+        Ok(())
+    }
+
+    async fn delete(&self, key: &str) -> Result<bool, ContextError> {
+        self.answer().await;
+        Ok(self.agent.suite.memory.lock().remove(key).is_some())
+    }
+}
+
+#[async_trait]
+impl Files for TestContext {
+    async fn publish(&self, path: &str, binary: &Binary, time: Duration) -> Result<String, ContextError> {
+        self.answer().await;
+        let mut published = self.agent.suite.published.lock();
+        published.insert(path.to_owned(), (binary.clone(), time));
+        Ok(format!("http://files.test/r/{}", published.len()))
+    }
 }
 
 fn view(id: &str, job: Option<&watch::Receiver<Option<Value>>>) -> JobView {

@@ -11,7 +11,7 @@ use crate::bits::Bits;
 use crate::document::{self, ConnectionRecord, Document, PortRef};
 use crate::issue::Issue;
 use crate::node::{Node, OutputPort};
-use crate::spec::{Effect, Flow, Types};
+use crate::spec::{Effect, Flow, TypeEntry, Types};
 use crate::template;
 use crate::validate;
 use crate::value::Value;
@@ -34,6 +34,8 @@ pub(super) struct Draft {
     pub by_id: HashMap<Arc<str>, u32>,
     /// Connections in document order, notes left out.
     pub links: Vec<Link>,
+    /// What components run that host another type.
+    pub hosted: HashMap<u32, TypeEntry>,
 }
 
 impl Draft {
@@ -48,7 +50,9 @@ impl Draft {
                 issues.push(issue.hint("the last one runs"));
             }
         }
-        let mut draft = Self { nodes, by_id, links: Vec::new(), document };
+        let hosted = (0u32..).zip(&nodes).filter_map(|(index, node)| Some((index, hosted(node, types)?)));
+        let hosted = hosted.collect();
+        let mut draft = Self { nodes, by_id, links: Vec::new(), hosted, document };
         draft.resolve_links(&mut issues);
         check::findings(&draft, types, &mut issues);
         (Some(draft), issues)
@@ -200,6 +204,9 @@ impl Draft {
                 entry.effects |= known.spec.effect == Effect::Effect;
                 entry.scopes.extend_from_slice(known.spec.scopes);
             }
+            if let Some(hosted) = self.hosted.get(&at) {
+                entry.scopes.extend_from_slice(hosted.spec.scopes);
+            }
             for value in node.settings.values() {
                 template::keys_of_value(value, &mut |key| entry.secrets.push(key.into()));
             }
@@ -286,6 +293,12 @@ fn reachable(links: &[Vec<Link>], from: u32, size: usize) -> Bits {
         queue.extend(links[at as usize].iter().map(|link| link.target).filter(|target| seen.insert(*target)));
     }
     seen
+}
+
+/// The type that a component runs in its own place.
+fn hosted(node: &Node, types: &dyn Types) -> Option<TypeEntry> {
+    let setting = node.entry?.spec.hosts?;
+    types.lookup(node.text_setting(setting)?).copied()
 }
 
 fn node(record: &document::ComponentRecord, types: &dyn Types) -> Arc<Node> {

@@ -6,6 +6,7 @@ mod audit;
 mod canary;
 mod connectors;
 mod data;
+mod data_components;
 mod debugger;
 mod drain;
 mod files;

@@ -12,9 +12,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use secrecy::ExposeSecret as _;
 use sre_components::egress;
+use sre_components::vectors::Vectors;
 use sre_components::{
-    AgentInfo, Chunk, Content, Context, ContextError, Decision, Failure, Histories, JobView, Models,
-    Question, RequestInfo, SecretText,
+    AgentInfo, Chunk, Content, Context, ContextError, Decision, Failure, Files, Histories, JobView, Memory,
+    Models, Question, RequestInfo, SecretText,
 };
 use sre_engine::{ActivationKey, Binary, Map, Value};
 use sre_proto::compute::v1::code_client::CodeClient;
@@ -35,6 +36,10 @@ use super::files;
 use super::journal::records::{WaitKind, Waiting};
 use super::questions::{self, About};
 use super::scope::RunScope;
+
+mod memory;
+mod published;
+mod vectors;
 
 /// A longer event of the ledger is none.
 const MOST_USED_BYTES: usize = 4096;
@@ -219,7 +224,8 @@ impl Context for ActivationContext {
 
     async fn read_file(&self, uri: &str) -> Result<Binary, ContextError> {
         let name = files::name_of(uri, &self.scope.engine.host, &self.scope.subject.version.agent).await?;
-        Ok(files::read(self.link(Role::Io).await?, &name, self.scope.left()).await?)
+        let read = files::read(self.link(Role::Io).await?, &name, self.scope.left()).await;
+        read.map_err(|status| files::unreadable(status, &name, &self.scope.subject.version.agent))
     }
 
     async fn start_job(&self, component_id: &str, input: Map) -> Result<String, ContextError> {
@@ -277,6 +283,18 @@ impl Context for ActivationContext {
     }
 
     fn histories(&self) -> &dyn Histories {
+        self
+    }
+
+    fn memory(&self) -> &dyn Memory {
+        self
+    }
+
+    fn files(&self) -> &dyn Files {
+        self
+    }
+
+    fn vectors(&self) -> &dyn Vectors {
         self
     }
 

@@ -13,6 +13,7 @@ use super::{There, VectorDbService};
 use crate::clock::millis;
 use crate::error::IoError;
 use crate::request::{self, DECISIONS};
+use crate::vector_db::citation::Origin;
 use crate::vector_db::embed::Embedder;
 use crate::vector_db::name::{DatasourceName, NamespaceName};
 use crate::vector_db::record::Recorder;
@@ -172,6 +173,7 @@ async fn read(
     }
     let (chunk_size, chunk_overlap) = NewDatasource::chunking(header.chunk_size, header.chunk_overlap)?;
     let metadata = Metadata::of("header.metadata_json", &header.metadata_json)?;
+    let origin = Origin::read(header.source, &header.pages, &metadata)?;
     let condition = request::condition("header.if_match", &header.if_match, header.if_absent)?;
     let mut text = header.text;
     while let Some(message) = next(stream).await? {
@@ -184,7 +186,17 @@ async fn read(
     check(&text)?;
     let request_id = header.request_id;
     let label = header.label;
-    Ok(NewDatasource { name, label, metadata, chunk_size, chunk_overlap, request_id, condition, text })
+    Ok(NewDatasource {
+        name,
+        label,
+        metadata,
+        chunk_size,
+        chunk_overlap,
+        request_id,
+        condition,
+        text,
+        origin,
+    })
 }
 
 fn check(text: &str) -> Result<(), IoError> {

@@ -13,11 +13,11 @@ use crate::error::IoError;
 use crate::request::DECISIONS;
 use crate::vector_db::embed::Embedder;
 use crate::vector_db::find::{Asked, check_vector};
-use crate::vector_db::message;
 use crate::vector_db::name::{NamespaceName, check_datasource};
 use crate::vector_db::record::Recorder;
 use crate::vector_db::registry::NamespaceRow;
 use crate::vector_db::write::{MAX_ROW_BYTES, Metadata, invalid};
+use crate::vector_db::{citation, message};
 
 /// Rows of one call.
 const MOST_ROWS: usize = 1000;
@@ -126,7 +126,9 @@ impl VectorDbService {
             .into_iter()
             .map(|found| {
                 let label = labels.get(&found.datasource);
-                message::hit(found, label)
+                let mut hit = message::hit(found, label);
+                citation::told(&mut hit, request.include_citations, request.include_metadata);
+                hit
             })
             .collect();
         let size = |hit: &SearchHit| {
@@ -178,7 +180,7 @@ fn asked(request: &SearchRequest) -> Result<Asked, IoError> {
         min_score: request.min_score,
         wanted: Wanted {
             text: request.include_text.unwrap_or(true),
-            metadata: request.include_metadata,
+            metadata: request.include_metadata || request.include_citations,
             vector: request.include_vectors,
         },
     })
