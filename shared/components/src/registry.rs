@@ -12,6 +12,10 @@ use crate::components::{
     enc_dec::FEncDec, gen_ai_llm::GenAiLlm, hash::FHash, json_filter::JsonFilter,
     prompt_generator::PromptGenerator, sign::FSign, sleep::FSleep, timestamp::FTimestamp,
 };
+use crate::components::{
+    hugging_face::HuggingFace, serverless_code::ServerlessCode, web_scrape::WebScrape, web_search::WebSearch,
+    zapier_action::ZapierAction,
+};
 use crate::context::Component;
 
 /// The types that execute, one line each. To add a component: its file, and a line here.
@@ -34,6 +38,11 @@ static EXECUTED: &[&dyn Component] = &[
     &FSign,
     &FTimestamp,
     &EcmaSandbox,
+    &WebSearch,
+    &WebScrape,
+    &HuggingFace,
+    &ZapierAction,
+    &ServerlessCode,
 ];
 
 /// All type names that agents made for the reference may use; those that are not built yet are known, so

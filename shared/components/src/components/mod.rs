@@ -8,14 +8,19 @@ pub mod ecma_sandbox;
 pub mod enc_dec;
 pub mod gen_ai_llm;
 pub mod hash;
+pub mod hugging_face;
 pub mod json_filter;
 mod llm;
 pub mod logic;
 pub mod prompt_generator;
+pub mod serverless_code;
 pub mod settled;
 pub mod sign;
 pub mod sleep;
 pub mod timestamp;
+pub mod web_scrape;
+pub mod web_search;
+pub mod zapier_action;
 
 use sre_engine::value::Value;
 

@@ -1,6 +1,11 @@
 //! What a component gets and gives: the [`Component`] trait, its [`Call`], and the [`Context`] through
 //! which it reaches the services.
 
+pub mod code;
+pub mod links;
+pub mod managed;
+pub mod web;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -298,6 +303,26 @@ pub trait Context: Send + Sync {
 
     /// The way to the network.
     fn http(&self) -> &egress::Client;
+
+    /// Where the services of the web are.
+    fn web(&self) -> &web::Places;
+
+    /// The trace this activation belongs to, as the header `traceparent` says it; empty where nothing is traced.
+    fn trace_parent(&self) -> String {
+        String::new()
+    }
+
+    /// Remembers a secret that did not come from the team's vault, to keep it out of what is written.
+    fn keep_secret(&self, name: &str, value: &str);
+
+    /// The agent's managed vault.
+    fn managed(&self) -> &dyn managed::ManagedSecrets;
+
+    /// Links to files.
+    fn links(&self) -> &dyn links::FileLinks;
+
+    /// Deployed code.
+    fn deployed_code(&self) -> &dyn code::DeployedCode;
 
     /// Stores bytes in the agent's temporary area; the value is `{mimetype, size, url, name}`.
     ///

@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use sre_components::context::code::DeployedCode;
+use sre_components::context::links::FileLinks;
+use sre_components::context::managed::ManagedSecrets;
+use sre_components::context::web::{Places, Scraper};
 use sre_components::egress::{Client, Limits, Policy};
 use sre_components::{
     AgentInfo, Chunk, Content, Context, ContextError, Decision, Failure, JobStatus, JobView, Question,
@@ -21,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::driver::Agent;
 use crate::llm;
+use crate::world::{self, Deployed, Doors, Vault};
 
 /// What the runs of a test share.
 pub struct Suite {
@@ -33,6 +38,16 @@ pub struct Suite {
     pub slept: Mutex<Vec<Duration>>,
     /// What people were asked, and what they say to the next questions.
     pub asked: Mutex<Vec<Question>>,
+    /// What is outside.
+    pub places: Mutex<Places>,
+    pub managed: Vault,
+    pub doors: Doors,
+    pub deployed: Deployed,
+    /// Secrets that components said are none of the team's vault.
+    pub kept: Mutex<Vec<String>>,
+    /// What components logged.
+    pub logged: Mutex<Vec<String>>,
+    pub cancelled: CancellationToken,
     pub decisions: Mutex<Vec<Decision>>,
     job_serial: AtomicUsize,
     tasks: Mutex<tokio::task::JoinSet<()>>,
@@ -50,6 +65,13 @@ impl Suite {
             content: Mutex::default(),
             slept: Mutex::default(),
             asked: Mutex::default(),
+            places: Mutex::new(world::places("http://127.0.0.1:9", Scraper::Auto)),
+            managed: Vault::default(),
+            doors: Doors::default(),
+            deployed: Deployed::default(),
+            kept: Mutex::default(),
+            logged: Mutex::default(),
+            cancelled: CancellationToken::new(),
             decisions: Mutex::default(),
             job_serial: AtomicUsize::new(1),
             tasks: Mutex::default(),
@@ -62,7 +84,7 @@ pub struct TestContext {
     agent: Agent,
     info: AgentInfo,
     request: RequestInfo,
-    cancelled: CancellationToken,
+    places: Places,
 }
 
 impl TestContext {
@@ -75,7 +97,8 @@ impl TestContext {
             behavior: agent.plan.identity().behavior.clone(),
             variables: Map::new(),
         };
-        Self { agent, info, request: RequestInfo::default(), cancelled: CancellationToken::new() }
+        let places = agent.suite.places.lock().clone();
+        Self { agent, info, request: RequestInfo::default(), places }
     }
 }
 
@@ -106,7 +129,7 @@ impl Context for TestContext {
     }
 
     fn cancelled(&self) -> CancellationToken {
-        self.cancelled.clone()
+        self.agent.suite.cancelled.clone()
     }
 
     async fn secret(&self, key: &str) -> Result<SecretText, ContextError> {
@@ -134,6 +157,30 @@ impl Context for TestContext {
 
     fn http(&self) -> &Client {
         &self.agent.suite.http
+    }
+
+    fn web(&self) -> &Places {
+        &self.places
+    }
+
+    fn trace_parent(&self) -> String {
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()
+    }
+
+    fn keep_secret(&self, _: &str, value: &str) {
+        self.agent.suite.kept.lock().push(value.into());
+    }
+
+    fn managed(&self) -> &dyn ManagedSecrets {
+        &self.agent.suite.managed
+    }
+
+    fn links(&self) -> &dyn FileLinks {
+        &self.agent.suite.doors
+    }
+
+    fn deployed_code(&self) -> &dyn DeployedCode {
+        &self.agent.suite.deployed
     }
 
     async fn store_temp(&self, binary: &Binary) -> Result<Value, ContextError> {
@@ -204,7 +251,9 @@ impl Context for TestContext {
         }
     }
 
-    fn log(&self, _level: tracing::Level, _message: &str) {}
+    fn log(&self, _level: tracing::Level, message: &str) {
+        self.agent.suite.logged.lock().push(message.into());
+    }
 }
 
 fn view(id: &str, job: Option<&watch::Receiver<Option<Value>>>) -> JobView {

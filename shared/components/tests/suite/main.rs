@@ -10,3 +10,4 @@ mod llm;
 mod mock_http;
 mod vectors;
 mod workflows;
+mod world;
