@@ -47,6 +47,18 @@ impl Client {
         Self::with_lookup(policy, limits, Lookup::System)
     }
 
+    /// The same with names of its own in place of the system's: for tests, whose names must not depend on a network.
+    ///
+    /// # Errors
+    /// If TLS cannot be set up.
+    pub fn with_names(
+        policy: Policy,
+        limits: Limits,
+        names: impl Fn(&str) -> Vec<IpAddr> + Send + Sync + 'static,
+    ) -> Result<Self, reqwest::Error> {
+        Self::with_lookup(policy, limits, Lookup::Fixed(Arc::new(names)))
+    }
+
     pub(super) fn with_lookup(
         policy: Policy,
         limits: Limits,

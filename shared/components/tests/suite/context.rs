@@ -56,9 +56,21 @@ pub struct Suite {
 impl Suite {
     pub fn new(allow: &[String]) -> Arc<Self> {
         let vault = [("my-key", "Hello vault"), ("openai", "sk-local-dummy"), ("mock", "sk-local-dummy")];
+        Self::with_vault(allow, &vault)
+    }
+
+    pub fn with_vault(allow: &[String], vault: &[(&str, &str)]) -> Arc<Self> {
+        let http = Client::new(Policy::new(allow).unwrap(), Limits::default()).unwrap();
+        Self::with_client(http, vault)
+    }
+
+    pub fn with_client(http: Client, vault: &[(&str, &str)]) -> Arc<Self> {
+        let vault = vault.iter().map(|(key, secret)| ((*key).to_owned(), (*secret).to_owned()));
+        // What the agent of `lone` names.
+        let named = [("my-key".to_owned(), "Hello vault".to_owned())];
         Arc::new(Self {
-            vault: vault.map(|(key, secret)| (key.to_owned(), secret.to_owned())).into(),
-            http: Client::new(Policy::new(allow).unwrap(), Limits::default()).unwrap(),
+            vault: named.into_iter().chain(vault).collect(),
+            http,
             files: Mutex::default(),
             jobs: Mutex::default(),
             requests: Mutex::default(),

@@ -63,7 +63,7 @@ fn split(text: &str, texts: &mut Vec<String>) {
                 _ => of_line.push(piece.to_owned()),
             }
         }
-        let trimmed = of_line.iter().map(|piece| piece.trim().trim_end_matches(',').to_owned());
+        let trimmed = of_line.iter().map(|piece| piece.trim_end_matches([',', ' ']).trim().to_owned());
         texts.extend(trimmed.filter(|piece| !piece.is_empty()));
     }
 }
