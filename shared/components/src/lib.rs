@@ -16,6 +16,7 @@ mod page;
 pub mod question;
 pub mod registry;
 mod settings;
+pub mod trigger;
 
 pub use context::{
     AgentInfo, Call, Chunk, Component, Content, Context, ContextError, Failure, JobStatus, JobView, Outcome,

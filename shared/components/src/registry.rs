@@ -13,8 +13,8 @@ use crate::components::{
     prompt_generator::PromptGenerator, sign::FSign, sleep::FSleep, timestamp::FTimestamp,
 };
 use crate::components::{
-    hugging_face::HuggingFace, serverless_code::ServerlessCode, web_scrape::WebScrape, web_search::WebSearch,
-    zapier_action::ZapierAction,
+    hugging_face::HuggingFace, serverless_code::ServerlessCode, triggers, web_scrape::WebScrape,
+    web_search::WebSearch, zapier_action::ZapierAction,
 };
 use crate::context::Component;
 
@@ -43,6 +43,10 @@ static EXECUTED: &[&dyn Component] = &[
     &HuggingFace,
     &ZapierAction,
     &ServerlessCode,
+    &triggers::GmailTrigger,
+    &triggers::WhatsAppTrigger,
+    &triggers::JobSchedulerTrigger,
+    &triggers::WebhookTrigger,
 ];
 
 /// All type names that agents made for the reference may use; those that are not built yet are known, so
@@ -102,7 +106,7 @@ pub const REFERENCE_TYPES: [&str; 51] = [
 ];
 
 /// Types of our own beside the reference's.
-pub const OWN_TYPES: [&str; 1] = ["Approval"];
+pub const OWN_TYPES: [&str; 2] = ["Approval", "WebhookTrigger"];
 
 /// The component types of this build.
 pub struct Registry {

@@ -45,6 +45,7 @@ pub mod steps;
 pub mod summary;
 pub mod takeover;
 pub mod trace;
+pub mod triggers;
 pub mod uncertain;
 pub mod usage;
 pub mod waits;

@@ -18,6 +18,7 @@ pub mod settled;
 pub mod sign;
 pub mod sleep;
 pub mod timestamp;
+pub mod triggers;
 pub mod web_scrape;
 pub mod web_search;
 pub mod zapier_action;

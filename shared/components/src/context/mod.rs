@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::egress;
 use crate::question::{Decision, LookedUp, Question};
+use crate::trigger::{Collected, Refused, TriggerRequest};
 
 /// A component type. One instance serves every run, so it holds no state.
 pub trait Component: Send + Sync {
@@ -43,6 +44,16 @@ pub trait Component: Send + Sync {
     fn look_up<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, LookedUp> {
         let why = format!("{} cannot find out whether it happened", call.node.type_name);
         Box::pin(std::future::ready(LookedUp::Unknown(why)))
+    }
+
+    /// What a trigger makes of a request to its path, before its run begins.
+    fn collect<'a>(
+        &'a self,
+        call: Call<'a>,
+        _request: &'a TriggerRequest,
+    ) -> BoxFuture<'a, Result<Collected, Refused>> {
+        let why = format!("{} is no trigger", call.node.type_name);
+        Box::pin(std::future::ready(Err(Refused { status: 404, message: why })))
     }
 }
 
