@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use sre_components::egress::{Client, Request};
+use sre_components::egress::{Client, Gate, Limits, Lists, Request, Table};
 use sre_proto::error::invalid_argument;
 use sre_sandbox::protocol::{HttpAnswer, HttpAsk};
+use sre_service::config::{Config, EgressOf};
 use tonic::Status;
 use url::Url;
 
@@ -27,6 +29,26 @@ const CONNECTION_HEADERS: [&str; 8] = [
     "trailer",
     "proxy-authorization",
 ];
+
+/// The ways out of the code of each agent, as the configuration says.
+pub(crate) fn gate(config: &Config) -> anyhow::Result<Gate> {
+    let egress = &config.egress;
+    let lists = |(name, of): (&String, &EgressOf)| {
+        (name.clone(), Lists { allow: of.allow.clone(), only: of.only.clone() })
+    };
+    let table = Table {
+        allow: egress.allow.clone(),
+        teams: egress.teams.iter().map(lists).collect(),
+        agents: egress.agents.iter().map(lists).collect(),
+    };
+    let limits = Limits {
+        connect: egress.connect_timeout(),
+        total: egress.total_timeout(),
+        response_bytes: ANSWER_BYTES.min(egress.max_response_bytes),
+        expansion: egress.max_expansion,
+    };
+    Gate::new(&table, limits).context("[egress]")
+}
 
 /// The hosts that one call may reach.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -15,7 +15,6 @@ mod schema;
 pub mod workers;
 
 use anyhow::Context as _;
-use sre_components::egress;
 use sre_proto::compute::v1::code_server::CodeServer;
 use sre_proto::compute::v1::connectors_server::ConnectorsServer;
 use sre_service::Host;
@@ -39,9 +38,7 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
         workers.try_out().await.context(way)?;
         host.spawn("code workers", workers.clone().tidy());
     }
-    let policy = egress::Policy::new(&config.egress.allow).context("egress.allow")?;
-    let limits = egress::Limits { response_bytes: http::ANSWER_BYTES, ..egress::Limits::default() };
-    let http = egress::Client::new(policy, limits).context("the outbound HTTP client")?;
+    let http = http::gate(config)?;
     let store = host.store(schema::MIGRATIONS).await?;
     let backends = backends::REGISTRY.open(&host).await?;
     let service = code::service(host.clone(), store, code::Places { workers, http, backends });

@@ -10,13 +10,18 @@ pub mod digest;
 pub mod egress;
 pub mod encoding;
 mod extraction;
+mod files;
+pub mod oauth;
+mod outbound;
 mod outcome;
+mod page;
 pub mod question;
 pub mod registry;
 mod rendered;
 mod settings;
 pub mod toolbox;
 mod wait;
+pub mod trigger;
 
 pub use context::histories::{Histories, Remembered};
 pub use context::models::{Conversation, Models, Painted, PaintedImage, Room};

@@ -25,6 +25,8 @@ use crate::components::{
 use crate::components::{
     classifier::Classifier, image_generator::ImageGenerator, llm_assistant::LlmAssistant,
     multimodal_llm::MultimodalLlm, structured_output::StructuredOutput, vision_llm::VisionLlm,
+    hugging_face::HuggingFace, serverless_code::ServerlessCode, triggers, web_scrape::WebScrape,
+    web_search::WebSearch, zapier_action::ZapierAction,
 };
 use crate::context::Component;
 
@@ -73,6 +75,15 @@ static EXECUTED: &[&dyn Component] = &[
     &DataSourceIndexer,
     &DataSourceLookup,
     &DataSourceCleaner,
+    &WebSearch,
+    &WebScrape,
+    &HuggingFace,
+    &ZapierAction,
+    &ServerlessCode,
+    &triggers::GmailTrigger,
+    &triggers::WhatsAppTrigger,
+    &triggers::JobSchedulerTrigger,
+    &triggers::WebhookTrigger,
 ];
 
 /// All type names that agents made for the reference may use; those that are not built yet are known, so
@@ -134,7 +145,7 @@ pub const REFERENCE_TYPES: [&str; 51] = [
 /// Types of our own beside the reference's.
 pub const OWN_TYPES: [&str; 9] = [
     "Approval", "CallSkill", "StructuredOutput", "Condition", "Switch", "Merge", "Template", "Transform",
-    "DocumentExtractor",
+    "DocumentExtractor", "WebhookTrigger",
 ];
 
 /// The component types of this build.

@@ -93,12 +93,22 @@ pub enum Flow {
     Output,
     /// Runs its body once per element; settled by the engine.
     Loop,
+    /// An entry point for what happens outside: what it collected is its request, and what follows runs once for
+    /// each payload. Settled by the engine.
+    Trigger,
     /// Starts a job; executed by the driver.
     Async,
     /// Waits for jobs; executed by the driver.
     Await,
     /// A note on the canvas: never runs.
     Inert,
+}
+
+impl Flow {
+    /// Whether what follows runs once per element.
+    pub(crate) fn repeats(self) -> bool {
+        matches!(self, Self::Loop | Self::Trigger)
+    }
 }
 
 /// The declaration of a component type.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sre_components::egress::Client;
+use sre_components::egress::{Client, Gate};
 use sre_proto::compute::v1 as pb;
 use sre_sandbox::contract::Outline;
 use sre_sandbox::protocol::{CallFrame, HttpAnswer, HttpAsk, Outcome, Program};
@@ -23,8 +23,8 @@ use crate::workers::{Ended, Owner, Workers};
 pub(crate) struct Places {
     /// The sandbox.
     pub workers: Workers,
-    /// The way to the network for what runs in it.
-    pub http: Client,
+    /// The ways to the network for what runs in it, by agent.
+    pub http: Gate,
     /// Where deployments run.
     pub backends: Instances<Backend>,
 }
@@ -82,10 +82,14 @@ pub(super) struct Execution {
 }
 
 impl Execution {
+    fn http(&self, places: &Places) -> Client {
+        places.http.of(&self.owner.team, &self.owner.agent).clone()
+    }
+
     /// Makes it, and gives its result with what it logged.
     pub(super) async fn collect(self, places: &Places) -> Result<pb::ExecuteCodeResponse, CodeError> {
-        let mut events =
-            Listener { lines: Lines::Kept(Vec::new()), hosts: self.hosts, http: places.http.clone() };
+        let http = self.http(places);
+        let mut events = Listener { lines: Lines::Kept(Vec::new()), hosts: self.hosts, http };
         let ended = counted(places.workers.call(&self.owner, self.frame, &mut events).await)?;
         let Lines::Kept(logs) = events.lines else { return Err(CodeError::Gone) };
         message::response(ended, logs)
@@ -104,7 +108,8 @@ impl Execution {
             let ended = lambda.execute(name, self.frame.arguments, &self.frame.limits).await;
             return message::response(counted(ended)?, Vec::new());
         }
-        let mut events = Listener { lines: Lines::Sent(to), hosts: self.hosts, http: places.http.clone() };
+        let http = self.http(places);
+        let mut events = Listener { lines: Lines::Sent(to), hosts: self.hosts, http };
         let ended = counted(places.workers.call(&self.owner, self.frame, &mut events).await)?;
         message::response(ended, Vec::new())
     }

@@ -6,6 +6,7 @@ mod events;
 mod monitors;
 mod request;
 mod sse;
+mod trigger;
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -16,7 +17,7 @@ use http::{HeaderMap, StatusCode};
 use sre_identity::{Candidate, SpiffeId};
 use sre_proto::gateway::v1::run_skill_request::Call;
 use sre_proto::gateway::v1::runs_client::RunsClient;
-use sre_proto::gateway::v1::{RunSkillRequest, StartRunRequest, start_run_request};
+use sre_proto::gateway::v1::{RawRequest, RunSkillRequest, StartRunRequest, start_run_request};
 use sre_service::limits::Place;
 use sre_service::{Host, Link, Proof, Role, Token};
 use tonic::{Code, Status};
@@ -47,6 +48,8 @@ pub fn router(host: Host) -> Router {
         .route("/api/{*endpoint}", any(run))
         .route("/{version}/api/", any(run))
         .route("/{version}/api/{*endpoint}", any(run))
+        .route("/trigger/{*endpoint}", any(trigger))
+        .route("/{version}/trigger/{*endpoint}", any(trigger))
         .route("/agent/{id}/monitor", get(monitor))
         .with_state(door)
         .merge(events)
@@ -54,11 +57,29 @@ pub fn router(host: Host) -> Router {
 }
 
 async fn run(State(door): State<Door>, request: axum::extract::Request) -> Result<Response, Refusal> {
-    let host = &door.host;
     let proof = bearer(request.headers())?;
-    let agent = agent(host, request.headers())?;
-    let limit = host.config().http.max_body_bytes;
-    let raw = request::raw(request, limit).await?;
+    let agent = agent(&door.host, request.headers())?;
+    let raw = request::raw(request, door.host.config().http.max_body_bytes).await?;
+    answer(&door, proof, agent, raw).await
+}
+
+/// Other services call triggers: they send what they send, so that key and agent may be in the address too.
+async fn trigger(State(door): State<Door>, request: axum::extract::Request) -> Result<Response, Refusal> {
+    let (request, given) = trigger::taken_out(request);
+    let proof = match given.key {
+        Some(key) if !request.headers().contains_key(AUTHORIZATION) => trigger::key(key)?,
+        _ => bearer(request.headers())?,
+    };
+    let agent = match given.agent {
+        Some(id) if !request.headers().contains_key("x-agent-id") => agent_id(&id, "`agent`")?,
+        _ => agent(&door.host, request.headers())?,
+    };
+    let raw = trigger::raw(request, door.host.config().http.max_body_bytes).await?;
+    answer(&door, proof, agent, raw).await
+}
+
+async fn answer(door: &Door, proof: Proof, agent: String, raw: RawRequest) -> Result<Response, Refusal> {
+    let host = &door.host;
     let key = run_key(proof.clone(), format!("teams/-/agents/{agent}"), RUN.to_owned());
     let token = host.tokens().exchange(key.clone()).await.map_err(|status| refuse(&status, &agent))?;
     let _place = admit(host, &token).await.map_err(|status| refuse(&status, &agent))?;
@@ -164,17 +185,7 @@ fn bearer(headers: &HeaderMap) -> Result<Proof, Refusal> {
 /// The agent that a request is for: `X-AGENT-ID`, else by host name.
 fn agent(host: &Host, headers: &HeaderMap) -> Result<String, Refusal> {
     if let Some(id) = headers.get("x-agent-id") {
-        let id = id.to_str().unwrap_or_default();
-        if !id.is_empty()
-            && id.len() <= 64
-            && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
-        {
-            return Ok(id.to_owned());
-        }
-        return Err(Refusal::new(
-            StatusCode::BAD_REQUEST,
-            "X-AGENT-ID is not an agent id: letters, digits, - and _",
-        ));
+        return agent_id(id.to_str().unwrap_or_default(), "X-AGENT-ID");
     }
     let name = headers.get(HOST).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let name = name.rsplit_once(':').map_or(name, |(name, _)| name);
@@ -183,6 +194,16 @@ fn agent(host: &Host, headers: &HeaderMap) -> Result<String, Refusal> {
             StatusCode::BAD_REQUEST,
             "which agent: send X-AGENT-ID, or map this host name in [gateway.hosts]",
         )
+    })
+}
+
+fn agent_id(id: &str, named: &str) -> Result<String, Refusal> {
+    let fits = !id.is_empty()
+        && id.len() <= 64
+        && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    fits.then(|| id.to_owned()).ok_or_else(|| {
+        let message = format!("{named} is not an agent id: letters, digits, - and _");
+        Refusal::new(StatusCode::BAD_REQUEST, message)
     })
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sre_components::Registry;
+use sre_components::context::web::Places;
 use sre_components::egress;
 use sre_proto::error::Reason;
 use sre_service::Host;
@@ -37,8 +38,10 @@ pub struct Parts {
     pub registry: &'static Registry,
     /// Compiled agents.
     pub plans: Plans,
-    /// The way to the network.
-    pub http: egress::Client,
+    /// The ways to the network, by agent.
+    pub http: egress::Gate,
+    /// Where the services of the web are.
+    pub web: Places,
     /// The journal.
     pub journal: JournalStore,
     /// Appends on their way to it.

@@ -16,6 +16,7 @@ pub mod conversations;
 pub mod core;
 pub mod debugger;
 pub mod drive;
+pub mod egress;
 pub mod ended;
 pub mod events;
 pub mod files;
@@ -45,6 +46,7 @@ pub mod steps;
 pub mod summary;
 pub mod takeover;
 pub mod trace;
+pub mod triggers;
 pub mod uncertain;
 pub mod usage;
 pub mod waits;
@@ -53,8 +55,6 @@ pub mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use sre_components::egress;
 use sre_proto::gateway::v1::approvals_server::ApprovalsServer;
 use sre_proto::gateway::v1::conversations_server::ConversationsServer;
 use sre_proto::gateway::v1::debugger_server::DebuggerServer;
@@ -106,8 +106,7 @@ fn routes(engine: Engine) -> Routes {
 fn build(host: &Host) -> anyhow::Result<Engine> {
     let config = host.config();
     let registry = sre_components::registry();
-    let policy = egress::Policy::new(&config.egress.allow).context("egress.allow")?;
-    let http = egress::Client::new(policy, egress::Limits::default()).context("the outbound HTTP client")?;
+    let (http, web) = (egress::gate(config)?, egress::places(config)?);
     let journal = JournalStore::new(
         host.link(Role::Memory),
         config.journal.session_ttl(),
@@ -131,6 +130,7 @@ fn build(host: &Host) -> anyhow::Result<Engine> {
         registry,
         plans: Plans::new(registry, config.gateway.plan_cache_entries),
         http,
+        web,
         takeover: Takeover::new(journal.clone()),
         journal,
         appends,

@@ -1,7 +1,8 @@
 //! From the messages that start a run to the request that it answers.
 
 use bytes::Bytes;
-use sre_engine::{EntryId, Map, Plan, RequestData, RouteError, UploadedFile, Value};
+use sre_components::trigger::TriggerRequest;
+use sre_engine::{EntryId, EntryKind, Map, Plan, RequestData, RouteError, UploadedFile, Value};
 use sre_proto::error::{Reason, invalid_argument};
 use sre_proto::gateway::v1::{RawRequest, SkillCall, run_skill_request, start_run_request};
 use tonic::{Code, Status};
@@ -56,6 +57,8 @@ pub struct Routed {
     pub skill: String,
     /// Identifies the input, for request ids.
     pub digest: String,
+    /// Where it leads to a trigger: what that has to collect from before anything runs.
+    pub trigger: Option<TriggerRequest>,
 }
 
 /// Reads what is wanted and finds where it leads.
@@ -67,19 +70,45 @@ pub fn route(plan: &Plan, wanted: Wanted, session_id: &str) -> Result<Routed, St
         ));
     }
     let mut digest = blake3::Hasher::new();
+    let mut body = Bytes::new();
     let mut request = match wanted {
         Wanted::Skill(call) => of_skill(plan, call, &mut digest)?,
-        Wanted::Raw(raw) => of_raw(raw, &mut digest)?,
+        Wanted::Raw(raw) => {
+            body = if raw.body.is_empty() { raw.body_json.clone() } else { raw.body.clone() };
+            of_raw(raw, &mut digest)?
+        }
     };
     part(&mut digest, session_id.as_bytes());
     request.session_id = Some(session_id.to_owned()).filter(|id| !id.is_empty());
     let method = if request.method.is_empty() { "POST" } else { request.method.as_str() };
     let entry = plan.route(method, &request.path).map_err(|error| not_found(&error))?;
+    let digest = format!("b3:{}", digest.finalize().to_hex());
+    if plan.kind(entry) == EntryKind::Trigger {
+        let skill = plan.entry_node(entry).text_setting("triggerEndpoint").unwrap_or_default().to_owned();
+        let trigger = Some(of_trigger(&mut request, body));
+        return Ok(Routed { request, entry, skill, digest, trigger });
+    }
     request.validate().map_err(|error| {
         with_answer(Code::InvalidArgument, Reason::InvalidArgument, &error.to_string(), 400, None)
     })?;
     let skill = plan.entry_node(entry).text_setting("endpoint").unwrap_or_default().to_owned();
-    Ok(Routed { request, entry, skill, digest: format!("b3:{}", digest.finalize().to_hex()) })
+    Ok(Routed { request, entry, skill, digest, trigger: None })
+}
+
+/// What a trigger collects from. Nothing of it is left in the request, which will be what was collected.
+fn of_trigger(request: &mut RequestData, raw: Bytes) -> TriggerRequest {
+    let method = request.method.to_uppercase();
+    request.files.clear();
+    TriggerRequest {
+        method: if method.is_empty() { "POST".to_owned() } else { method },
+        headers: std::mem::take(&mut request.headers)
+            .into_iter()
+            .map(|(name, value)| (name.to_lowercase(), value.to_text()))
+            .collect(),
+        query: std::mem::take(&mut request.query),
+        body: std::mem::take(&mut request.body),
+        raw,
+    }
 }
 
 fn of_skill(plan: &Plan, call: SkillCall, digest: &mut blake3::Hasher) -> Result<RequestData, Status> {
@@ -180,7 +209,7 @@ fn not_found(error: &RouteError) -> Status {
     with_answer(Code::NotFound, Reason::NotFound, &error.to_string(), 404, reference)
 }
 
-fn with_answer(code: Code, reason: Reason, message: &str, http: u16, reference: Option<u16>) -> Status {
+pub(super) fn with_answer(code: Code, reason: Reason, message: &str, http: u16, reference: Option<u16>) -> Status {
     let legacy = serde_json::json!({ "error": message }).to_string();
     sre_proto::error::with_metadata(
         code,

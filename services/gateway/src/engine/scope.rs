@@ -221,6 +221,11 @@ impl RunScope {
         Ok(self.secrets.lock().values.get(key).cloned())
     }
 
+    /// Remembers a secret that the vault of the team does not have, to keep it out of what is written.
+    pub fn keep_secret(&self, name: &str, value: &str) {
+        self.secrets.lock().redactor.learn(name, value);
+    }
+
     /// The secrets that the agent's variables name.
     pub async fn variable_secrets(&self) -> Result<Secrets, Status> {
         let names = self.subject.compiled.plan.variable_secret_names();

@@ -12,8 +12,8 @@ use tonic::{Request, Response, Status};
 use super::answers::ValueView;
 use super::core::Engine;
 use super::requests::Wanted;
-use super::start::{self, Asked};
-use super::{debugger, fork, recording, runs, steps, watch};
+use super::start::{self, Asked, Reached};
+use super::{debugger, fork, recording, runs, steps, triggers, watch};
 
 /// The service.
 pub struct RunsService {
@@ -47,7 +47,10 @@ impl Runs for RunsService {
             request_id: request.request_id,
             timeout: request.timeout,
         };
-        let answered = start::run(&self.engine, Caller::of(&extensions)?, asked).await?;
+        let answered = match start::run(&self.engine, Caller::of(&extensions)?, asked).await? {
+            Reached::Run(answered) => answered,
+            Reached::Reply(reply) => return Ok(Response::new(triggers::response(reply))),
+        };
         Ok(Response::new(RunSkillResponse {
             run: answered.name,
             result: Some(answered.closed.result(view)),

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prost::Message as _;
 use sre_engine::run::Observe;
-use sre_engine::{RequestData, RunOptions};
+use sre_components::trigger::{Collected, Reply};
+use sre_engine::{PAYLOADS, RequestData, RunOptions, Value};
 use sre_identity::token::Purpose;
 use sre_identity::{Caller, Candidate};
 use sre_proto::error::{Reason, invalid_argument, status};
@@ -36,6 +37,7 @@ use super::requests::{self, Routed, Wanted};
 use super::scope::{NewScope, RunScope, Subject};
 use super::session::Lease;
 use super::trace;
+use super::triggers;
 use super::usage;
 use super::waits::Waits;
 
@@ -71,6 +73,14 @@ struct Ready {
     trace: TraceParent,
 }
 
+/// What became of a call.
+pub enum Reached {
+    /// A run.
+    Run(Answered),
+    /// A trigger answered by itself.
+    Reply(Reply),
+}
+
 /// An answered run.
 pub struct Answered {
     /// Its name.
@@ -80,19 +90,59 @@ pub struct Answered {
 }
 
 /// Runs and answers.
-pub async fn run(engine: &Engine, caller: &Caller, asked: Asked) -> Result<Answered, Status> {
-    let ready = prepare(engine, caller, asked, engine.host.config().gateway.run_deadline()).await?;
+pub async fn run(engine: &Engine, caller: &Caller, asked: Asked) -> Result<Reached, Status> {
+    let mut ready = prepare(engine, caller, asked, engine.host.config().gateway.run_deadline()).await?;
+    match Box::pin(collected(engine, &mut ready)).await? {
+        None => {}
+        Some(Started::Reply(reply)) => return Ok(Reached::Reply(reply)),
+        Some(Started::AtOnce) => {
+            let run = Box::pin(open(engine, &mut ready)).await?;
+            let name = ready.subject.version.agent.run(&run.run_id);
+            return Ok(Reached::Run(triggers::taken(name)));
+        }
+    }
     let effects = ready.subject.compiled.plan.has_effects(ready.subject.entry);
     if !effects && ready.request_id.is_empty() {
-        return light(engine, ready).await;
+        return light(engine, ready).await.map(Reached::Run);
     }
     // The run does not hang on its caller: both futures may be dropped, it goes on.
-    Box::pin(journalled(engine, ready)).await
+    Box::pin(journalled(engine, ready)).await.map(Reached::Run)
+}
+
+/// How a trigger wants its run started, where it does not want to wait for it.
+enum Started {
+    Reply(Reply),
+    AtOnce,
+}
+
+/// Has a trigger collect what its run is about. Nothing for a skill.
+async fn collected(engine: &Engine, ready: &mut Ready) -> Result<Option<Started>, Status> {
+    let Some(request) = ready.routed.trigger.take() else { return Ok(None) };
+    let mut new = ready.scope(sre_proto::ids::new_id(), launch::new_marker(), None, None);
+    new.traced = None;
+    let scope = Arc::new(RunScope::new(engine.clone(), new, &ready.routed.request));
+    match triggers::collect(scope, &request).await? {
+        Collected::Reply(reply) => Ok(Some(Started::Reply(reply))),
+        Collected::Payloads(payloads) => {
+            ready.routed.request.body =
+                Value::object([(PAYLOADS.into(), Value::array(payloads.items))].into());
+            if ready.request_id.is_empty() && !payloads.event.is_empty() {
+                // However it is told, it is the same event.
+                ready.routed.digest.clone_from(&payloads.event);
+                ready.request_id = payloads.event;
+            }
+            Ok(payloads.at_once.then_some(Started::AtOnce))
+        }
+    }
 }
 
 /// Starts and answers once the run is durable.
 pub async fn start(engine: &Engine, caller: &Caller, asked: Asked) -> Result<RunRecord, Status> {
     let mut ready = prepare(engine, caller, asked, engine.host.config().gateway.run_lifetime()).await?;
+    if let Some(Started::Reply(_)) = Box::pin(collected(engine, &mut ready)).await? {
+        let message = "the trigger answered by itself and started no run: use RunSkill";
+        return Err(status(Code::FailedPrecondition, Reason::InvalidArgument, message));
+    }
     Box::pin(open(engine, &mut ready)).await
 }
 

@@ -16,6 +16,7 @@ pub mod gen_ai_llm;
 pub mod hash;
 pub mod image_generator;
 pub mod host;
+pub mod hugging_face;
 pub mod json_filter;
 mod llm;
 pub mod llm_assistant;
@@ -28,6 +29,7 @@ pub mod memory;
 pub mod merge;
 pub mod prompt_generator;
 pub mod rag;
+pub mod serverless_code;
 pub mod settled;
 pub mod sign;
 pub mod sleep;
@@ -36,8 +38,11 @@ mod talk;
 pub mod timestamp;
 pub mod vision_llm;
 pub mod template;
-pub mod timestamp;
 pub mod transform;
+pub mod triggers;
+pub mod web_scrape;
+pub mod web_search;
+pub mod zapier_action;
 
 use sre_engine::value::Value;
 

@@ -3,6 +3,10 @@
 
 pub mod calls;
 pub mod commands;
+pub mod code;
+pub mod links;
+pub mod managed;
+pub mod web;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,6 +38,7 @@ pub mod vectors;
 pub use files::Files;
 pub use memory::Memory;
 use vectors::Vectors;
+use crate::trigger::{Collected, Refused, TriggerRequest};
 
 /// A component type. One instance serves every run, so it holds no state.
 pub trait Component: Send + Sync {
@@ -58,6 +63,16 @@ pub trait Component: Send + Sync {
     /// The tools that it gives a model, where it has any.
     fn toolbox(&self) -> Option<&dyn Toolbox> {
         None
+    }
+
+    /// What a trigger makes of a request to its path, before its run begins.
+    fn collect<'a>(
+        &'a self,
+        call: Call<'a>,
+        _request: &'a TriggerRequest,
+    ) -> BoxFuture<'a, Result<Collected, Refused>> {
+        let why = format!("{} is no trigger", call.node.type_name);
+        Box::pin(std::future::ready(Err(Refused { status: 404, message: why })))
     }
 }
 
@@ -324,6 +339,26 @@ pub trait Context: Send + Sync {
 
     /// The way to the network.
     fn http(&self) -> &egress::Client;
+
+    /// Where the services of the web are.
+    fn web(&self) -> &web::Places;
+
+    /// The trace this activation belongs to, as the header `traceparent` says it; empty where nothing is traced.
+    fn trace_parent(&self) -> String {
+        String::new()
+    }
+
+    /// Remembers a secret that did not come from the team's vault, to keep it out of what is written.
+    fn keep_secret(&self, name: &str, value: &str);
+
+    /// The agent's managed vault.
+    fn managed(&self) -> &dyn managed::ManagedSecrets;
+
+    /// Links to files.
+    fn links(&self) -> &dyn links::FileLinks;
+
+    /// Deployed code.
+    fn deployed_code(&self) -> &dyn code::DeployedCode;
 
     /// Stores bytes in the agent's temporary area; the value is `{mimetype, size, url, name}`.
     ///

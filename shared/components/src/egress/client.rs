@@ -5,71 +5,22 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, StatusCode};
+use http::HeaderValue;
+use http::header;
+use tokio::time::Instant;
 use url::{Host, Url};
 
+use super::body;
 use super::error::{EgressError, from_reqwest};
 use super::policy::Policy;
+use super::proxy::{ProxiedResolver, Proxy};
 use super::redirect;
+use super::request::{Limits, Request, Response};
 use super::resolver::{CheckedResolver, Lookup, Port};
+use super::retry;
 
 /// Most redirects that are followed.
 const MAX_REDIRECTS: usize = 20;
-
-/// What an outbound call may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Time to connect.
-    pub connect: Duration,
-    /// Time for everything, redirects included.
-    pub total: Duration,
-    /// Largest answer, after decompression.
-    pub response_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(10),
-            total: Duration::from_secs(60),
-            response_bytes: 50 * 1024 * 1024,
-        }
-    }
-}
-
-/// An outbound request.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// Its method.
-    pub method: Method,
-    /// Where to.
-    pub url: Url,
-    /// Its headers.
-    pub headers: HeaderMap,
-    /// Its body; `None` sends none.
-    pub body: Option<Bytes>,
-}
-
-impl Request {
-    /// A request without headers and body.
-    pub fn new(method: Method, url: Url) -> Self {
-        Self { method, url, headers: HeaderMap::new(), body: None }
-    }
-}
-
-/// What came back.
-#[derive(Clone, Debug)]
-pub struct Response {
-    /// Its status.
-    pub status: StatusCode,
-    /// Its headers.
-    pub headers: HeaderMap,
-    /// Its body, decompressed.
-    pub body: Bytes,
-    /// Where it came from, after redirects.
-    pub url: Url,
-}
 
 /// The outbound client; clones share connections.
 #[derive(Clone)]
@@ -96,6 +47,18 @@ impl Client {
         Self::with_lookup(policy, limits, Lookup::System)
     }
 
+    /// The same with names of its own in place of the system's: for tests, whose names must not depend on a network.
+    ///
+    /// # Errors
+    /// If TLS cannot be set up.
+    pub fn with_names(
+        policy: Policy,
+        limits: Limits,
+        names: impl Fn(&str) -> Vec<IpAddr> + Send + Sync + 'static,
+    ) -> Result<Self, reqwest::Error> {
+        Self::with_lookup(policy, limits, Lookup::Fixed(Arc::new(names)))
+    }
+
     pub(super) fn with_lookup(
         policy: Policy,
         limits: Limits,
@@ -103,16 +66,8 @@ impl Client {
     ) -> Result<Self, reqwest::Error> {
         let policy = Arc::new(policy);
         let build = |port: Port| {
-            reqwest::Client::builder()
-                .redirect(reqwest::redirect::Policy::none())
-                // A call that must not be made twice is made once, also where a server says that it did
-                // nothing. (A connection that was closed before anything was written is still replaced.)
-                .retry(reqwest::retry::never())
-                .no_proxy()
-                .connect_timeout(limits.connect)
-                .timeout(limits.total)
-                .dns_resolver(Arc::new(CheckedResolver::new(policy.clone(), port, lookup.clone())))
-                .build()
+            let resolver = CheckedResolver::new(policy.clone(), port, lookup.clone());
+            builder(limits).no_proxy().dns_resolver(Arc::new(resolver)).build()
         };
         let other = build(Port::Other)?;
         let named = policy.ports().into_iter().map(|port| Ok((port, build(Port::Named(port))?)));
@@ -125,14 +80,35 @@ impl Client {
         self.inner.limits
     }
 
-    /// Sends a request and follows its redirects, within the limits and within `within`.
+    /// The policy.
+    pub fn policy(&self) -> &Policy {
+        &self.inner.policy
+    }
+
+    /// Sends a request and follows its redirects, as often as it may be made, within the limits and within
+    /// `within`.
     ///
     /// # Errors
     /// [`EgressError`], in the words of the reference's client.
     pub async fn send(&self, request: Request, within: Duration) -> Result<Response, EgressError> {
         let limit = within.min(self.inner.limits.total);
         let timeout = EgressError::Timeout { millis: limit.as_millis() };
-        tokio::time::timeout(limit, self.follow(request)).await.unwrap_or(Err(timeout))
+        let until = Instant::now() + limit;
+        tokio::time::timeout(limit, self.repeat(request, until)).await.unwrap_or(Err(timeout))
+    }
+
+    async fn repeat(&self, request: Request, until: Instant) -> Result<Response, EgressError> {
+        let mut attempt = 1;
+        loop {
+            let result = self.follow(request.clone()).await;
+            let pause = if attempt < request.attempts { retry::pause(attempt, &result) } else { None };
+            // What would come too late is not waited for: the answer at hand says more than a timeout.
+            match pause {
+                Some(pause) if Instant::now() + pause < until => tokio::time::sleep(pause).await,
+                _ => return result,
+            }
+            attempt += 1;
+        }
     }
 
     /// Sends a request within the limits and within `within`, and gives what comes back even where that names
@@ -163,11 +139,18 @@ impl Client {
 
     async fn hop(&self, request: &Request) -> Result<reqwest::Response, EgressError> {
         let (host, port) = self.target(&request.url)?;
-        let client = self.inner.named.get(&port).unwrap_or(&self.inner.other);
-        let mut builder = client.request(request.method.clone(), request.url.clone());
-        builder = builder.headers(request.headers.clone());
-        if let Some(body) = &request.body {
-            builder = builder.body(body.clone());
+        let proxied = match &request.proxy {
+            None => None,
+            Some(proxy) => Some(self.through(proxy, &host, port).await?),
+        };
+        let client = proxied.as_ref().or_else(|| self.inner.named.get(&port)).unwrap_or(&self.inner.other);
+        let mut sent = request.clone();
+        sent.without_framing();
+        let accepted = HeaderValue::from_static(body::ACCEPT_ENCODING);
+        sent.headers.entry(header::ACCEPT_ENCODING).or_insert(accepted);
+        let mut builder = client.request(sent.method, sent.url).headers(sent.headers);
+        if let Some(body) = sent.body {
+            builder = builder.body(body);
         }
         match builder.send().await {
             Ok(response) => Ok(response),
@@ -210,26 +193,63 @@ impl Client {
         }
     }
 
-    /// Reads the body piece by piece, so that a compressed one cannot grow over the limit unseen.
-    async fn read(&self, mut response: reqwest::Response, url: Url) -> Result<Response, EgressError> {
-        let limit_bytes = self.inner.limits.response_bytes;
+    async fn read(&self, response: reqwest::Response, url: Url) -> Result<Response, EgressError> {
         let (host, port) = self.target(&url)?;
-        if response.content_length().is_some_and(|length| length > limit_bytes as u64) {
-            return Err(EgressError::TooLarge { limit_bytes });
-        }
-        let (status, headers) = (response.status(), response.headers().clone());
-        let mut body = BytesMut::new();
-        let millis = self.inner.limits.total.as_millis();
-        while let Some(piece) =
-            response.chunk().await.map_err(|error| from_reqwest(&error, &host, port, millis))?
-        {
-            if body.len() + piece.len() > limit_bytes {
-                return Err(EgressError::TooLarge { limit_bytes });
-            }
-            body.extend_from_slice(&piece);
-        }
-        Ok(Response { status, headers, body: body.freeze(), url })
+        let limits = self.inner.limits;
+        let status = response.status();
+        let explain = |error: &reqwest::Error| from_reqwest(error, &host, port, limits.total.as_millis());
+        let (headers, body) = body::read(response, limits, explain).await?;
+        Ok(Response { status, headers, body, url })
     }
+
+    /// A client through a proxy. The proxy must be permitted like any address, and so must the target, as far as
+    /// it can be known here what its name leads to.
+    async fn through(&self, proxy: &Proxy, host: &str, port: u16) -> Result<reqwest::Client, EgressError> {
+        let policy = &self.inner.policy;
+        let refused = |host: &str, port| EgressError::Refused { host: host.to_owned(), port };
+        let proxy_host = match proxy.url().host().ok_or(EgressError::InvalidUrl)? {
+            Host::Domain(name) => name.to_owned(),
+            Host::Ipv4(v4) => v4.to_string(),
+            Host::Ipv6(v6) => v6.to_string(),
+        };
+        // The hosts of other schemes than the web's are read as names, addresses among them.
+        let literal = proxy_host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
+        if literal.is_some_and(|address| !policy.permits(&proxy_host, address, proxy.port())) {
+            return Err(refused(&proxy_host, proxy.port()));
+        }
+        let is_name = !host.starts_with('[') && host.parse::<IpAddr>().is_err();
+        if is_name
+            && proxy.resolves()
+            && let Ok(found) = self.inner.lookup.addresses(host).await
+            && !found.iter().any(|address| policy.permits(host, *address, port))
+        {
+            return Err(refused(host, port));
+        }
+        let resolver = ProxiedResolver {
+            policy: policy.clone(),
+            lookup: self.inner.lookup.clone(),
+            proxy: (proxy_host, proxy.port()),
+            target_port: port,
+        };
+        let through = reqwest::Proxy::all(proxy.url().clone()).map_err(|_| EgressError::InvalidUrl)?;
+        let client = builder(self.inner.limits).proxy(through).dns_resolver(Arc::new(resolver)).build();
+        client.map_err(|_| EgressError::Broken("the proxy's client could not be made".to_owned()))
+    }
+}
+
+/// What every client has.
+fn builder(limits: Limits) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        // A call that must not be made twice is made once, also where a server says that it did nothing. (A
+        // connection that was closed before anything was written is still replaced.)
+        .retry(reqwest::retry::never())
+        .connect_timeout(limits.connect)
+        .timeout(limits.total)
+        // Decompressed in one place, under the limits.
+        .no_gzip()
+        .no_brotli()
+        .no_deflate()
 }
 
 impl std::fmt::Debug for Client {

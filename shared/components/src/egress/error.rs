@@ -46,6 +46,15 @@ pub enum EgressError {
         /// The limit.
         limit_bytes: usize,
     },
+    /// A small answer grows too large when it is decompressed.
+    #[error("the answer is more than {times} times as large as what was sent: it is not decompressed further")]
+    Expands {
+        /// The limit.
+        times: usize,
+    },
+    /// The proxy speaks a protocol that is none of a proxy's.
+    #[error("`{0}` is no scheme of a proxy: use http, https, socks4, socks4a, socks5 or socks5h")]
+    Proxy(String),
     /// Redirected too often.
     #[error("Maximum number of redirects exceeded")]
     TooManyRedirects,

@@ -9,6 +9,8 @@ use ipnet::IpNet;
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     rules: Vec<AllowRule>,
+    /// Each list narrows what may be reached to what it names.
+    only: Vec<Vec<AllowRule>>,
 }
 
 /// One exception: `host`, `host:port`, `ip:port`, `[ip]:port`, or a network `10.0.0.0/8`, with or without
@@ -58,6 +60,10 @@ impl FromStr for AllowRule {
     }
 }
 
+fn rules<S: AsRef<str>>(texts: &[S]) -> Result<Vec<AllowRule>, AllowError> {
+    texts.iter().map(|rule| rule.as_ref().parse()).collect()
+}
+
 fn net(text: &str) -> Option<Target> {
     let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     net.ok().map(Target::Net)
@@ -74,19 +80,33 @@ impl Policy {
     /// # Errors
     /// [`AllowError`] names the first entry that cannot be read.
     pub fn new<S: AsRef<str>>(allow: &[S]) -> Result<Self, AllowError> {
-        let rules = allow.iter().map(|rule| rule.as_ref().parse()).collect::<Result<_, _>>()?;
-        Ok(Self { rules })
+        Ok(Self { rules: rules(allow)?, only: Vec::new() })
+    }
+
+    /// The same with more exceptions, and narrowed to what `only` names where that is given.
+    ///
+    /// # Errors
+    /// [`AllowError`] names the first entry that cannot be read.
+    pub fn with<S: AsRef<str>>(&self, allow: &[S], only: Option<&[S]>) -> Result<Self, AllowError> {
+        let mut policy = self.clone();
+        policy.rules.extend(rules(allow)?);
+        if let Some(only) = only {
+            policy.only.push(rules(only)?);
+        }
+        Ok(policy)
     }
 
     /// Whether a connection to `address`, found under `host`, may be made.
     pub fn permits(&self, host: &str, address: IpAddr, port: u16) -> bool {
         let address = address.to_canonical();
-        is_public(address) || self.rules.iter().any(|rule| rule.covers(host, address, port))
+        let covered = |rules: &[AllowRule]| rules.iter().any(|rule| rule.covers(host, address, port));
+        (is_public(address) || covered(&self.rules)) && self.only.iter().all(|only| covered(only))
     }
 
     /// The ports that some rule names, each once; `None` stands for rules without a port.
     pub(super) fn ports(&self) -> Vec<u16> {
-        let mut ports: Vec<u16> = self.rules.iter().filter_map(|rule| rule.port).collect();
+        let all = self.rules.iter().chain(self.only.iter().flatten());
+        let mut ports: Vec<u16> = all.filter_map(|rule| rule.port).collect();
         ports.sort_unstable();
         ports.dedup();
         ports

@@ -6,7 +6,7 @@ use http::header::{
 use http::{HeaderMap, Method, StatusCode};
 use url::Url;
 
-use super::client::Request;
+use super::request::Request;
 use super::error::EgressError;
 
 /// The request that a response redirects to; `None` if it does not redirect.

@@ -138,17 +138,6 @@ async fn inner_addresses_are_out_of_reach() {
 }
 
 #[tokio::test]
-async fn what_is_not_supported_yet_is_refused() {
-    let world = World::new().await;
-    for settings in
-        [json!({"proxy": "http://h:1"}), json!({"oauthService": "Google"}), json!({"oauth_con_id": "c"})]
-    {
-        let result = world.call("/echo", settings.clone(), json!(1)).await;
-        assert!(result["_error"].as_str().unwrap().contains("not supported yet"), "{settings}");
-    }
-}
-
-#[tokio::test]
 async fn template_variables_of_a_record_are_put_in() {
     let world = World::new().await;
     let url = format!("http://{}/echo?k={{{{VARVAULTINPUT:Api Key:[\"\"]}}}}", world.http.address);

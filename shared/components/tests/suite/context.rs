@@ -8,6 +8,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use sre_components::context::code::DeployedCode;
+use sre_components::context::links::FileLinks;
+use sre_components::context::managed::ManagedSecrets;
+use sre_components::context::web::{Places, Scraper};
 use sre_components::egress::{Client, Limits, Policy};
 use sre_components::vectors::Vectors;
 use sre_components::{
@@ -24,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::driver::Agent;
 use crate::llm;
 use crate::rag_double::Namespace;
+use crate::world::{self, Deployed, Doors, Vault};
 
 /// What the runs of a test share.
 pub struct Suite {
@@ -36,6 +41,15 @@ pub struct Suite {
     pub slept: Mutex<Vec<Duration>>,
     /// What people were asked, and what they say to the next questions.
     pub asked: Mutex<Vec<Question>>,
+    /// What is outside.
+    pub places: Mutex<Places>,
+    pub managed: Vault,
+    pub doors: Doors,
+    pub deployed: Deployed,
+    /// Secrets that components said are none of the team's vault.
+    pub kept: Mutex<Vec<String>>,
+    /// What components logged.
+    pub logged: Mutex<Vec<String>>,
     pub decisions: Mutex<Vec<Decision>>,
     /// What models do and saw.
     pub scene: llm::Scene,
@@ -62,15 +76,33 @@ pub struct Suite {
 impl Suite {
     pub fn new(allow: &[String]) -> Arc<Self> {
         let vault = [("my-key", "Hello vault"), ("openai", "sk-local-dummy"), ("mock", "sk-local-dummy")];
+        Self::with_vault(allow, &vault)
+    }
+
+    pub fn with_vault(allow: &[String], vault: &[(&str, &str)]) -> Arc<Self> {
+        let http = Client::new(Policy::new(allow).unwrap(), Limits::default()).unwrap();
+        Self::with_client(http, vault)
+    }
+
+    pub fn with_client(http: Client, vault: &[(&str, &str)]) -> Arc<Self> {
+        let vault = vault.iter().map(|(key, secret)| ((*key).to_owned(), (*secret).to_owned()));
+        // What the agent of `lone` names.
+        let named = [("my-key".to_owned(), "Hello vault".to_owned())];
         Arc::new(Self {
-            vault: vault.map(|(key, secret)| (key.to_owned(), secret.to_owned())).into(),
-            http: Client::new(Policy::new(allow).unwrap(), Limits::default()).unwrap(),
+            vault: named.into_iter().chain(vault).collect(),
+            http,
             files: Mutex::default(),
             jobs: Mutex::default(),
             requests: Mutex::default(),
             content: Mutex::default(),
             slept: Mutex::default(),
             asked: Mutex::default(),
+            places: Mutex::new(world::places("http://127.0.0.1:9", Scraper::Auto)),
+            managed: Vault::default(),
+            doors: Doors::default(),
+            deployed: Deployed::default(),
+            kept: Mutex::default(),
+            logged: Mutex::default(),
             decisions: Mutex::default(),
             scene: llm::Scene::default(),
             cancelled: CancellationToken::new(),
@@ -93,6 +125,7 @@ pub struct TestContext {
     info: AgentInfo,
     request: RequestInfo,
     run: (String, String),
+    places: Places,
 }
 
 impl TestContext {
@@ -106,7 +139,8 @@ impl TestContext {
             variables: Map::new(),
         };
         let run = agent.suite.run.lock().clone();
-        Self { agent, info, request: RequestInfo::default(), run }
+        let places = agent.suite.places.lock().clone();
+        Self { agent, info, request: RequestInfo::default(), run, places }
     }
 
     /// What the runs of the test share.
@@ -177,6 +211,30 @@ impl Context for TestContext {
 
     fn http(&self) -> &Client {
         &self.agent.suite.http
+    }
+
+    fn web(&self) -> &Places {
+        &self.places
+    }
+
+    fn trace_parent(&self) -> String {
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()
+    }
+
+    fn keep_secret(&self, _: &str, value: &str) {
+        self.agent.suite.kept.lock().push(value.into());
+    }
+
+    fn managed(&self) -> &dyn ManagedSecrets {
+        &self.agent.suite.managed
+    }
+
+    fn links(&self) -> &dyn FileLinks {
+        &self.agent.suite.doors
+    }
+
+    fn deployed_code(&self) -> &dyn DeployedCode {
+        &self.agent.suite.deployed
     }
 
     async fn store_temp(&self, binary: &Binary) -> Result<Value, ContextError> {
@@ -267,7 +325,9 @@ impl Context for TestContext {
         }
     }
 
-    fn log(&self, _level: tracing::Level, _message: &str) {}
+    fn log(&self, _level: tracing::Level, message: &str) {
+        self.agent.suite.logged.lock().push(message.into());
+    }
 }
 
 impl TestContext {

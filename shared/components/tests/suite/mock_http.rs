@@ -28,11 +28,12 @@ impl MockHttp {
     }
 }
 
-struct Received {
-    method: String,
-    target: String,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub method: String,
+    pub target: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
 }
 
 async fn answer(mut stream: TcpStream) {
@@ -54,7 +55,7 @@ async fn answer(mut stream: TcpStream) {
     stream.shutdown().await.ok();
 }
 
-async fn read(stream: &mut TcpStream) -> Option<Received> {
+pub async fn read(stream: &mut TcpStream) -> Option<Received> {
     let mut bytes = Vec::new();
     let head_end = loop {
         if let Some(at) = bytes.windows(4).position(|end| end == b"\r\n\r\n") {

@@ -41,8 +41,9 @@ pub(super) struct Draft {
 impl Draft {
     pub fn read(json: &Json, types: &dyn Types) -> (Option<Self>, Vec<Issue>) {
         let mut issues = Vec::new();
-        let Some(document) = document::parse(json, &mut issues) else { return (None, issues) };
-        let nodes: Vec<Arc<Node>> = document.components.iter().map(|record| node(record, types)).collect();
+        let Some(mut document) = document::parse(json, &mut issues) else { return (None, issues) };
+        let mut nodes: Vec<Arc<Node>> =
+            document.components.iter().map(|record| node(record, types)).collect();
         let mut by_id = HashMap::new();
         for (index, node) in (0u32..).zip(&nodes) {
             if by_id.insert(node.id.clone(), index).is_some() {
@@ -52,6 +53,7 @@ impl Draft {
         }
         let hosted = (0u32..).zip(&nodes).filter_map(|(index, node)| Some((index, hosted(node, types)?)));
         let hosted = hosted.collect();
+        feed_endpoints(&mut document.connections, &mut nodes, &by_id);
         let mut draft = Self { nodes, by_id, links: Vec::new(), hosted, document };
         draft.resolve_links(&mut issues);
         check::findings(&draft, types, &mut issues);
@@ -104,7 +106,7 @@ impl Draft {
         };
         let output = port(&record.output, &outputs, &from.id, "sourceIndex", "output")?;
         // -1 addresses an endpoint as a whole; only triggers do that.
-        if record.input == PortRef::Index(-1) && flow(to) == Flow::Endpoint {
+        if is_whole(record) && flow(to) == Flow::Endpoint {
             return Ok(None);
         }
         let input = port(&record.input, &inputs, &to.id, "targetIndex", "input")?;
@@ -162,6 +164,7 @@ impl Draft {
         (0u32..).zip(&self.nodes).filter_map(move |(index, node)| match flow(node) {
             Flow::Endpoint if current(index, node) => Some((index, EntryKind::Endpoint)),
             Flow::Async if current(index, node) => Some((index, EntryKind::Job)),
+            Flow::Trigger if current(index, node) => Some((index, EntryKind::Trigger)),
             _ => None,
         })
     }
@@ -174,7 +177,7 @@ impl Draft {
         let graph = Graph {
             size: self.nodes.len(),
             links: &links,
-            is_loop: &|at| flow(&self.nodes[at as usize]) == Flow::Loop,
+            is_loop: &|at| flow(&self.nodes[at as usize]).repeats(),
             required: &required,
             is_error: &|link| {
                 let outputs = &self.nodes[link.source as usize].outputs;
@@ -272,6 +275,48 @@ impl Draft {
 
 pub(crate) fn flow(node: &Node) -> Flow {
     node.entry.map_or(Flow::Plain, |entry| entry.spec.flow)
+}
+
+/// True for a connection to an endpoint as a whole.
+fn is_whole(record: &ConnectionRecord) -> bool {
+    record.input == PortRef::Index(-1)
+}
+
+/// A trigger that feeds an endpoint as a whole gives each of its inputs the member of the payload of that name: a
+/// connection of its own for each.
+fn feed_endpoints(
+    connections: &mut Vec<ConnectionRecord>,
+    nodes: &mut [Arc<Node>],
+    by_id: &HashMap<Arc<str>, u32>,
+) {
+    let mut added = Vec::new();
+    for record in connections.iter().filter(|record| is_whole(record)) {
+        let at = |id: &str| by_id.get(id).map(|index| *index as usize);
+        let (Some(from), Some(to)) = (at(&record.source), at(&record.target)) else { continue };
+        if flow(&nodes[from]) != Flow::Trigger || flow(&nodes[to]) != Flow::Endpoint {
+            continue;
+        }
+        let inputs: Vec<Arc<str>> = nodes[to].inputs.iter().map(|port| port.name.clone()).collect();
+        for input in inputs {
+            let output: Arc<str> = format!("Payload.{input}").into();
+            let outputs = &mut Arc::make_mut(&mut nodes[from]).outputs;
+            if !outputs.iter().any(|port| port.name == output) {
+                outputs.push(OutputPort {
+                    name: output.clone(),
+                    default: false,
+                    expression: Some(output.clone()),
+                    description: "".into(),
+                });
+            }
+            added.push(ConnectionRecord {
+                source: record.source.clone(),
+                output: PortRef::Name(output.to_string()),
+                target: record.target.clone(),
+                input: PortRef::Name(input.to_string()),
+            });
+        }
+    }
+    connections.extend(added);
 }
 
 fn is_job_id(node: &Node, link: &Link) -> bool {

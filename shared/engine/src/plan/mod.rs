@@ -69,6 +69,8 @@ pub enum EntryKind {
     Endpoint,
     /// Started by value, as a job.
     Job,
+    /// Started with what a trigger collected.
+    Trigger,
 }
 
 #[derive(Debug)]
@@ -118,9 +120,14 @@ impl Plan {
         self.entry_at(async_component, EntryKind::Job)
     }
 
-    /// The entry of an endpoint, by component id.
-    pub fn entry(&self, endpoint_component: &str) -> Option<EntryId> {
-        self.entry_at(endpoint_component, EntryKind::Endpoint)
+    /// The entry of an endpoint or a trigger, by component id.
+    pub fn entry(&self, component: &str) -> Option<EntryId> {
+        self.entry_at(component, EntryKind::Endpoint).or_else(|| self.entry_at(component, EntryKind::Trigger))
+    }
+
+    /// What an entry is.
+    pub fn kind(&self, entry: EntryId) -> EntryKind {
+        self.entries[entry.0 as usize].kind
     }
 
     fn entry_at(&self, id: &str, kind: EntryKind) -> Option<EntryId> {

@@ -8,6 +8,9 @@ use super::{Entry, EntryId, EntryKind, Plan};
 use crate::node::{InputPort, Node};
 use crate::value::Value;
 
+/// Stands for every method: a trigger says itself which it takes.
+const ANY: &str = "*";
+
 /// A skill of an agent: one endpoint.
 #[derive(Clone, Debug)]
 pub struct Skill {
@@ -63,15 +66,17 @@ impl RouteError {
 }
 
 impl Plan {
-    /// The entry that answers a request. Paths are `/api/<endpoint>`, with `/v<n>` or `/v<n>.<m>` before.
+    /// The entry that answers a request. Paths are `/api/<endpoint>`, and `/trigger/<endpoint>` with any method, with
+    /// `/v<n>` or `/v<n>.<m>` before.
     ///
     /// # Errors
     /// [`RouteError`] if there is none.
     pub fn route(&self, method: &str, path: &str) -> Result<EntryId, RouteError> {
         let path = without_version(path).ok_or(RouteError::Path)?;
         let method = method.to_uppercase();
+        let fits = |known: &str| known == method || known == ANY;
         let found =
-            self.routes.get(path).and_then(|methods| methods.iter().find(|(known, _)| *known == method));
+            self.routes.get(path).and_then(|methods| methods.iter().find(|(known, _)| fits(known)));
         let missing = || RouteError::Endpoint { method: method.clone(), path: path.to_owned() };
         found.map(|(_, entry)| *entry).ok_or_else(missing)
     }
@@ -87,7 +92,8 @@ impl Plan {
 
     /// The skills in document order; of two with the same method and name, the last.
     pub fn skills(&self) -> Vec<Skill> {
-        let routed: Vec<EntryId> = self.routes.values().flatten().map(|(_, entry)| *entry).collect();
+        let all = self.routes.values().flatten().map(|(_, entry)| *entry);
+        let routed: Vec<EntryId> = all.filter(|entry| self.kind(*entry) == EntryKind::Endpoint).collect();
         let entries = entry_ids(&self.entries).map(|(id, _)| id).filter(|id| routed.contains(id));
         entries.map(|entry| self.skill_at(entry)).collect()
     }
@@ -120,6 +126,12 @@ pub(super) fn method(node: &Node) -> String {
 
 pub(super) fn table(nodes: &[Arc<Node>], entries: &[Entry]) -> HashMap<String, Vec<(String, EntryId)>> {
     let mut routes: HashMap<String, Vec<(String, EntryId)>> = HashMap::new();
+    for (id, entry) in entry_ids(entries).filter(|(_, entry)| entry.kind == EntryKind::Trigger) {
+        let name = nodes[entry.node as usize].text_setting("triggerEndpoint").filter(|name| !name.is_empty());
+        if let Some(name) = name {
+            routes.insert(format!("/trigger/{name}"), vec![(ANY.to_owned(), id)]);
+        }
+    }
     for (id, entry) in entry_ids(entries).filter(|(_, entry)| entry.kind == EntryKind::Endpoint) {
         let node = &nodes[entry.node as usize];
         let Some(name) = node.text_setting("endpoint").filter(|name| !name.is_empty()) else { continue };

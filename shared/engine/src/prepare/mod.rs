@@ -18,6 +18,9 @@ use crate::value::{Map, Value};
 use crate::variables::Variables;
 use pending::{Hole, Pending, Then};
 
+/// Where the request of a trigger's run has what was collected.
+pub const PAYLOADS: &str = "payloads";
+
 /// What preparing an activation needs to know.
 pub(crate) struct Preparation<'a> {
     pub plan: &'a Plan,
@@ -69,6 +72,10 @@ impl Preparation<'_> {
         }
         let flow = known.spec.flow;
         match role {
+            Role::Called if flow == Flow::Trigger => return Prepared::Loop(self.payloads()),
+            _ if flow == Flow::Trigger => {
+                return Prepared::Settled(error_output("a trigger starts runs: nothing may be connected to it"));
+            }
             _ if flow == Flow::Endpoint => {
                 return self.prepare_endpoint(node, held, matches!(role, Role::Called));
             }
@@ -85,6 +92,12 @@ impl Preparation<'_> {
             }
             Ok((input, _)) => prepared(node, flow, input),
         }
+    }
+
+    /// What a trigger collected, as the elements of a loop.
+    fn payloads(&self) -> Map {
+        let collected = self.request.body.get(PAYLOADS).cloned();
+        [("Input".into(), collected.unwrap_or_else(|| Value::array(Vec::new())))].into()
     }
 
     fn missing_key(&self, used: &[u32], held: &Map) -> Option<Arc<str>> {

@@ -40,7 +40,7 @@ impl Run {
         let entry = &self.plan.entries[self.entry];
         let role = match entry.kind {
             _ if scope != 0 || index != entry.node => Role::Fed,
-            EntryKind::Endpoint => Role::Called,
+            EntryKind::Endpoint | EntryKind::Trigger => Role::Called,
             EntryKind::Job => Role::Job { id: &self.options.job_id, input: &self.options.job_input },
         };
         let preparation = Preparation {

@@ -10,8 +10,9 @@ use crate::data::typing::split_commas;
 use crate::key::LoopStep;
 use crate::node::Node;
 use crate::outcome::failure;
+use crate::plan::compile::flow;
 use crate::prepare::error_output;
-use crate::spec::Posted;
+use crate::spec::{Flow, Posted};
 use crate::value::{Map, Value};
 
 /// A loop under way.
@@ -58,6 +59,7 @@ impl Run {
         let node = &plan.nodes[spot.node as usize];
         let region = spot.body.as_ref().and_then(|body| body.region);
         let elements = elements(input.get("Input"));
+        let is_trigger = flow(node) == Flow::Trigger;
         let limit = self.options.limits.loop_iterations;
         if elements.len() > limit {
             let message = format!("the loop has {} elements, the limit is {limit}", elements.len());
@@ -75,7 +77,7 @@ impl Run {
             elements,
             next: 0,
             results: Vec::new(),
-            format: Format::of(node),
+            format: if is_trigger { Format::Minimal } else { Format::of(node) },
             scope: child,
             round,
             started: round,
@@ -121,7 +123,9 @@ impl Run {
         self.scopes[child as usize].reset(path);
         self.scopes[child as usize].last_round = round;
         self.seed(child);
-        let output = Value::object([("Loop".into(), element)].into());
+        let is_trigger = flow(&plan.nodes[spot.node as usize]) == Flow::Trigger;
+        let name = if is_trigger { "Payload" } else { "Loop" };
+        let output = Value::object([(name.into(), element)].into());
         if let Some(body) = &spot.body {
             self.fire(child, &body.firings, spot.node, &output, round);
         }

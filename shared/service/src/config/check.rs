@@ -15,6 +15,8 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     certs(config)?;
     security(config)?;
     compute(config)?;
+    egress(config)?;
+    web(config)?;
     connectors(config)?;
     if config.is_production() {
         production(config)?;
@@ -35,6 +37,42 @@ fn compute(config: &Config) -> Result<(), ConfigError> {
     within("compute.max_workers", compute.max_workers, 1_000)?;
     within("compute.concurrent_per_team", compute.concurrent_per_team, 100)?;
     within("compute.calls_per_worker", compute.calls_per_worker as usize, 100_000)
+}
+
+fn egress(config: &Config) -> Result<(), ConfigError> {
+    let egress = &config.egress;
+    let positive = [
+        ("egress.connect_timeout_ms", egress.connect_timeout_ms),
+        ("egress.total_timeout_ms", egress.total_timeout_ms),
+        ("egress.max_response_bytes", egress.max_response_bytes as u64),
+        ("egress.max_expansion", egress.max_expansion as u64),
+    ];
+    if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
+        return Err(wrong(config, key, "0 allows nothing: use 1 or more"));
+    }
+    match egress.agents.keys().find(|agent| !agent.contains('/')) {
+        Some(agent) => Err(wrong(config, "egress.agents", format!("{agent:?} is no agent: write \"team/agent\""))),
+        None => Ok(()),
+    }
+}
+
+fn web(config: &Config) -> Result<(), ConfigError> {
+    let web = &config.web;
+    let places = [
+        ("web.tavily_url", &web.tavily_url),
+        ("web.scrapfly_url", &web.scrapfly_url),
+        ("web.huggingface_url", &web.huggingface_url),
+        ("web.zapier_url", &web.zapier_url),
+        ("web.google_url", &web.google_url),
+    ];
+    let is_place = |url: &str| {
+        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && !rest.contains(['?', '#', ' ']))
+    };
+    match places.iter().find(|(_, url)| !is_place(url)) {
+        Some((key, _)) => Err(wrong(config, key, "write an address without query: https://api.example.com")),
+        None => Ok(()),
+    }
 }
 
 fn trust_domain(config: &Config) -> Result<(), ConfigError> {

@@ -28,6 +28,7 @@ mod store;
 mod substitute;
 mod team_limits;
 mod telemetry;
+mod web;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,7 +41,7 @@ pub use agents::Agents;
 pub use certs::{Certs, PatternEntry, RoleCerts};
 pub use compute::Compute;
 pub use connectors::{ConnectorEntry, Connectors};
-pub use egress::Egress;
+pub use egress::{Egress, EgressOf};
 pub use explain::{Explained, Origin, Origins};
 pub use files::FilesDoor;
 pub use gateway::Gateway;
@@ -56,6 +57,7 @@ pub use security::{Security, Vault};
 pub use store::{Backend, StoreSection, Synchronous};
 pub use team_limits::{Quotas, SubjectRate, TeamLimit, TeamRate};
 pub use telemetry::{AgentLog, Content, LogFormat, Telemetry};
+pub use web::{Scraper, Web};
 
 /// The one unary method that lasts as long as what it runs.
 const RUN_SKILL: &str = "/sre.gateway.v1.Runs/RunSkill";
@@ -156,6 +158,9 @@ pub struct Config {
     pub egress: Egress,
     /// `[mcp]`: programs that components may start.
     pub mcp: Mcp,
+    /// Where the services are that components of the web use. An inner address must be listed in `[egress] allow`
+    /// too.
+    pub web: Web,
     /// Agents loaded at start.
     pub agents: Agents,
     /// Model catalogues.
@@ -199,6 +204,7 @@ impl Default for Config {
             gateway: Gateway::default(),
             egress: Egress::default(),
             mcp: Mcp::default(),
+            web: Web::default(),
             agents: Agents::default(),
             models: Models::default(),
             vault: Vault::default(),

@@ -30,11 +30,12 @@ pub async fn raw(request: Request, limit: usize) -> Result<RawRequest, Refusal> 
         query_json: Value::Object(query).to_string().into(),
         body_json: body.to_string().into(),
         files,
+        ..RawRequest::default()
     })
 }
 
 /// Header fields in lower case; credentials were for the door and go no further.
-fn headers(headers: &HeaderMap) -> HashMap<String, String> {
+pub(super) fn headers(headers: &HeaderMap) -> HashMap<String, String> {
     headers
         .iter()
         .filter(|(name, _)| !matches!(name.as_str(), "authorization" | "cookie" | "proxy-authorization"))
@@ -44,7 +45,7 @@ fn headers(headers: &HeaderMap) -> HashMap<String, String> {
 }
 
 /// Form pairs; of a repeated key the last one counts.
-fn pairs(form: &[u8]) -> Map<String, Value> {
+pub(super) fn pairs(form: &[u8]) -> Map<String, Value> {
     url::form_urlencoded::parse(form).map(|(k, v)| (k.into_owned(), Value::String(v.into_owned()))).collect()
 }
 
@@ -121,7 +122,7 @@ async fn multipart(
     Ok((fields, files))
 }
 
-fn too_large(limit: usize) -> Refusal {
+pub(super) fn too_large(limit: usize) -> Refusal {
     Refusal::new(
         StatusCode::PAYLOAD_TOO_LARGE,
         format!("the body is larger than {limit} bytes, or its stream broke"),

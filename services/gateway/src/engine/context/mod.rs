@@ -2,6 +2,9 @@
 
 mod histories;
 mod models;
+mod code;
+mod links;
+mod managed;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,6 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use secrecy::ExposeSecret as _;
+use sre_components::context::{code::DeployedCode, links::FileLinks, managed::ManagedSecrets, web::Places};
 use sre_components::egress;
 use sre_components::vectors::Vectors;
 use sre_components::{
@@ -27,6 +31,7 @@ use sre_proto::llm::v1::inference_client::InferenceClient;
 use sre_proto::llm::v1::models_client::ModelsClient;
 use sre_proto::llm::v1::{GenerateRequest, GenerateResponse, GenerateStreamRequest, GetModelRequest, Model};
 use sre_proto::observability::v1::LogLevel;
+use sre_service::telemetry::spans::TraceParent;
 use sre_service::{Link, Role};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -214,7 +219,32 @@ impl Context for ActivationContext {
     }
 
     fn http(&self) -> &egress::Client {
-        &self.scope.engine.http
+        let agent = &self.scope.subject.version.agent;
+        self.scope.engine.http.of(&agent.team, &agent.agent)
+    }
+
+    fn web(&self) -> &Places {
+        &self.scope.engine.web
+    }
+
+    fn trace_parent(&self) -> String {
+        self.scope.traceparent()
+    }
+
+    fn keep_secret(&self, name: &str, value: &str) {
+        self.scope.keep_secret(name, value);
+    }
+
+    fn managed(&self) -> &dyn ManagedSecrets {
+        self
+    }
+
+    fn links(&self) -> &dyn FileLinks {
+        self
+    }
+
+    fn deployed_code(&self) -> &dyn DeployedCode {
+        self
     }
 
     async fn store_temp(&self, binary: &Binary) -> Result<Value, ContextError> {

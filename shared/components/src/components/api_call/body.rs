@@ -7,6 +7,7 @@ use sre_engine::value::{Binary, Value};
 
 use super::{Values, multipart};
 use crate::context::Call;
+use crate::files;
 use crate::settings;
 
 /// A body and, where the encoding decides it, its content type.
@@ -124,29 +125,9 @@ async fn binary(call: Call<'_>, text: &str) -> Result<Body, String> {
     Ok(Body { bytes: Some(binary.data.clone()), content_type: Some(binary.mimetype.to_string()) })
 }
 
-/// The file a value is: bytes in memory, the object or address of a stored file, a data URL.
+/// The file a value is.
 pub(super) async fn file(call: Call<'_>, value: Option<&Value>) -> Result<Option<Binary>, String> {
-    let stored = match value {
-        Some(Value::Binary(binary)) => return Ok(Some(binary.as_ref().clone())),
-        Some(Value::String(text)) if text.starts_with("data:") => {
-            let read = sre_engine::data::binary::data_url(text);
-            return Ok(read.map(|(mimetype, bytes)| {
-                sre_engine::data::binary::binary("file", Some(mimetype), bytes.into())
-            }));
-        }
-        Some(Value::String(text)) => Some(text.clone()),
-        Some(Value::Object(map)) => match map.get("url") {
-            Some(Value::String(url)) => Some(url.clone()),
-            _ => None,
-        },
-        _ => None,
-    };
-    match stored {
-        Some(uri) if uri.starts_with("smythfs://") => {
-            call.context.read_file(&uri).await.map(Some).map_err(|error| error.message)
-        }
-        _ => Ok(None),
-    }
+    files::read(call, value).await.map_err(|error| error.message)
 }
 
 #[cfg(test)]

@@ -8,12 +8,11 @@ use sre_engine::value::Value;
 use super::Values;
 use super::body::Body;
 use crate::context::Call;
+use crate::outbound;
 use crate::settings;
 
 /// What servers written for the reference's client may rely on.
 const DEFAULT_ACCEPT: &str = "application/json, text/plain, */*";
-/// The header of draft-ietf-httpapi-idempotency-key-header, as payment services read it.
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 pub(super) fn build(
@@ -25,14 +24,10 @@ pub(super) fn build(
 ) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static(DEFAULT_ACCEPT));
-    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("sre/", env!("CARGO_PKG_VERSION"))));
+    headers.insert(USER_AGENT, outbound::user_agent());
     let rendered = settings::render_json(text, values.inputs, values.secrets);
     if !rendered.trim().is_empty() {
         configured(&rendered, &mut headers)?;
-    }
-    if !method.is_safe() && !headers.contains_key(IDEMPOTENCY_KEY) {
-        // A crash may repeat the request: by this its server can tell.
-        insert(&mut headers, IDEMPOTENCY_KEY, &call.context.idempotency_key())?;
     }
     let configured = match settings::text(call, "contentType").as_str() {
         // The body's own type stands for these two.

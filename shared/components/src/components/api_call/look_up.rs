@@ -3,9 +3,10 @@
 use http::{Method, StatusCode};
 use sre_engine::value::Value;
 
-use super::{Values, body, exchange, headers, response, url};
+use super::{Values, body, headers, response, url};
 use crate::context::Call;
 use crate::egress::Request;
+use crate::outbound;
 use crate::question::LookedUp;
 use crate::settings;
 
@@ -27,7 +28,8 @@ pub(super) async fn ask(call: Call<'_>) -> Result<LookedUp, String> {
     let values = Values { inputs: &inputs, secrets: &secrets };
     let mut request = Request::new(Method::GET, url::build(&url_text, values, url::Encoding::of(call))?);
     request.headers = headers::build(call, &headers_text, values, &Method::GET, &body::Body::default())?;
-    let answer = exchange(call, request).await.map_err(|error| format!("looking it up failed: {error}"))?;
+    let request = request.repeatable(outbound::ATTEMPTS);
+    let answer = outbound::send(call.context, request).await.map_err(|error| format!("looking it up failed: {error}"))?;
     match answer.status {
         StatusCode::NOT_FOUND => Ok(LookedUp::NotHappened),
         status if status.is_success() => Ok(LookedUp::Happened(response::outcome(call, answer).await?)),

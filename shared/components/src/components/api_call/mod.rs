@@ -3,10 +3,12 @@
 //! Where the reference inserts values as they are, this one encodes them for the place they go to, so that
 //! a value cannot add parameters, members or headers.
 
+mod authorize;
 mod body;
 mod headers;
 mod look_up;
 mod multipart;
+mod proxy;
 mod response;
 mod url;
 
@@ -17,8 +19,10 @@ use sre_engine::spec::{ComponentSpec, Effect, PortSpec, SettingSpec};
 use sre_engine::template::Secrets;
 use sre_engine::value::{Map, Value};
 
+use crate::context::links::Links;
 use crate::context::{Call, Component};
-use crate::egress::{EgressError, Request, Response};
+use crate::egress::{EgressError, Request};
+use crate::outbound;
 use crate::outcome::{failed_with, or_error};
 use crate::question::LookedUp;
 use crate::settings;
@@ -48,9 +52,30 @@ static SPEC: ComponentSpec = ComponentSpec::new("APICall", "Sends an HTTP reques
         )
         .default("none"),
         SettingSpec::any("body", "Body").template().describe("text or an object"),
-        SettingSpec::text_or_empty("proxy", "Proxy", 0).template().describe("not supported yet"),
-        SettingSpec::any("oauthService", "OAuth Service").describe("`None`, or not supported yet"),
-        SettingSpec::any("oauth_con_id", "OAuth Connection").describe("not supported yet"),
+        SettingSpec::text_or_empty("proxy", "Proxy", 0).template().describe(
+            "proxies, one a line, tried in any order: http, https, socks4, socks4a, socks5, socks5h, with user and \
+             password where one wants them",
+        ),
+        SettingSpec::integer("timeout", "Timeout (ms)", 1.0, 600_000.0)
+            .nullable()
+            .describe("time for the call with its repeats; never more than the deployment allows"),
+        SettingSpec::integer("retries", "Retries", 0.0, 10.0).default("2").nullable().describe(
+            "how often GET, HEAD, OPTIONS, PUT and DELETE are made again after a connection that failed or broke, \
+             and after 429, 502, 503 and 504",
+        ),
+        SettingSpec::any("oauthService", "OAuth Service")
+            .nullable()
+            .describe("of older agents: the service whose tokens are used, `None` for none"),
+        SettingSpec::any("oauth_con_id", "OAuth Connection").nullable().describe(
+            "the key in the managed vault of the agent that holds the connection's tokens; `sre oauth login` makes it",
+        ),
+        SettingSpec::any("clientID", "Client ID").nullable().template().describe("OAuth 2: the application's id"),
+        SettingSpec::any("clientSecret", "Client Secret")
+            .nullable()
+            .template()
+            .describe("OAuth 2: its secret, from the vault: `{{KEY(name)}}`"),
+        SettingSpec::any("tokenURL", "Token URL").nullable().template().describe("OAuth 2: where tokens come from"),
+        SettingSpec::any("scope", "Scope").nullable().template().describe("OAuth 2: what is asked for"),
         SettingSpec::text_or_empty("lookupUrl", "Lookup URL", 8192).template().describe(
             "where to ask whether a request was received, with `{{idempotencyKey}}`: 404 means that it was not, \
              a success is its answer; for the policy `lookup`",
@@ -61,7 +86,13 @@ static SPEC: ComponentSpec = ComponentSpec::new("APICall", "Sends an HTTP reques
         PortSpec::new("Headers", "Object", "the headers, under lower-case names"),
         PortSpec::new("Status", "Number", "the status code"),
     ])
-    .scopes(&["sre.security.v1.Vault", "sre.io.v1.Storage"]);
+    .scopes(&[
+        "sre.security.v1.Vault",
+        "sre.security.v1.ManagedVault:read",
+        "sre.security.v1.ManagedVault:write",
+        "sre.io.v1.Storage",
+        "sre.io.v1.Router",
+    ]);
 
 /// The type.
 pub struct ApiCall;
@@ -88,28 +119,39 @@ struct Values<'a> {
 }
 
 async fn send(call: Call<'_>) -> Result<Outcome, String> {
-    refuse_unsupported(call)?;
+    let mut links = Links::new(call.context.links());
+    let done = send_with(call, &mut links).await;
+    links.end().await;
+    done
+}
+
+async fn send_with(call: Call<'_>, links: &mut Links<'_>) -> Result<Outcome, String> {
     let setting = |name: &str| settings::with_template_variables(call, &settings::text(call, name));
     let (url_text, headers_text, body_text) = (setting("url"), setting("headers"), setting("body"));
-    let all = format!("{url_text}\n{headers_text}\n{body_text}");
+    let proxy_text = setting("proxy");
+    let all = format!("{url_text}\n{headers_text}\n{body_text}\n{proxy_text}");
     let secrets = settings::secrets(call, &all).await.map_err(|error| error.message)?;
     let values = Values { inputs: call.input, secrets: &secrets };
 
     let method: Method = settings::text(call, "method").parse().map_err(|_| "Invalid method".to_owned())?;
-    let mut request = Request::new(method, url::build(&url_text, values, url::Encoding::of(call))?);
+    let url = url::build(&url_text, values, url::Encoding::of(call))?;
+    let mut request = Request::new(method, url::with_links(url, links).await?);
     let body = body::build(call, &body_text, values).await?;
     request.headers = headers::build(call, &headers_text, values, &request.method, &body)?;
     request.body = body.bytes;
+    let repeats = settings::number(call, "retries").map_or(outbound::ATTEMPTS - 1, |repeats| repeats as u32);
+    let request = outbound::keyed(call.context, request).repeatable(repeats.saturating_add(1));
+    let proxies = proxy::list(&proxy_text, values)?;
 
     let target = format!("{} {}", request.method, request.url.host_str().unwrap_or_default());
-    match exchange(call, request).await {
+    match authorize::exchange(call, request, &proxies).await {
         Ok(response) => {
             // Path and query may hold secrets; the host is enough to follow what happened.
             let line = format!("{target}: {}, {} bytes", response.status.as_u16(), response.body.len());
             call.context.log(tracing::Level::INFO, &line);
             response::outcome(call, response).await
         }
-        Err(EgressError::InvalidUrl) => Err(EgressError::InvalidUrl.to_string()),
+        Err(Failed::Egress(EgressError::InvalidUrl)) => Err(EgressError::InvalidUrl.to_string()),
         Err(error) => Ok(failed_with(
             [("Response", Value::Null), ("Headers", Value::object(Map::new()))],
             &error.to_string(),
@@ -117,26 +159,13 @@ async fn send(call: Call<'_>) -> Result<Outcome, String> {
     }
 }
 
-/// Sends a request within the run's time, as long as the run goes on.
-async fn exchange(call: Call<'_>, request: Request) -> Result<Response, EgressError> {
-    let left = call.context.deadline().saturating_duration_since(tokio::time::Instant::now());
-    let cancelled = call.context.cancelled();
-    tokio::select! {
-        sent = call.context.http().send(request, left) => sent,
-        () = cancelled.cancelled() => Err(EgressError::Broken("Agent killed".to_owned())),
-    }
-}
-
-fn refuse_unsupported(call: Call<'_>) -> Result<(), String> {
-    let named = |name: &str| {
-        let text = settings::text(call, name);
-        !text.trim().is_empty() && text != "None"
-    };
-    if named("oauth_con_id") || named("oauthService") {
-        return Err("OAuth is not supported yet: set the Authorization header from the vault".to_owned());
-    }
-    if named("proxy") {
-        return Err("proxies are not supported yet: clear the setting `proxy`".to_owned());
-    }
-    Ok(())
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    /// The call could not be made.
+    #[error(transparent)]
+    Egress(#[from] EgressError),
+    /// It could not be authorised.
+    #[error("{0}")]
+    OAuth(String),
 }

@@ -1,7 +1,6 @@
 //! Reading the answer of a request.
 
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
 use sre_engine::Outcome;
 use sre_engine::data::binary as binaries;
 use sre_engine::value::{Map, Value};
@@ -9,6 +8,7 @@ use sre_engine::value::{Map, Value};
 use crate::context::Call;
 use crate::egress::Response;
 use crate::outcome::{failed_with, values};
+use crate::page;
 
 pub(super) async fn outcome(call: Call<'_>, response: Response) -> Result<Outcome, String> {
     let headers = Value::object(headers(&response.headers));
@@ -59,7 +59,7 @@ enum Kind {
 }
 
 fn kind(response: &Response) -> Kind {
-    let media = media_type(&response.headers);
+    let media = page::media_type(&response.headers);
     // No body is empty text, whatever its type.
     if response.body.is_empty() {
         return if is_json(&media) { Kind::Json } else { Kind::Text };
@@ -111,11 +111,6 @@ fn looks_binary(body: &[u8]) -> bool {
     }
 }
 
-fn media_type(headers: &HeaderMap) -> String {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
-}
-
 fn json(response: &Response) -> Result<Value, String> {
     if response.body.is_empty() {
         return Ok(Value::object(Map::new()));
@@ -127,24 +122,13 @@ fn json(response: &Response) -> Result<Value, String> {
     })
 }
 
-/// The body as text, in the charset it names if that is Latin-1, else UTF-8.
+/// The body as text, in the charset it names, else UTF-8.
 fn text(response: &Response) -> String {
-    let content_type =
-        response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let charset = content_type.split(';').skip(1).find_map(|parameter| {
-        parameter.trim().to_ascii_lowercase().strip_prefix("charset=").map(str::to_owned)
-    });
-    match charset.as_deref().map(|charset| charset.trim_matches('"')) {
-        Some("iso-8859-1" | "latin1" | "us-ascii") => response.body.iter().copied().map(char::from).collect(),
-        _ => {
-            let body = response.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&response.body);
-            String::from_utf8_lossy(body).into_owned()
-        }
-    }
+    page::decode(&response.headers, &response.body)
 }
 
 async fn store(call: Call<'_>, response: &Response) -> Result<Value, String> {
-    let media = media_type(&response.headers);
+    let media = page::media_type(&response.headers);
     let told = Some(media.as_str()).filter(|media| !media.is_empty());
     let name = format!("{}-response", sre_proto::ids::new_id());
     let binary = binaries::binary(&name, told, response.body.clone());
@@ -154,6 +138,7 @@ async fn store(call: Call<'_>, response: &Response) -> Result<Value, String> {
 #[cfg(test)]
 mod tests {
     use http::StatusCode;
+    use http::header::CONTENT_TYPE;
 
     use super::*;
 

@@ -8,7 +8,10 @@ use sre_engine::value::Value;
 use url::Url;
 
 use super::Values;
-use crate::context::Call;
+use crate::context::links::Links;
+use crate::context::{Call, Failure};
+
+const STORED: &str = "smythfs://";
 
 /// What happens to values inserted into a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,12 +49,27 @@ pub(super) fn build(text: &str, values: Values<'_>, encoding: Encoding) -> Resul
     if encoding == Encoding::ByPlace && climbs(&rendered, &inserted) {
         return Err("Invalid URL: a value in the path must not be `.` or `..`".to_owned());
     }
-    let url = Url::parse(rendered.trim()).map_err(|_| "Invalid URL".to_owned())?;
-    if url.query_pairs().any(|(_, value)| value.starts_with("smythfs://")) {
-        return Err(
-            "links to stored files are not supported in a URL yet: send the file in the body".to_owned()
-        );
+    Url::parse(rendered.trim()).map_err(|_| "Invalid URL".to_owned())
+}
+
+/// The URL with links in place of the stored files in its query: whoever is called can read them meanwhile.
+pub(super) async fn with_links(mut url: Url, links: &mut Links<'_>) -> Result<Url, String> {
+    if !url.query_pairs().any(|(_, value)| value.starts_with(STORED)) {
+        return Ok(url);
     }
+    let mut pairs = Vec::new();
+    for (name, value) in url.query_pairs().into_owned() {
+        let value = match value.starts_with(STORED) {
+            false => value,
+            true => links.link(&value).await.map_err(|error| match error.kind {
+                // Whether there is such a file is nobody's business who may not read it.
+                Failure::Denied | Failure::NotFound => "Access Denied".to_owned(),
+                _ => error.message,
+            })?,
+        };
+        pairs.push((name, value));
+    }
+    url.query_pairs_mut().clear().extend_pairs(pairs);
     Ok(url)
 }
 
@@ -156,7 +174,6 @@ mod tests {
             assert!(error.starts_with("Invalid URL: "), "{climbing}");
         }
         assert!(url("http://h/a/../b?q={{up}}", Encoding::ByPlace).is_ok());
-        assert!(url("http://h/?f={{file}}", Encoding::ByPlace).unwrap_err().contains("stored files"));
     }
 
     proptest::proptest! {
@@ -166,11 +183,9 @@ mod tests {
             let secrets = Secrets::new();
             let values = Values { inputs: &inputs, secrets: &secrets };
             let url = build("http://h/p?a={{x}}&b=1", values, Encoding::ByPlace);
-            if !value.starts_with("smythfs://") {
-                let pairs: Vec<(String, String)> = url.unwrap().query_pairs().into_owned().collect();
-                let expected = vec![("a".to_owned(), value), ("b".to_owned(), "1".to_owned())];
-                proptest::prop_assert_eq!(pairs, expected);
-            }
+            let pairs: Vec<(String, String)> = url.unwrap().query_pairs().into_owned().collect();
+            let expected = vec![("a".to_owned(), value), ("b".to_owned(), "1".to_owned())];
+            proptest::prop_assert_eq!(pairs, expected);
         }
     }
 }
