@@ -10,6 +10,7 @@ pub mod egress;
 pub mod encoding;
 mod outcome;
 pub mod question;
+pub mod reference;
 pub mod registry;
 mod settings;
 

@@ -47,6 +47,7 @@ pub mod debug;
 pub mod document;
 pub mod issue;
 pub mod key;
+mod looping;
 mod merge;
 pub mod node;
 pub mod outcome;

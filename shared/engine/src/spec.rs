@@ -93,12 +93,38 @@ pub enum Flow {
     Output,
     /// Runs its body once per element; settled by the engine.
     Loop,
+    /// Runs its body once per element, several at a time; settled by the engine.
+    Map,
+    /// Runs its body as long as a condition holds; settled by the engine.
+    While,
+    /// Runs its body until it succeeds; settled by the engine, but for the pauses, which the driver executes.
+    Retry,
+    /// Runs its body once and handles what fails; settled by the engine.
+    Catch,
     /// Starts a job; executed by the driver.
     Async,
     /// Waits for jobs; executed by the driver.
     Await,
     /// A note on the canvas: never runs.
     Inert,
+}
+
+impl Flow {
+    /// Whether the component has a body that the engine runs.
+    pub const fn has_body(self) -> bool {
+        matches!(self, Self::Loop | Self::Map | Self::While | Self::Retry | Self::Catch)
+    }
+
+    /// The outputs of a component with a body that are delivered when it has ended; all others go to the body.
+    pub(crate) const fn results(self) -> &'static [&'static str] {
+        match self {
+            Self::Map => &["Result", "Errors", "_error"],
+            Self::While => &["Result", "Iterations", "_error"],
+            Self::Retry => &["Result", "Attempts", "Errors", "_error"],
+            Self::Catch => &["Result", "Error", "Message", "_error"],
+            _ => &["Result", "_error"],
+        }
+    }
 }
 
 /// The declaration of a component type.
@@ -128,6 +154,10 @@ pub struct ComponentSpec {
     pub scopes: &'static [&'static str],
     /// False for types whose settings the reference never validates.
     pub validate_settings: bool,
+    /// What can go wrong beside wrong settings: the message, or how it begins, and when.
+    pub errors: &'static [&'static str],
+    /// Bounds that no setting shows.
+    pub limits: &'static [&'static str],
 }
 
 impl ComponentSpec {
@@ -146,6 +176,8 @@ impl ComponentSpec {
             outputs: &[],
             scopes: &[],
             validate_settings: true,
+            errors: &[],
+            limits: &[],
         }
     }
 
@@ -200,6 +232,18 @@ impl ComponentSpec {
     /// Sets the services it calls.
     pub const fn scopes(mut self, scopes: &'static [&'static str]) -> Self {
         self.scopes = scopes;
+        self
+    }
+
+    /// Documents what can go wrong.
+    pub const fn errors(mut self, errors: &'static [&'static str]) -> Self {
+        self.errors = errors;
+        self
+    }
+
+    /// Documents bounds that no setting shows.
+    pub const fn limits(mut self, limits: &'static [&'static str]) -> Self {
+        self.limits = limits;
         self
     }
 

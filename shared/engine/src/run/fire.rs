@@ -61,6 +61,7 @@ impl Run {
             let error = is_error.then(|| fired.handler.get_or_insert_default().clone());
             fired.any = true;
             let target = self.outer(scope, firing.up);
+            let from = (firing.up > 0).then(|| self.scopes[scope as usize].path.clone());
             let delivery = Delivery {
                 round: round + 1,
                 order: firing.order,
@@ -68,6 +69,7 @@ impl Run {
                 input: firing.input,
                 value,
                 error,
+                from,
             };
             self.deliver(target, firing.target, delivery);
         }
