@@ -8,7 +8,8 @@ use sre_engine::spec::{ComponentSpec, TypeEntry, Types};
 use crate::components::logic::{LogicAnd, LogicAtLeast, LogicAtMost, LogicOr, LogicXor};
 use crate::components::settled::Settled;
 use crate::components::{
-    api_call::ApiCall, approval::Approval, async_job::Async, await_jobs::Await, ecma_sandbox::EcmaSandbox,
+    api_call::ApiCall, approval::Approval, async_job::Async, await_jobs::Await, code::Code,
+    ecma_sandbox::EcmaSandbox, fail::Fail,
     enc_dec::FEncDec, gen_ai_llm::GenAiLlm, hash::FHash, json_filter::JsonFilter,
     prompt_generator::PromptGenerator, sign::FSign, sleep::FSleep, timestamp::FTimestamp,
 };
@@ -34,6 +35,8 @@ static EXECUTED: &[&dyn Component] = &[
     &FSign,
     &FTimestamp,
     &EcmaSandbox,
+    &Code,
+    &Fail,
 ];
 
 /// All type names that agents made for the reference may use; those that are not built yet are known, so
@@ -93,7 +96,7 @@ pub const REFERENCE_TYPES: [&str; 51] = [
 ];
 
 /// Types of our own beside the reference's.
-pub const OWN_TYPES: [&str; 1] = ["Approval"];
+pub const OWN_TYPES: &[&str] = &["Approval", "Code", "ErrorHandler", "Fail", "Loop", "Map", "Retry"];
 
 /// The component types of this build.
 pub struct Registry {

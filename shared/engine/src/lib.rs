@@ -71,7 +71,7 @@ pub use plan::{EntryId, Environment, Needs, Plan, RouteError, Skill, check, chec
 pub use request::{RequestData, UploadedFile};
 pub use run::{
     Aborted, Activation, ActivationKind, Answer, AnswerEntry, Checkpoint, CheckpointError, Fork, ForkError,
-    Limits, Report, RestoreError, Run, RunError, RunOptions, Starved, Status,
+    Limits, PAUSE_INPUT, Report, RestoreError, Run, RunError, RunOptions, Starved, Status,
 };
 pub use spec::{
     ComponentSpec, Effect, Flow, PortSpec, PostProcess, Posted, SettingKind, SettingSpec, TypeEntry, Types,

@@ -190,12 +190,16 @@ fn component(at: usize, kind: &str, gene: &Gene) -> Json {
     let (one, other) = (usize::from(gene.source), usize::from(gene.parent));
     let data = match kind {
         "Map" => {
-            json!({"concurrency": 1 + one % 4, "format": ["value", "full", "minimal", "results-array"][other % 4],
-            "onError": ["collect", "stop"][other / 4 % 2]})
+            let format = ["value", "full", "minimal", "results-array"][other % 4];
+            let on_error = ["collect", "stop"][other / 4 % 2];
+            json!({"concurrency": 1 + one % 4, "format": format, "onError": on_error})
         }
-        "Loop" => json!({"maxIterations": 1 + one % 3, "operator": ["truthy", "falsy", "exists"][other % 3],
-            "test": ["before", "after"][one / 3 % 2], "onLimit": ["error", "stop"][other / 3 % 2],
-            "onError": ["stop", "continue"][one / 6 % 2]}),
+        "Loop" => {
+            let (operator, test) = (["truthy", "falsy", "exists"][other % 3], ["before", "after"][one / 3 % 2]);
+            let (on_limit, on_error) = (["error", "stop"][other / 3 % 2], ["stop", "continue"][one / 6 % 2]);
+            json!({"maxIterations": 1 + one % 3, "operator": operator, "test": test, "onLimit": on_limit,
+                "onError": on_error})
+        }
         "Retry" => json!({"maxAttempts": 1 + one % 3, "delay": other % 2}),
         "ErrorHandler" if one % 2 == 0 => json!({"fallback": [one, "none"]}),
         "ErrorHandler" => json!({}),

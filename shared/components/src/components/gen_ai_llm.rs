@@ -33,39 +33,67 @@ static SPEC: ComponentSpec = ComponentSpec::new("GenAILLM", "Asks a language mod
         v::PASSTHROUGH,
         SettingSpec::boolean("useSystemPrompt", "Use System Prompt")
             .describe("puts the agent's behaviour first"),
-        SettingSpec::boolean("useContextWindow", "Use Context Window"),
-        SettingSpec::number("maxContextWindowLength", "Maximum Context Window Length", 0.0, f64::MAX),
-        SettingSpec::one_of("verbosity", "Verbosity", &["low", "medium", "high", ""]).nullable(),
-        SettingSpec::boolean("useReasoning", "Use Reasoning"),
+        SettingSpec::boolean("useContextWindow", "Use Context Window")
+            .describe("sends earlier turns of the conversation, too"),
+        SettingSpec::number("maxContextWindowLength", "Maximum Context Window Length", 0.0, f64::MAX)
+            .describe("tokens of earlier turns at most"),
+        SettingSpec::one_of("verbosity", "Verbosity", &["low", "medium", "high", ""]).nullable()
+            .describe("how much the model says, where it can be told"),
+        SettingSpec::boolean("useReasoning", "Use Reasoning")
+            .describe("lets the model think first, where it can"),
         SettingSpec::one_of(
             "reasoningEffort",
             "Reasoning Effort",
             &["none", "default", "minimal", "low", "medium", "high", "xhigh", ""],
         )
-        .nullable(),
-        SettingSpec::number("maxThinkingTokens", "Maximum Thinking Tokens", 1.0, f64::MAX),
-        SettingSpec::boolean("useWebSearch", "Use Web Search"),
-        SettingSpec::one_of("webSearchContextSize", "Web Search Context Size", &["high", "medium", "low"]),
-        SettingSpec::text_or_empty("webSearchCity", "Web Search City", 255).template(),
-        SettingSpec::text_or_empty("webSearchCountry", "Web Search Country", 255).template(),
-        SettingSpec::text_or_empty("webSearchRegion", "Web Search Region", 255).template(),
-        SettingSpec::text_or_empty("webSearchTimezone", "Web Search Timezone", 255).template(),
-        SettingSpec::boolean("useSearch", "Use Search"),
-        SettingSpec::one_of("searchMode", "Search Mode", &["auto", "on", "off"]),
-        SettingSpec::boolean("returnCitations", "Return Citations"),
-        SettingSpec::number("maxSearchResults", "Max Search Results", 1.0, 100.0),
-        SettingSpec::any("searchDataSources", "Search Data Sources"),
-        SettingSpec::text_or_empty("searchCountry", "Search Country", 255).template(),
-        SettingSpec::text_or_empty("excludedWebsites", "Excluded Websites", 10_000),
-        SettingSpec::text_or_empty("allowedWebsites", "Allowed Websites", 10_000),
-        SettingSpec::text_or_empty("includedXHandles", "Included X Handles", 1_000),
-        SettingSpec::text_or_empty("excludedXHandles", "Excluded X Handles", 1_000),
-        SettingSpec::number("postFavoriteCount", "Post Favorite Count", 0.0, 1e9),
-        SettingSpec::number("postViewCount", "Post View Count", 0.0, 1e9),
-        SettingSpec::text_or_empty("rssLinks", "RSS Links", 10_000),
-        SettingSpec::boolean("safeSearch", "Safe Search"),
-        SettingSpec::text_or_empty("fromDate", "From Date", 10),
-        SettingSpec::text_or_empty("toDate", "To Date", 10),
+        .nullable()
+        .describe("how long it thinks"),
+        SettingSpec::number("maxThinkingTokens", "Maximum Thinking Tokens", 1.0, f64::MAX)
+            .describe("tokens it may think with"),
+        SettingSpec::boolean("useWebSearch", "Use Web Search")
+            .describe("lets the provider search the web (OpenAI)"),
+        SettingSpec::one_of("webSearchContextSize", "Web Search Context Size", &["high", "medium", "low"])
+            .describe("how much of what is found goes into the answer"),
+        SettingSpec::text_or_empty("webSearchCity", "Web Search City", 255).template()
+            .describe("where searches are made from: the city"),
+        SettingSpec::text_or_empty("webSearchCountry", "Web Search Country", 255).template()
+            .describe("where searches are made from: the country, two letters"),
+        SettingSpec::text_or_empty("webSearchRegion", "Web Search Region", 255).template()
+            .describe("where searches are made from: the region"),
+        SettingSpec::text_or_empty("webSearchTimezone", "Web Search Timezone", 255).template()
+            .describe("where searches are made from: the time zone"),
+        SettingSpec::boolean("useSearch", "Use Search")
+            .describe("lets the provider search (xAI)"),
+        SettingSpec::one_of("searchMode", "Search Mode", &["auto", "on", "off"])
+            .describe("whether it searches: as it likes, always, never"),
+        SettingSpec::boolean("returnCitations", "Return Citations")
+            .describe("gives what the answer is taken from"),
+        SettingSpec::number("maxSearchResults", "Max Search Results", 1.0, 100.0)
+            .describe("results that are looked at"),
+        SettingSpec::any("searchDataSources", "Search Data Sources")
+            .describe("where it searches: `web`, `x`, `news`, `rss`"),
+        SettingSpec::text_or_empty("searchCountry", "Search Country", 255).template()
+            .describe("the country of results, two letters"),
+        SettingSpec::text_or_empty("excludedWebsites", "Excluded Websites", 10_000)
+            .describe("sites to leave out, between commas"),
+        SettingSpec::text_or_empty("allowedWebsites", "Allowed Websites", 10_000)
+            .describe("sites to look at alone, between commas"),
+        SettingSpec::text_or_empty("includedXHandles", "Included X Handles", 1_000)
+            .describe("accounts of X to look at alone, between commas"),
+        SettingSpec::text_or_empty("excludedXHandles", "Excluded X Handles", 1_000)
+            .describe("accounts of X to leave out, between commas"),
+        SettingSpec::number("postFavoriteCount", "Post Favorite Count", 0.0, 1e9)
+            .describe("likes that a post of X has at least"),
+        SettingSpec::number("postViewCount", "Post View Count", 0.0, 1e9)
+            .describe("views that a post of X has at least"),
+        SettingSpec::text_or_empty("rssLinks", "RSS Links", 10_000)
+            .describe("the feed to read"),
+        SettingSpec::boolean("safeSearch", "Safe Search")
+            .describe("leaves out what is not for everybody"),
+        SettingSpec::text_or_empty("fromDate", "From Date", 10)
+            .describe("results from this day on, `YYYY-MM-DD`"),
+        SettingSpec::text_or_empty("toDate", "To Date", 10)
+            .describe("results up to this day, `YYYY-MM-DD`"),
     ])
     .inputs(&[
         PortSpec::new("Input", "Any", "for the prompt"),

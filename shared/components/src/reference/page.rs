@@ -102,7 +102,7 @@ fn holds(setting: &SettingSpec) -> String {
         SettingKind::Pattern { regex, max_len } => format!("text like `{regex}`, up to {max_len} characters"),
         SettingKind::Number { min, max, integer } => {
             let kind = if integer { "whole number" } else { "number" };
-            match (min.is_finite(), max.is_finite()) {
+            match (min > f64::MIN, max < f64::MAX) {
                 (true, true) => format!("{kind} from {min} to {max}"),
                 (true, false) => format!("{kind} from {min}"),
                 (false, true) => format!("{kind} up to {max}"),

@@ -34,6 +34,8 @@ pub struct Suite {
     /// What people were asked, and what they say to the next questions.
     pub asked: Mutex<Vec<Question>>,
     pub decisions: Mutex<Vec<Decision>>,
+    /// Cancels all runs.
+    pub cancel: CancellationToken,
     job_serial: AtomicUsize,
     tasks: Mutex<tokio::task::JoinSet<()>>,
 }
@@ -51,6 +53,7 @@ impl Suite {
             slept: Mutex::default(),
             asked: Mutex::default(),
             decisions: Mutex::default(),
+            cancel: CancellationToken::new(),
             job_serial: AtomicUsize::new(1),
             tasks: Mutex::default(),
         })
@@ -75,7 +78,8 @@ impl TestContext {
             behavior: agent.plan.identity().behavior.clone(),
             variables: Map::new(),
         };
-        Self { agent, info, request: RequestInfo::default(), cancelled: CancellationToken::new() }
+        let cancelled = agent.suite.cancel.clone();
+        Self { agent, info, request: RequestInfo::default(), cancelled }
     }
 }
 
@@ -128,8 +132,8 @@ impl Context for TestContext {
         llm::model(name)
     }
 
-    async fn execute_code(&self, _: ExecuteCodeRequest) -> Result<ExecuteCodeResponse, ContextError> {
-        Err(ContextError::new(Failure::Unavailable, "code is run by the suite's own tests"))
+    async fn execute_code(&self, request: ExecuteCodeRequest) -> Result<ExecuteCodeResponse, ContextError> {
+        crate::sandbox::execute(request).await
     }
 
     fn http(&self) -> &Client {
@@ -189,7 +193,7 @@ impl Context for TestContext {
 
     async fn sleep(&self, duration: Duration) {
         self.agent.suite.slept.lock().push(duration);
-        tokio::time::sleep(duration).await;
+        let _ = tokio::time::timeout(duration, self.cancelled.cancelled()).await;
     }
 
     async fn approval(&self, question: Question) -> Result<Decision, ContextError> {

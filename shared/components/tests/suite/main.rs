@@ -4,9 +4,13 @@
 
 mod api_call;
 mod approval;
+mod code;
 mod context;
 mod driver;
+mod examples;
+mod flow;
 mod llm;
 mod mock_http;
+mod sandbox;
 mod vectors;
 mod workflows;

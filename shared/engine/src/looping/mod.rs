@@ -129,6 +129,11 @@ impl Kind {
         }
     }
 
+    /// Whether rounds of the body do not wait for each other.
+    pub fn is_map(&self) -> bool {
+        matches!(self, Self::Each(each) if each.is_map)
+    }
+
     /// Rounds of the body that may be under way at a time.
     pub fn at_a_time(&self) -> usize {
         match self {

@@ -9,9 +9,12 @@ use crate::prepare::pending::Pending;
 use crate::prepare::{Preparation, Prepared, Role};
 use crate::value::{Map, Value};
 
+/// The input of a pause that says how long it is, in milliseconds.
+pub const PAUSE_INPUT: &str = "delayMs";
+
 /// What a pause is executed with: how long, and after which attempt.
 pub(super) fn pause_input(ms: u64, attempt: u32) -> Map {
-    [("delayMs".into(), Value::Number(ms.into())), ("attempt".into(), Value::Number(attempt.into()))].into()
+    [(PAUSE_INPUT.into(), Value::Number(ms.into())), ("attempt".into(), Value::Number(attempt.into()))].into()
 }
 
 impl Run {

@@ -352,7 +352,7 @@ impl Looping {
             }
             self.taken += 1;
         }
-        if !matches!(&self.kind, Kind::Each(each) if each.is_map) {
+        if !self.kind.is_map() {
             self.round = self.after;
         }
         starved

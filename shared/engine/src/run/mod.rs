@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use activate::PAUSE_INPUT;
 pub use answer::{Answer, AnswerEntry, Starved, circular_message};
 pub use checkpoint::{Checkpoint, CheckpointError, RestoreError};
 pub use fork::{Fork, ForkError, Report};

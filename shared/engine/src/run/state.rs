@@ -23,7 +23,7 @@ pub(in crate::run) struct Delivery {
     pub value: Value,
     /// Set when the value is the message of a failure.
     pub error: Option<Arc<Handled>>,
-    /// Of a value that comes out of a loop: the element it comes from. Elements of a Map may deliver in any order.
+    /// Of a value that comes out of a Map: the element it comes from. Its elements may deliver in any order.
     pub from: Option<Arc<[LoopStep]>>,
 }
 
