@@ -9,9 +9,9 @@ use crate::components::logic::{LogicAnd, LogicAtLeast, LogicAtMost, LogicOr, Log
 use crate::components::settled::Settled;
 use crate::components::{
     api_call::ApiCall, approval::Approval, async_job::Async, await_jobs::Await, code::Code,
-    ecma_sandbox::EcmaSandbox, fail::Fail,
-    enc_dec::FEncDec, gen_ai_llm::GenAiLlm, hash::FHash, json_filter::JsonFilter,
-    prompt_generator::PromptGenerator, sign::FSign, sleep::FSleep, timestamp::FTimestamp,
+    ecma_sandbox::EcmaSandbox, enc_dec::FEncDec, fail::Fail, gen_ai_llm::GenAiLlm, hash::FHash,
+    json_filter::JsonFilter, prompt_generator::PromptGenerator, sign::FSign, sleep::FSleep,
+    timestamp::FTimestamp,
 };
 use crate::context::Component;
 

@@ -195,7 +195,8 @@ fn component(at: usize, kind: &str, gene: &Gene) -> Json {
             json!({"concurrency": 1 + one % 4, "format": format, "onError": on_error})
         }
         "Loop" => {
-            let (operator, test) = (["truthy", "falsy", "exists"][other % 3], ["before", "after"][one / 3 % 2]);
+            let (operator, test) =
+                (["truthy", "falsy", "exists"][other % 3], ["before", "after"][one / 3 % 2]);
             let (on_limit, on_error) = (["error", "stop"][other / 3 % 2], ["stop", "continue"][one / 6 % 2]);
             json!({"maxIterations": 1 + one % 3, "operator": operator, "test": test, "onLimit": on_limit,
                 "onError": on_error})

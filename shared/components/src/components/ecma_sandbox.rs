@@ -71,11 +71,7 @@ async fn run(call: Call<'_>) -> Result<Outcome, String> {
 }
 
 /// Runs a source within the record's limits; gives what `main` gave. What code throws is an error.
-pub(crate) async fn execute(
-    call: Call<'_>,
-    source: String,
-    arguments: Map,
-) -> Result<Option<Value>, String> {
+pub(crate) async fn execute(call: Call<'_>, source: String, arguments: Map) -> Result<Option<Value>, String> {
     let request = request(call, source, arguments);
     let done = call.context.execute_code(request).await.map_err(|error| error.message)?;
     for line in &done.logs {

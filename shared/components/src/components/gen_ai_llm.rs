@@ -37,7 +37,8 @@ static SPEC: ComponentSpec = ComponentSpec::new("GenAILLM", "Asks a language mod
             .describe("sends earlier turns of the conversation, too"),
         SettingSpec::number("maxContextWindowLength", "Maximum Context Window Length", 0.0, f64::MAX)
             .describe("tokens of earlier turns at most"),
-        SettingSpec::one_of("verbosity", "Verbosity", &["low", "medium", "high", ""]).nullable()
+        SettingSpec::one_of("verbosity", "Verbosity", &["low", "medium", "high", ""])
+            .nullable()
             .describe("how much the model says, where it can be told"),
         SettingSpec::boolean("useReasoning", "Use Reasoning")
             .describe("lets the model think first, where it can"),
@@ -54,16 +55,19 @@ static SPEC: ComponentSpec = ComponentSpec::new("GenAILLM", "Asks a language mod
             .describe("lets the provider search the web (OpenAI)"),
         SettingSpec::one_of("webSearchContextSize", "Web Search Context Size", &["high", "medium", "low"])
             .describe("how much of what is found goes into the answer"),
-        SettingSpec::text_or_empty("webSearchCity", "Web Search City", 255).template()
+        SettingSpec::text_or_empty("webSearchCity", "Web Search City", 255)
+            .template()
             .describe("where searches are made from: the city"),
-        SettingSpec::text_or_empty("webSearchCountry", "Web Search Country", 255).template()
+        SettingSpec::text_or_empty("webSearchCountry", "Web Search Country", 255)
+            .template()
             .describe("where searches are made from: the country, two letters"),
-        SettingSpec::text_or_empty("webSearchRegion", "Web Search Region", 255).template()
+        SettingSpec::text_or_empty("webSearchRegion", "Web Search Region", 255)
+            .template()
             .describe("where searches are made from: the region"),
-        SettingSpec::text_or_empty("webSearchTimezone", "Web Search Timezone", 255).template()
+        SettingSpec::text_or_empty("webSearchTimezone", "Web Search Timezone", 255)
+            .template()
             .describe("where searches are made from: the time zone"),
-        SettingSpec::boolean("useSearch", "Use Search")
-            .describe("lets the provider search (xAI)"),
+        SettingSpec::boolean("useSearch", "Use Search").describe("lets the provider search (xAI)"),
         SettingSpec::one_of("searchMode", "Search Mode", &["auto", "on", "off"])
             .describe("whether it searches: as it likes, always, never"),
         SettingSpec::boolean("returnCitations", "Return Citations")
@@ -72,7 +76,8 @@ static SPEC: ComponentSpec = ComponentSpec::new("GenAILLM", "Asks a language mod
             .describe("results that are looked at"),
         SettingSpec::any("searchDataSources", "Search Data Sources")
             .describe("where it searches: `web`, `x`, `news`, `rss`"),
-        SettingSpec::text_or_empty("searchCountry", "Search Country", 255).template()
+        SettingSpec::text_or_empty("searchCountry", "Search Country", 255)
+            .template()
             .describe("the country of results, two letters"),
         SettingSpec::text_or_empty("excludedWebsites", "Excluded Websites", 10_000)
             .describe("sites to leave out, between commas"),
@@ -86,14 +91,11 @@ static SPEC: ComponentSpec = ComponentSpec::new("GenAILLM", "Asks a language mod
             .describe("likes that a post of X has at least"),
         SettingSpec::number("postViewCount", "Post View Count", 0.0, 1e9)
             .describe("views that a post of X has at least"),
-        SettingSpec::text_or_empty("rssLinks", "RSS Links", 10_000)
-            .describe("the feed to read"),
-        SettingSpec::boolean("safeSearch", "Safe Search")
-            .describe("leaves out what is not for everybody"),
+        SettingSpec::text_or_empty("rssLinks", "RSS Links", 10_000).describe("the feed to read"),
+        SettingSpec::boolean("safeSearch", "Safe Search").describe("leaves out what is not for everybody"),
         SettingSpec::text_or_empty("fromDate", "From Date", 10)
             .describe("results from this day on, `YYYY-MM-DD`"),
-        SettingSpec::text_or_empty("toDate", "To Date", 10)
-            .describe("results up to this day, `YYYY-MM-DD`"),
+        SettingSpec::text_or_empty("toDate", "To Date", 10).describe("results up to this day, `YYYY-MM-DD`"),
     ])
     .inputs(&[
         PortSpec::new("Input", "Any", "for the prompt"),

@@ -28,7 +28,11 @@ async fn code_sets_its_output_or_returns_it() {
         ("_output = null;", json!(null)),
         ("_output = Object.keys($inputs);", json!(["a", "b"])),
     ] {
-        assert_eq!(code(json!({"code_body": body}), json!({"a": 1, "b": 2})).await, json!({"Output": output}), "{body}");
+        assert_eq!(
+            code(json!({"code_body": body}), json!({"a": 1, "b": 2})).await,
+            json!({"Output": output}),
+            "{body}"
+        );
     }
     assert_eq!(code(json!({"code_body": "a;"}), json!({"a": 1})).await, json!({}));
     assert_eq!(code(json!({}), json!({"a": 1})).await, json!({}));
@@ -54,7 +58,10 @@ async fn what_comes_in_is_never_source_text() {
 
 #[tokio::test]
 async fn a_name_that_is_no_variable_is_a_member_of_the_inputs() {
-    let found = code(json!({"code_body": "_output = $inputs['a b'] + $inputs.await;"}), json!({"a b": 1, "await": 2}));
+    let found = code(
+        json!({"code_body": "_output = $inputs['a b'] + $inputs.await;"}),
+        json!({"a b": 1, "await": 2}),
+    );
     assert_eq!(found.await, json!({"Output": 3}));
 }
 

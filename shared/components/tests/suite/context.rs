@@ -19,8 +19,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::driver::Agent;
-use crate::llm;
+use super::driver::Agent;
+use super::llm;
 
 /// What the runs of a test share.
 pub struct Suite {
@@ -133,7 +133,7 @@ impl Context for TestContext {
     }
 
     async fn execute_code(&self, request: ExecuteCodeRequest) -> Result<ExecuteCodeResponse, ContextError> {
-        crate::sandbox::execute(request).await
+        super::sandbox::execute(request).await
     }
 
     fn http(&self) -> &Client {

@@ -23,7 +23,8 @@ async fn they_answer_without_an_error() {
         let request = RequestData::post(format!("/api/{}", reference::SKILL), json!({}).into());
         let answer = agent.call(request).await["data"].clone();
         ran += 1;
-        let is_empty = answer.as_array().is_some_and(Vec::is_empty) || answer.as_object().is_some_and(|it| it.is_empty());
+        let is_empty = answer.as_array().is_some_and(Vec::is_empty)
+            || answer.as_object().is_some_and(|it| it.is_empty());
         if is_empty || answer.is_null() || answer.to_string().contains("\"_error\"") {
             wrong.push(format!("{}: {answer}", spec.name));
         }

@@ -16,12 +16,17 @@ fn agent(type_name: &str, settings: Json, hands: &[&str], gives: &[&str], body: 
     };
     let outputs: Vec<Json> =
         hands.iter().chain(gives).map(|name| json!({"name": name, "default": *name != "_error"})).collect();
-    let mut links = vec![json!({"sourceId": "E", "sourceIndex": "x", "targetId": "F", "targetIndex": "Input"})];
+    let mut links =
+        vec![json!({"sourceId": "E", "sourceIndex": "x", "targetId": "F", "targetIndex": "Input"})];
     links.extend(
-        hands.iter().map(|name| json!({"sourceId": "F", "sourceIndex": name, "targetId": "B", "targetIndex": name})),
+        hands
+            .iter()
+            .map(|name| json!({"sourceId": "F", "sourceIndex": name, "targetId": "B", "targetIndex": name})),
     );
     links.extend(
-        gives.iter().map(|name| json!({"sourceId": "F", "sourceIndex": name, "targetId": "A", "targetIndex": name})),
+        gives
+            .iter()
+            .map(|name| json!({"sourceId": "F", "sourceIndex": name, "targetId": "A", "targetIndex": name})),
     );
     json!({"version": "1.0.0", "id": "flow", "components": [
         {"id": "E", "name": "APIEndpoint", "data": {"endpoint": "e", "method": "POST"},
@@ -52,7 +57,13 @@ fn even() -> (&'static str, Json) {
 #[tokio::test]
 async fn a_map_keeps_the_order_and_collects_what_fails() {
     for concurrency in ["1", "3", "1000"] {
-        let map = agent("Map", json!({"concurrency": concurrency}), &["Item", "Index"], &["Result", "Errors"], even());
+        let map = agent(
+            "Map",
+            json!({"concurrency": concurrency}),
+            &["Item", "Index"],
+            &["Result", "Errors"],
+            even(),
+        );
         let found = answer(&map, json!([2, 3, 4, 6])).await;
         let errors = json!([{"index": 1, "message": "3 is odd", "component": "B"}]);
         let results = json!([20, {"_error": "3 is odd"}, 40, 60]);
@@ -114,7 +125,8 @@ async fn a_loop_carries_its_state() {
     assert_eq!(found, json!({"Result": 100, "Iterations": 0}));
     let after = json!({"operator": "lt", "value": 100, "test": "after"});
     assert_eq!(answer(&of(after, &all), json!(100)).await, json!({"Result": 200, "Iterations": 1}));
-    let found = answer(&of(json!({"operator": "gt", "value": 0, "maxIterations": "5"}), &all), json!(1)).await;
+    let found =
+        answer(&of(json!({"operator": "gt", "value": 0, "maxIterations": "5"}), &all), json!(1)).await;
     assert_eq!(found["Result"], 32);
     assert!(found["_error"].as_str().unwrap().contains("after 5 rounds"), "{found}");
     let settings = json!({"operator": "gt", "value": 0, "maxIterations": "5", "onLimit": "stop"});
@@ -125,7 +137,8 @@ async fn a_loop_carries_its_state() {
 async fn a_loop_looks_at_a_part_of_its_state() {
     let code = "_output = { page: State.page + 1, more: State.page < 2 };";
     let settings = json!({"path": "more", "operator": "eq", "value": "true", "test": "after"});
-    let of = agent("Loop", settings, &["State"], &["Result", "Iterations"], ("Code", json!({"code_body": code})));
+    let of =
+        agent("Loop", settings, &["State"], &["Result", "Iterations"], ("Code", json!({"code_body": code})));
     let found = answer(&of, json!({"page": 0})).await;
     assert_eq!(found, json!({"Result": {"page": 3, "more": false}, "Iterations": 3}));
 }
@@ -133,7 +146,9 @@ async fn a_loop_looks_at_a_part_of_its_state() {
 #[tokio::test]
 async fn a_failure_ends_a_loop_or_does_not() {
     let body = ("Code", json!({"code_body": "if (Index == 1) _error = 'no'; else _output = State + 1;"}));
-    let of = |settings: Json| agent("Loop", settings, &["State", "Index"], &["_error", "Result", "Iterations"], body.clone());
+    let of = |settings: Json| {
+        agent("Loop", settings, &["State", "Index"], &["_error", "Result", "Iterations"], body.clone())
+    };
     let found = answer(&of(json!({"operator": "lt", "value": 3})), json!(1)).await;
     assert_eq!(found, json!({"_error": "round 2: no", "Result": 2, "Iterations": 2}));
     let found = answer(&of(json!({"operator": "lt", "value": 3, "onError": "continue"})), json!(1)).await;
@@ -152,10 +167,19 @@ const RETRIED: [&str; 4] = ["Result", "Attempts", "Errors", "_error"];
 async fn a_retry_pauses_between_its_attempts() {
     let suite = Suite::new(&[]);
     let settings = json!({"maxAttempts": 5, "delay": 100});
-    let retry = agent("Retry", settings, &ATTEMPTS, &RETRIED, ("PromptGenerator", json!({"model": "mock-gpt",
-        "prompt": "{{Attempt}}"})));
+    let retry = agent(
+        "Retry",
+        settings,
+        &ATTEMPTS,
+        &RETRIED,
+        (
+            "PromptGenerator",
+            json!({"model": "mock-gpt",
+        "prompt": "{{Attempt}}"}),
+        ),
+    );
     let found = answer_in(&suite, &retry, json!("ERR500: x")).await;
-    assert_eq!(found["_error"].as_str().unwrap(), "500 mock error", "{found}");
+    assert!(found["_error"].as_str().unwrap().contains("500 mock error"), "{found}");
     assert_eq!(found["Attempts"], 5);
     assert_eq!(found["Errors"].as_array().unwrap().len(), 5);
     let slept: Vec<u64> = suite.slept.lock().iter().map(|it| it.as_millis() as u64).collect();
@@ -180,7 +204,8 @@ async fn a_retry_is_only_for_what_is_worth_it() {
         (json!({"delay": 0, "unless": "AT 2"}), 2),
         (json!({"delay": 0, "maxAttempts": 1}), 1),
     ] {
-        let found = answer(&agent("Retry", settings.clone(), &ATTEMPTS, &RETRIED, third()), json!("tea")).await;
+        let found =
+            answer(&agent("Retry", settings.clone(), &ATTEMPTS, &RETRIED, third()), json!("tea")).await;
         assert_eq!(found["Attempts"], attempts, "{settings}: {found}");
         assert_eq!(found["_error"].is_string(), attempts < 3, "{settings}: {found}");
     }
@@ -189,9 +214,11 @@ async fn a_retry_is_only_for_what_is_worth_it() {
 #[tokio::test]
 async fn a_pause_ends_with_its_run() {
     let suite = Suite::new(&[]);
-    let retry = agent("Retry", json!({"delay": 80_000_000, "maxDelay": 80_000_000}), &ATTEMPTS, &RETRIED, third());
+    let retry =
+        agent("Retry", json!({"delay": 80_000_000, "maxDelay": 80_000_000}), &ATTEMPTS, &RETRIED, third());
     suite.cancel.cancel();
-    let found = tokio::time::timeout(Duration::from_secs(20), answer_in(&suite, &retry, json!(1))).await.unwrap();
+    let found =
+        tokio::time::timeout(Duration::from_secs(20), answer_in(&suite, &retry, json!(1))).await.unwrap();
     assert_eq!(found["_error"], "Agent killed", "{found}");
     assert_eq!(suite.slept.lock().len(), 1);
 }
@@ -206,10 +233,16 @@ async fn a_handler_tells_maps_or_replaces_a_failure() {
     let found = answer(&of(json!({})), json!("\"a\"")).await;
     assert_eq!(found, json!({"Error": error, "Message": "404 for \"a\""}));
     for (settings, result) in [
-        (json!({"fallback": "{\"why\": \"{{message}}\", \"of\": \"{{input}}\"}"}), json!({"why": "404 for \"a\"", "of": "\"a\""})),
+        (
+            json!({"fallback": "{\"why\": \"{{message}}\", \"of\": \"{{input}}\"}"}),
+            json!({"why": "404 for \"a\"", "of": "\"a\""}),
+        ),
         (json!({"fallback": "sorry: {{type}}"}), json!("sorry: Fail")),
         (json!({"fallback": [1]}), json!([1])),
-        (json!({"mappings": [{"match": "^404", "value": {"found": false}}], "fallback": 1}), json!({"found": false})),
+        (
+            json!({"mappings": [{"match": "^404", "value": {"found": false}}], "fallback": 1}),
+            json!({"found": false}),
+        ),
         (json!({"mappings": "[{\"match\": \"^500\", \"value\": null}]", "fallback": 1}), json!(1)),
     ] {
         assert_eq!(answer(&of(settings.clone()), json!("\"a\"")).await["Result"], result, "{settings}");
@@ -219,18 +252,25 @@ async fn a_handler_tells_maps_or_replaces_a_failure() {
 #[tokio::test]
 async fn a_handler_passes_on_what_succeeds() {
     let body = ("Code", json!({"code_body": "_output = [Try];"}));
-    let found = answer(&agent("ErrorHandler", json!({"fallback": 0}), &["Try"], &HANDLED, body), json!(5)).await;
+    let found =
+        answer(&agent("ErrorHandler", json!({"fallback": 0}), &["Try"], &HANDLED, body), json!(5)).await;
     assert_eq!(found, json!({"Result": [5]}));
 }
 
 #[tokio::test]
 async fn fail_ends_its_branch_with_its_words() {
     let document = |message: &str| {
-        crate::driver::lone("Fail", json!({ "message": message }), json!([{"name": "x"}]), json!([{"name": "_error"}]))
+        crate::driver::lone(
+            "Fail",
+            json!({ "message": message }),
+            json!([{"name": "x"}]),
+            json!([{"name": "_error"}]),
+        )
     };
     let suite = Suite::new(&[]);
     let told = async |message: &str| {
-        crate::driver::result_of(&suite, &document(message), json!({"x": "{{greet}}"})).await["_error"].clone()
+        crate::driver::result_of(&suite, &document(message), json!({"x": "{{greet}}"})).await["_error"]
+            .clone()
     };
     assert_eq!(told("{{greet}}: no {{x}}").await, "Hello: no {{greet}}");
     assert_eq!(told("  ").await, "stopped, without a reason");

@@ -11,6 +11,7 @@ mod examples;
 mod flow;
 mod llm;
 mod mock_http;
+mod pure;
 mod sandbox;
 mod vectors;
 mod workflows;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use sre_components::{ContextError, Failure};
 use sre_proto::compute::v1::{CodeError, CodeLogLine, ExecuteCodeRequest, ExecuteCodeResponse};
+use sre_sandbox::Limits;
 use sre_sandbox::interpreter::{self, Ended, Outside};
 use sre_sandbox::protocol::{CallFrame, HttpAnswer, HttpAsk, Outcome, Program};
-use sre_sandbox::Limits;
 
 #[derive(Default)]
 struct Lines(RefCell<Vec<(String, String)>>);
@@ -25,7 +25,8 @@ impl Outside for Lines {
 
 pub async fn execute(request: ExecuteCodeRequest) -> Result<ExecuteCodeResponse, ContextError> {
     let (ended, logs) = tokio::task::spawn_blocking(move || call(&request)).await.unwrap();
-    let logs = logs.into_iter().map(|(level, text)| CodeLogLine { level, text, ..CodeLogLine::default() }).collect();
+    let logs =
+        logs.into_iter().map(|(level, text)| CodeLogLine { level, text, ..CodeLogLine::default() }).collect();
     let answer = ExecuteCodeResponse { logs, ..ExecuteCodeResponse::default() };
     match ended.outcome {
         Outcome::Returned(result) => {

@@ -76,7 +76,7 @@ impl<'a> Leaves<'a> {
     }
 
     /// The value of the round: of a single leaf its value, of several a list, of none nothing. A component's value
-    /// is its output where it has one, else all of them.
+    /// is its output where it has one, else all of them; of one with a body its result.
     pub fn value(&self) -> Value {
         let mut values: Vec<Value> =
             self.leaves.iter().map(|(node, output)| self.value_of(*node, output)).collect();
@@ -96,6 +96,9 @@ impl<'a> Leaves<'a> {
             Posted::Bare(value) => return value,
             Posted::Entry(entry) => entry,
         };
+        if node.entry.is_some_and(|known| known.spec.flow.has_body()) {
+            return entry.get("Result").cloned().unwrap_or_default();
+        }
         let mut native = node.outputs.iter().filter(|port| port.default && !port.name.starts_with('_'));
         match (native.next(), native.next()) {
             (Some(only), None) => port_value(node, only, &entry).unwrap_or_default(),

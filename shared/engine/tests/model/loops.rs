@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::document::Link;
+use super::document::{Kind, Link};
 use super::scope::Ended;
 use super::{Model, failure, truthy};
 
@@ -188,6 +188,9 @@ impl Model<'_> {
             let whole = without_hard(&end.output);
             if failure(&end.output).is_some() {
                 return whole;
+            }
+            if node.kind == Kind::Loop {
+                return whole.get("Result").cloned().unwrap_or_default();
             }
             let native: Vec<_> =
                 node.outputs.iter().filter(|it| it.default && !it.name.starts_with('_')).collect();

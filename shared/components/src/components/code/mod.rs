@@ -13,32 +13,34 @@ use crate::outcome::or_error;
 use crate::settings;
 use source::{Source, VALUES};
 
-static SPEC: ComponentSpec =
-    ComponentSpec::new("Code", "Runs lines of JavaScript in a sandbox, which set `_output` or `_error`")
-        // It may reach hosts, and nobody knows what it does there.
-        .effect(Effect::Effect)
-        .settings(&[
-            SettingSpec::text_or_empty("code_vars", "Variables", 1_000).template().describe(
-                "lines before the code; `{{name}}` stands for an input, a variable or a vault key as a value, never \
+static SPEC: ComponentSpec = ComponentSpec::new(
+    "Code",
+    "Runs lines of JavaScript in a sandbox, which set `_output` or `_error`",
+)
+// It may reach hosts, and nobody knows what it does there.
+.effect(Effect::Effect)
+.settings(&[
+    SettingSpec::text_or_empty("code_vars", "Variables", 1_000).template().describe(
+        "lines before the code; `{{name}}` stands for an input, a variable or a vault key as a value, never \
                  as source text",
-            ),
-            SettingSpec::text_or_empty("code_body", "Code", 500_000).describe(
-                "sets `_output` (or returns a value), or `_error`; inputs are variables of their names, and all of \
+    ),
+    SettingSpec::text_or_empty("code_body", "Code", 500_000).describe(
+        "sets `_output` (or returns a value), or `_error`; inputs are variables of their names, and all of \
                  them members of `$inputs`",
-            ),
-            SANDBOX_SETTINGS[0],
-            SANDBOX_SETTINGS[1],
-            SANDBOX_SETTINGS[2],
-        ])
-        .outputs(&[PortSpec::new("Output", "Any", "what the code set as `_output`")])
-        .scopes(&["sre.compute.v1.Code:write"])
-        .errors(&[
-            "what the code set as `_error`, as text",
-            "`<name>: <message>` of what it threw",
-            "`Failed to parse code: …`",
-            "the limit it reached: time, processor, memory, output",
-        ])
-        .limits(&["a minute, 256 MB, and what docs/sandbox.md lists"]);
+    ),
+    SANDBOX_SETTINGS[0],
+    SANDBOX_SETTINGS[1],
+    SANDBOX_SETTINGS[2],
+])
+.outputs(&[PortSpec::new("Output", "Any", "what the code set as `_output`")])
+.scopes(&["sre.compute.v1.Code:write"])
+.errors(&[
+    "what the code set as `_error`, as text",
+    "`<name>: <message>` of what it threw",
+    "`Failed to parse code: …`",
+    "the limit it reached: time, processor, memory, output",
+])
+.limits(&["a minute, 256 MB, and what docs/sandbox.md lists"]);
 
 /// The type.
 pub struct Code;
@@ -76,6 +78,7 @@ async fn run(call: Call<'_>) -> Result<Outcome, String> {
     let member = |name: &str| ended.as_ref().and_then(|ended| ended.get(name)).cloned();
     let mut output = Map::new();
     output.extend(member("output").map(|value| ("Output".into(), value)));
-    output.extend(member("error").filter(Value::truthy).map(|error| ("_error".into(), error.to_text().into())));
+    output
+        .extend(member("error").filter(Value::truthy).map(|error| ("_error".into(), error.to_text().into())));
     Ok(Outcome::output(output))
 }

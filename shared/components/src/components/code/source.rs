@@ -22,7 +22,8 @@ impl Source {
         let mut source = Self { text: String::new(), tokens: Vec::new(), keys: Vec::new() };
         let names: Vec<&str> = inputs.keys().map(AsRef::as_ref).filter(|name| is_identifier(name)).collect();
         source.text.push_str("async function main({...$inputs}) {\n");
-        let _ = writeln!(source.text, "const {VALUES} = $inputs[\"{VALUES}\"]; delete $inputs[\"{VALUES}\"];");
+        let _ =
+            writeln!(source.text, "const {VALUES} = $inputs[\"{VALUES}\"]; delete $inputs[\"{VALUES}\"];");
         source.text.push_str(TEXT);
         let _ = writeln!(source.text, "let {{{}}} = $inputs;", names.join(", "));
         // In a function of their own the lines may declare variables of the inputs' names, and return.
@@ -86,11 +87,62 @@ fn is_identifier(name: &str) -> bool {
 
 /// Words that cannot be variables, and the names of the contract.
 const RESERVED: &[&str] = &[
-    "$inputs", "$returned", "$text", "$values", "_error", "_output", "arguments", "async", "await", "break", "case",
-    "catch", "class", "const", "continue", "debugger", "default", "delete", "do", "else", "enum", "eval", "export",
-    "extends", "false", "finally", "for", "function", "if", "implements", "import", "in", "instanceof",
-    "interface", "let", "new", "null", "package", "private", "protected", "public", "return", "static", "super",
-    "switch", "this", "throw", "true", "try", "typeof", "undefined", "var", "void", "while", "with", "yield",
+    "$inputs",
+    "$returned",
+    "$text",
+    "$values",
+    "_error",
+    "_output",
+    "arguments",
+    "async",
+    "await",
+    "break",
+    "case",
+    "catch",
+    "class",
+    "const",
+    "continue",
+    "debugger",
+    "default",
+    "delete",
+    "do",
+    "else",
+    "enum",
+    "eval",
+    "export",
+    "extends",
+    "false",
+    "finally",
+    "for",
+    "function",
+    "if",
+    "implements",
+    "import",
+    "in",
+    "instanceof",
+    "interface",
+    "let",
+    "new",
+    "null",
+    "package",
+    "private",
+    "protected",
+    "public",
+    "return",
+    "static",
+    "super",
+    "switch",
+    "this",
+    "throw",
+    "true",
+    "try",
+    "typeof",
+    "undefined",
+    "var",
+    "void",
+    "while",
+    "with",
+    "yield",
 ];
 
 /// Where in a source we are.
