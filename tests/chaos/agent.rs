@@ -1,5 +1,5 @@
-//! The agent: one endpoint fans out to 36 pure components and ten calls, which three outputs gather. Fifty
-//! components, and an answer that can be told from the input and from what the servers answered.
+//! The agent: one endpoint fans out to 36 pure components, ten calls and a Map of three calls, which three outputs
+//! gather. Over fifty components, and an answer that can be told from the input and from what the servers answered.
 
 use base64::Engine as _;
 use serde_json::{Value, json};
@@ -15,6 +15,8 @@ pub const SKILL: &str = "go";
 pub const HONOURED: usize = 8;
 /// Calls to the server that does not.
 pub const IGNORED: usize = 2;
+/// Calls in the body of the Map, to the server that honours keys, two at a time.
+pub const MAPPED: usize = 3;
 const PURE: usize = 36;
 
 /// The document.
@@ -52,6 +54,15 @@ pub fn chaos(honouring: &Counting, ignoring: &Counting) -> Value {
         wires.push(format!("{id}.Response > {told}.outcome"));
         wires.push(format!("{id}._error > {told}.outcome"));
     }
+    let names: Vec<String> = (0..MAPPED).map(mapped).collect();
+    let mut map = component("map", "Map", json!({ "concurrency": "2" }), &["run", "Input"], &["Item", "Result"]);
+    map["inputs"][1]["defaultVal"] = json!(names.join(","));
+    components.push(map);
+    let body = json!({ "run": "{{run}}", "component": "{{component}}" });
+    components.push(api_call("mapped", &honouring.url(), json!({}), body, &["run", "component"]));
+    wires.extend([format!("{SKILL}.run > map.run"), format!("{SKILL}.run > mapped.run")]);
+    wires.extend(["map.Item > mapped.component", "map.Result > answer.map"].map(str::to_owned));
+    gathered.push("map".to_owned());
     let gathered: Vec<&str> = gathered.iter().map(String::as_str).collect();
     components.push(output("answer", &gathered));
     let wires: Vec<&str> = wires.iter().map(String::as_str).collect();
@@ -78,6 +89,21 @@ pub fn honoured(n: usize) -> String {
     format!("honoured{n}")
 }
 
+/// What a call in the body of the Map calls itself.
+pub fn mapped(n: usize) -> String {
+    format!("mapped{n}")
+}
+
+/// Whether an activation is that of a call, as it calls itself.
+pub fn is_step_of(step: &str, call: &str) -> bool {
+    if let Some(n) = call.strip_prefix("mapped") {
+        return step.starts_with(&format!("map:{n}/"));
+    }
+    // `path/component@round`
+    let last = step.rsplit('/').next().unwrap_or(step);
+    last.split('@').next().unwrap_or(last) == call
+}
+
 /// The id of a call to the other.
 pub fn ignored(n: usize) -> String {
     format!("ignored{n}")
@@ -100,6 +126,8 @@ pub enum Risky {
 pub struct Answer {
     /// The numbers of the calls to the server that honours keys.
     pub honoured: Vec<u64>,
+    /// Those of the calls in the body of the Map.
+    pub mapped: Vec<u64>,
     /// What became of the others.
     pub ignored: Vec<Risky>,
 }
@@ -126,6 +154,8 @@ impl Answer {
             }
         }
         let number = |n| gathered[honoured(n)]["number"].as_u64().ok_or_else(|| wrong(&honoured(n)));
+        let number_of = |n: usize| gathered["map"][n]["Response"]["number"].as_u64().ok_or_else(|| wrong(&mapped(n)));
+        let mapped = (0..MAPPED).map(number_of).collect::<Result<_, _>>()?;
         let honoured = (0..HONOURED).map(number).collect::<Result<_, _>>()?;
         let mut ignored = Vec::new();
         for (n, entry) in entries[..IGNORED].iter().enumerate() {
@@ -136,6 +166,6 @@ impl Answer {
                 (None, None) => return Err(wrong(&told(n))),
             });
         }
-        Ok(Self { honoured, ignored })
+        Ok(Self { honoured, mapped, ignored })
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use sre_proto::gateway::v1::RunState;
 use sre_proto::memory::v1::RecordKind;
 
-use crate::agent::{self, Answer, HONOURED, IGNORED, Risky};
+use crate::agent::{self, Answer, HONOURED, IGNORED, MAPPED, Risky};
 use crate::evidence::{self, Journal};
 use crate::executions::Executions;
 use crate::load::Started;
@@ -87,8 +87,10 @@ fn ends(known: &Known<'_>, report: &mut Report) {
 /// The numbers in the answer are those that the servers gave; gives how many calls ended as uncertain.
 fn right(known: &Known<'_>, number: &str, answer: &Answer) -> Result<usize, String> {
     let sender = |component: String| Sender { run: number.to_owned(), component };
-    for (n, got) in answer.honoured.iter().enumerate() {
-        let sender = sender(agent::honoured(n));
+    let honoured = answer.honoured.iter().enumerate().map(|(n, got)| (agent::honoured(n), got));
+    let mapped = answer.mapped.iter().enumerate().map(|(n, got)| (agent::mapped(n), got));
+    for (call, got) in honoured.chain(mapped) {
+        let sender = sender(call);
         let given = known.honouring.read(|seen| seen.answers.get(&sender).copied());
         if given != Some(*got) {
             return Err(format!("{} answered {given:?}, the run has {got}", sender.component));
@@ -137,7 +139,7 @@ fn starts(known: &Known<'_>, report: &mut Report) {
 fn keys(known: &Known<'_>, report: &mut Report) {
     let mut wrong = Vec::new();
     known.honouring.read(|seen| {
-        let expected = known.started.len() * HONOURED;
+        let expected = known.started.len() * (HONOURED + MAPPED);
         if seen.owners.len() != expected {
             wrong.push(format!("{} distinct keys, expected {expected}", seen.owners.len()));
         }
@@ -201,7 +203,7 @@ fn under_way(journal: &Journal, component: &str, kill: &Kill) -> bool {
         journal
             .records
             .iter()
-            .filter(move |record| record.kind() == kind && component_of(&record.step) == component)
+            .filter(move |record| record.kind() == kind && agent::is_step_of(&record.step, component))
             .map(evidence::time)
             .min()
     };
@@ -210,12 +212,6 @@ fn under_way(journal: &Journal, component: &str, kill: &Kill) -> bool {
     let landing = Duration::from_millis(250);
     let finished = of(RecordKind::Finished).is_some_and(|finished| finished + landing < kill.before);
     begun && !finished
-}
-
-/// The component in an activation's name: `path/component@round`.
-fn component_of(step: &str) -> &str {
-    let last = step.rsplit('/').next().unwrap_or(step);
-    last.split('@').next().unwrap_or(last)
 }
 
 /// Who knows no keys is called once, or not at all.

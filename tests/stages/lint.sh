@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Formatting, clippy, contracts, dependencies.
+# Formatting, clippy, component docs, contracts, dependencies.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 cargo fmt --all -- --check
 cargo clippy --locked --workspace --all-targets -- -D warnings
+# Every component type has its descriptions, an example, a test, and a page that is current.
+cargo run --locked -q -p sre --bin sre -- docs components --check
 (cd proto && ../.tools/node_modules/.bin/buf lint)
 .tools/bin/cargo-deny check --hide-inclusion-graph licenses bans sources
 # The advisory database is a remote repository: where it cannot be reached, say so and go on.

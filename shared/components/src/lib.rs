@@ -16,6 +16,7 @@ mod outbound;
 mod outcome;
 mod page;
 pub mod question;
+pub mod reference;
 pub mod registry;
 mod rendered;
 mod settings;

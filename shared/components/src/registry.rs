@@ -18,8 +18,8 @@ use crate::components::template::Template;
 use crate::components::transform::Transform;
 use crate::components::{
     agent_plugin::AgentPlugin, api_call::ApiCall, approval::Approval, async_job::Async, await_jobs::Await,
-    call_skill::CallSkill, ecma_sandbox::EcmaSandbox,
-    enc_dec::FEncDec, gen_ai_llm::GenAiLlm, hash::FHash, json_filter::JsonFilter, open_api::OpenApi,
+    call_skill::CallSkill, code::Code, ecma_sandbox::EcmaSandbox,
+    enc_dec::FEncDec, fail::Fail, gen_ai_llm::GenAiLlm, hash::FHash, json_filter::JsonFilter, open_api::OpenApi,
     prompt_generator::PromptGenerator, sign::FSign, sleep::FSleep, timestamp::FTimestamp,
 };
 use crate::components::{
@@ -84,6 +84,8 @@ static EXECUTED: &[&dyn Component] = &[
     &triggers::WhatsAppTrigger,
     &triggers::JobSchedulerTrigger,
     &triggers::WebhookTrigger,
+    &Code,
+    &Fail,
 ];
 
 /// All type names that agents made for the reference may use; those that are not built yet are known, so
@@ -143,9 +145,23 @@ pub const REFERENCE_TYPES: [&str; 51] = [
 ];
 
 /// Types of our own beside the reference's.
-pub const OWN_TYPES: [&str; 9] = [
-    "Approval", "CallSkill", "StructuredOutput", "Condition", "Switch", "Merge", "Template", "Transform",
-    "DocumentExtractor", "WebhookTrigger",
+pub const OWN_TYPES: &[&str] = &[
+    "Approval",
+    "CallSkill",
+    "Code",
+    "Condition",
+    "DocumentExtractor",
+    "ErrorHandler",
+    "Fail",
+    "Loop",
+    "Map",
+    "Merge",
+    "Retry",
+    "StructuredOutput",
+    "Switch",
+    "Template",
+    "Transform",
+    "WebhookTrigger",
 ];
 
 /// The component types of this build.

@@ -47,6 +47,7 @@ pub mod debug;
 pub mod document;
 pub mod issue;
 pub mod key;
+mod looping;
 mod merge;
 pub mod node;
 pub mod outcome;
@@ -71,7 +72,7 @@ pub use prepare::PAYLOADS;
 pub use request::{RequestData, UploadedFile};
 pub use run::{
     Aborted, Activation, ActivationKind, Answer, AnswerEntry, Checkpoint, CheckpointError, Fork, ForkError,
-    Limits, Report, RestoreError, Run, RunError, RunOptions, Starved, Status,
+    Limits, PAUSE_INPUT, Report, RestoreError, Run, RunError, RunOptions, Starved, Status,
 };
 pub use spec::{
     ComponentSpec, Effect, Flow, PortSpec, PostProcess, Posted, SettingKind, SettingSpec, TypeEntry, Types,

@@ -96,6 +96,14 @@ pub enum Flow {
     /// An entry point for what happens outside: what it collected is its request, and what follows runs once for
     /// each payload. Settled by the engine.
     Trigger,
+    /// Runs its body once per element, several at a time; settled by the engine.
+    Map,
+    /// Runs its body as long as a condition holds; settled by the engine.
+    While,
+    /// Runs its body until it succeeds; settled by the engine, but for the pauses, which the driver executes.
+    Retry,
+    /// Runs its body once and handles what fails; settled by the engine.
+    Catch,
     /// Starts a job; executed by the driver.
     Async,
     /// Waits for jobs; executed by the driver.
@@ -105,9 +113,20 @@ pub enum Flow {
 }
 
 impl Flow {
-    /// Whether what follows runs once per element.
-    pub(crate) fn repeats(self) -> bool {
-        matches!(self, Self::Loop | Self::Trigger)
+    /// Whether the component has a body that the engine runs.
+    pub const fn has_body(self) -> bool {
+        matches!(self, Self::Loop | Self::Trigger | Self::Map | Self::While | Self::Retry | Self::Catch)
+    }
+
+    /// The outputs of a component with a body that are delivered when it has ended; all others go to the body.
+    pub(crate) const fn results(self) -> &'static [&'static str] {
+        match self {
+            Self::Map => &["Result", "Errors", "_error"],
+            Self::While => &["Result", "Iterations", "_error"],
+            Self::Retry => &["Result", "Attempts", "Errors", "_error"],
+            Self::Catch => &["Result", "Error", "Message", "_error"],
+            _ => &["Result", "_error"],
+        }
     }
 }
 
@@ -140,6 +159,10 @@ pub struct ComponentSpec {
     pub validate_settings: bool,
     /// The setting that names another type, which runs in its place: its services count as this one's.
     pub hosts: Option<&'static str>,
+    /// What can go wrong beside wrong settings: the message, or how it begins, and when.
+    pub errors: &'static [&'static str],
+    /// Bounds that no setting shows.
+    pub limits: &'static [&'static str],
 }
 
 impl ComponentSpec {
@@ -159,6 +182,8 @@ impl ComponentSpec {
             scopes: &[],
             validate_settings: true,
             hosts: None,
+            errors: &[],
+            limits: &[],
         }
     }
 
@@ -219,6 +244,18 @@ impl ComponentSpec {
     /// Runs the type that a setting names.
     pub const fn hosts(mut self, setting: &'static str) -> Self {
         self.hosts = Some(setting);
+        self
+    }
+
+    /// Documents what can go wrong.
+    pub const fn errors(mut self, errors: &'static [&'static str]) -> Self {
+        self.errors = errors;
+        self
+    }
+
+    /// Documents bounds that no setting shows.
+    pub const fn limits(mut self, limits: &'static [&'static str]) -> Self {
+        self.limits = limits;
         self
     }
 

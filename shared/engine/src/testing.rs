@@ -13,7 +13,22 @@ use crate::{
 };
 use support::{Agent, execute, resolve};
 
-const KINDS: [&str; 10] = ["E", "E", "E", "PICKY", "FAIL", "HARD", "IS", "ForEach", "ForEach", "APIOutput"];
+const KINDS: [&str; 14] = [
+    "E",
+    "E",
+    "E",
+    "PICKY",
+    "FAIL",
+    "HARD",
+    "IS",
+    "ForEach",
+    "ForEach",
+    "APIOutput",
+    "Map",
+    "Loop",
+    "Retry",
+    "ErrorHandler",
+];
 
 /// A random agent of up to 12 components: any connection between any two, cycles, loops, handlers, optional
 /// and binary inputs included.
@@ -32,6 +47,18 @@ pub fn agents() -> impl Strategy<Value = Agent> {
                         json!([{"name": "Loop", "default": true}, {"name": "Result", "default": true},
                         {"name": "_error"}])
                     }
+                    "Map" => json!([{"name": "Item", "default": true}, {"name": "Result", "default": true},
+                        {"name": "_error"}]),
+                    "Loop" => json!([{"name": "State", "default": true}, {"name": "Result", "default": true},
+                        {"name": "_error"}]),
+                    "Retry" => {
+                        json!([{"name": "Attempt", "default": true}, {"name": "Result", "default": true},
+                        {"name": "_error"}])
+                    }
+                    "ErrorHandler" => {
+                        json!([{"name": "Try", "default": true}, {"name": "Message", "default": true},
+                        {"name": "Result", "default": true}])
+                    }
                     "IS" => json!([{"name": "Yes", "default": true}, {"name": "No", "default": true},
                         {"name": "_error"}]),
                     _ => {
@@ -39,7 +66,13 @@ pub fn agents() -> impl Strategy<Value = Agent> {
                         {"name": "_error"}])
                     }
                 };
-                let data = if KINDS[*kind] == "APIOutput" { json!({"format": "full"}) } else { json!({}) };
+                let data = match KINDS[*kind] {
+                    "APIOutput" => json!({"format": "full"}),
+                    "Map" => json!({"concurrency": 1 + kind_of_input % 3}),
+                    "Loop" => json!({"maxIterations": 1 + kind_of_input % 3}),
+                    "Retry" => json!({"maxAttempts": 1 + kind_of_input % 3, "delay": kind_of_input % 2}),
+                    _ => json!({}),
+                };
                 agent = agent.full(&format!("N{index}"), KINDS[*kind], data, inputs, outputs);
             }
             for (from, output, to, input) in links {

@@ -95,3 +95,26 @@ pub fn looper() -> Value {
         ],
     )
 }
+
+/// `map` posts every element of a list to the server, so many at a time, and answers the statuses.
+pub fn mapper(url: &str, at_a_time: usize) -> Value {
+    let data = json!({
+        "method": "POST", "url": url, "headers": "", "contentType": "application/json",
+        "body": "{\"n\":\"{{n}}\"}", "proxy": "", "oauthService": "None",
+    });
+    document(
+        "mapper",
+        &[
+            endpoint("map", "list"),
+            component("each", "Map", json!({ "concurrency": at_a_time }), "Input", &["Item", "Result"]),
+            // One native output, so that its value is the status.
+            component("post", "APICall", data, "n", &["Status"]),
+            component("out", "APIOutput", json!({ "format": "minimal" }), "all", &["Output"]),
+        ],
+        &[
+            connection("map", "list", "each", "Input"),
+            connection("each", "Item", "post", "n"),
+            connection("each", "Result", "out", "all"),
+        ],
+    )
+}

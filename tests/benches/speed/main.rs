@@ -14,6 +14,7 @@
 mod agents;
 mod cache;
 mod calls;
+mod components;
 mod durable;
 mod echo;
 mod journal;
@@ -106,6 +107,9 @@ async fn run() {
     }
     if wanted("sandbox") {
         sandbox::measure().await;
+    }
+    if wanted("components") {
+        components::measure().await;
     }
 }
 

@@ -228,8 +228,22 @@ fn graph(bytes: &mut Bytes<'_>) -> Json {
     let mut components = vec![json!({"id": "e", "name": "APIEndpoint", "data": {"endpoint": "e"},
         "inputs": [{"name": "x"}, {"name": "y"}],
         "outputs": [{"name": "body", "default": true}, {"name": "x", "expression": "body.x"}, {"name": "y", "expression": "body.y"}]})];
-    let kinds =
-        ["Step", "Step", "Step", "ForEach", "ForEach", "APIOutput", "Async", "Note", "Nope", "APIEndpoint"];
+    let kinds = [
+        "Step",
+        "Step",
+        "Step",
+        "ForEach",
+        "ForEach",
+        "APIOutput",
+        "Async",
+        "Note",
+        "Nope",
+        "APIEndpoint",
+        "Map",
+        "Loop",
+        "Retry",
+        "ErrorHandler",
+    ];
     for at in 0..count {
         let shape = bytes.next();
         let kind = kinds[usize::from(shape) % kinds.len()];
@@ -237,6 +251,14 @@ fn graph(bytes: &mut Bytes<'_>) -> Json {
             "ForEach" => {
                 json!([{"name": "Loop", "default": true}, {"name": "Result", "default": true}, {"name": "_error"}])
             }
+            "Map" => {
+                json!([{"name": "Item", "default": true}, {"name": "Result", "default": true}, {"name": "_error"}])
+            }
+            "Loop" => {
+                json!([{"name": "State", "default": true}, {"name": "Result", "default": true}, {"name": "_error"}])
+            }
+            "Retry" => json!([{"name": "Attempt"}, {"name": "Result"}, {"name": "_error"}]),
+            "ErrorHandler" => json!([{"name": "Try"}, {"name": "Result"}, {"name": "Message"}]),
             "Async" => json!([{"name": "JobID", "default": true}, {"name": "Input"}, {"name": "_error"}]),
             _ => {
                 json!([{"name": "Output", "default": true}, {"name": "_error"}, {"name": "o", "expression": "Output[1]"}])
@@ -248,6 +270,13 @@ fn graph(bytes: &mut Bytes<'_>) -> Json {
             ["minimal", "full", "results-array", "raw"][usize::from(shape >> 4) % 4].into(),
         );
         data.insert("endpoint".into(), format!("e{at}").into());
+        // Of components with a body; the others pass them over.
+        data.insert("concurrency".into(), (1 + shape % 5).into());
+        data.insert("onError".into(), ["collect", "stop", "continue"][usize::from(shape >> 5) % 3].into());
+        data.insert("maxIterations".into(), (1 + (shape >> 4)).into());
+        data.insert("maxAttempts".into(), (1 + (shape >> 5)).into());
+        data.insert("delay".into(), (shape % 2).into());
+        data.insert("fallback".into(), json!({"told": "{{message}}", "input": "{{input}}"}));
         let types = ["Any", "Text", "Array", "Binary", "Number"];
         let input = json!([{"name": "Input", "type": types[usize::from(shape >> 3) % 5]},
             {"name": "q", "optional": shape & 1 == 0, "defaultVal": if shape & 6 == 6 { json!("{{v}}") } else { json!(null) }}]);

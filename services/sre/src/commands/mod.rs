@@ -12,6 +12,7 @@ mod check;
 mod config;
 mod connectors;
 mod debug;
+mod docs;
 mod health;
 mod import;
 mod import_files;
@@ -66,6 +67,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Backup(arguments) => Box::pin(backup::take(&global, arguments)).await,
         Command::Restore(arguments) => Box::pin(backup::restore(&global, arguments)).await,
         Command::Test(arguments) => Box::pin(test::run(&global, arguments)).await,
+        Command::Docs(command) => docs::run(&global, &command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "sre", &mut std::io::stdout());
             Ok(())

@@ -17,20 +17,40 @@ const MAX_CODE: usize = 500_000;
 const MAX_TIMEOUT_MS: f64 = 60_000.0;
 const MAX_MEMORY_MB: f64 = 256.0;
 
+/// What every component that runs code can bound.
+pub(crate) const SANDBOX_SETTINGS: [SettingSpec; 3] = [
+    SettingSpec::integer("timeout", "Timeout (ms)", 1.0, MAX_TIMEOUT_MS)
+        .default("5000")
+        .nullable()
+        .describe("the time a call may take"),
+    SettingSpec::integer("memoryLimit", "Memory (MB)", 1.0, MAX_MEMORY_MB)
+        .default("64")
+        .nullable()
+        .describe("the memory it may hold"),
+    SettingSpec::text_or_empty("allowedHosts", "Allowed Hosts", 5_000)
+        .describe("hosts that `fetch` may reach, between commas or lines; without any there is no `fetch`"),
+];
+
 static SPEC: ComponentSpec = ComponentSpec::new("ECMASandbox", "Runs JavaScript in a sandbox")
     // It may reach hosts, and nobody knows what it does there.
     .effect(Effect::Effect)
     .settings(&[
         SettingSpec::text_or_empty("code", "Code", MAX_CODE)
             .describe("a module with `async function main`; its parameters are inputs by name"),
-        SettingSpec::integer("timeout", "Timeout (ms)", 1.0, MAX_TIMEOUT_MS).default("5000").nullable(),
-        SettingSpec::integer("memoryLimit", "Memory (MB)", 1.0, MAX_MEMORY_MB).default("64").nullable(),
-        SettingSpec::text_or_empty("allowedHosts", "Allowed Hosts", 5_000).describe(
-            "hosts that `fetch` may reach, between commas or lines; without any there is no `fetch`",
-        ),
+        SANDBOX_SETTINGS[0],
+        SANDBOX_SETTINGS[1],
+        SANDBOX_SETTINGS[2],
     ])
     .outputs(&[PortSpec::new("Output", "Any", "what main gives")])
-    .scopes(&["sre.compute.v1.Code:write"]);
+    .scopes(&["sre.compute.v1.Code:write"])
+    .errors(&[
+        "`No main function found at root level`",
+        "`Main function exists but is not async`",
+        "`Failed to parse code: …`",
+        "`<name>: <message>` of what it threw",
+        "the limit it reached: time, processor, memory, output",
+    ])
+    .limits(&["a minute, 256 MB, and what docs/sandbox.md lists"]);
 
 /// The type.
 pub struct EcmaSandbox;
@@ -46,7 +66,13 @@ impl Component for EcmaSandbox {
 }
 
 async fn run(call: Call<'_>) -> Result<Outcome, String> {
-    let request = request(call);
+    let result = execute(call, settings::text(call, "code"), call.declared()).await?;
+    Ok(result.map_or_else(|| Outcome::output(Map::new()), |result| one("Output", result)))
+}
+
+/// Runs a source within the record's limits; gives what `main` gave. What code throws is an error.
+pub(crate) async fn execute(call: Call<'_>, source: String, arguments: Map) -> Result<Option<Value>, String> {
+    let request = request(call, source, arguments);
     let done = call.context.execute_code(request).await.map_err(|error| error.message)?;
     for line in &done.logs {
         let level = match line.level.as_str() {
@@ -58,25 +84,25 @@ async fn run(call: Call<'_>) -> Result<Outcome, String> {
         call.context.log(level, &line.text);
     }
     if let Some(thrown) = done.error {
-        return Ok(Outcome::error(format!("{}: {}", thrown.name, thrown.message)));
+        return Err(format!("{}: {}", thrown.name, thrown.message));
     }
     if done.result_json.is_empty() {
-        return Ok(Outcome::output(Map::new()));
+        return Ok(None);
     }
     let result: serde_json::Value = serde_json::from_slice(&done.result_json)
         .map_err(|error| format!("the result is no JSON: {error}"))?;
-    Ok(one("Output", Value::from(result)))
+    Ok(Some(Value::from(result)))
 }
 
-fn request(call: Call<'_>) -> ExecuteCodeRequest {
+fn request(call: Call<'_>, source: String, arguments: Map) -> ExecuteCodeRequest {
     let hosts = settings::text(call, "allowedHosts");
     let hosts = hosts.split([',', '\n']).map(str::trim).filter(|host| !host.is_empty());
     let wall = settings::number(call, "timeout").filter(|ms| (1.0..=MAX_TIMEOUT_MS).contains(ms));
     let heap = settings::number(call, "memoryLimit").filter(|mb| (1.0..=MAX_MEMORY_MB).contains(mb));
     ExecuteCodeRequest {
         parent: call.context.agent().name.clone(),
-        source: settings::text(call, "code"),
-        arguments_json: Value::object(call.declared()).to_json_text().into(),
+        source,
+        arguments_json: Value::object(arguments).to_json_text().into(),
         limits: Some(CodeLimits {
             wall: wall.map(milliseconds),
             heap_bytes: heap.map_or(0, |mb| (mb as i64) << 20),

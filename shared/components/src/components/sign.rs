@@ -25,24 +25,30 @@ static SPEC: ComponentSpec = ComponentSpec::new("FSign", "Signs data with a shar
             .describe("the key, where the input `Key` gives none: text for HMAC, PEM for RSA"),
         SettingSpec::any("signMethod", "Sign Method")
             .check(|value| one_of("Sign Method", value, &["HMAC", "RSA"]))
-            .default("HMAC"),
+            .default("HMAC")
+            .describe("with a key that both sides have, or with a private key"),
         SettingSpec::any("dataTransform", "Data Transform")
             .check(|value| one_of("Data Transform", value, &["None", "Stringify", "Querystring"]))
             .default("None")
             .describe("how data that is no text becomes text"),
         SettingSpec::any("hashType", "Hash Type")
             .check(|value| listed_or_empty(value, |value| check_algorithm("Hash Type", value)))
-            .default("md5"),
+            .default("md5")
+            .describe("the digest that is signed"),
         SettingSpec::any("RSA_padding", "RSA Padding")
             .check(|value| {
                 let known = ["RSA_PKCS1_PADDING", "RSA_PKCS1_PSS_PADDING", "RSA_NO_PADDING"];
                 one_of("RSA Padding", value, &known)
             })
-            .default("RSA_PKCS1_PADDING"),
-        SettingSpec::any("RSA_saltLength", "RSA Salt Length").default("RSA_PSS_SALTLEN_MAX_SIGN"),
+            .default("RSA_PKCS1_PADDING")
+            .describe("of RSA: how the digest is padded"),
+        SettingSpec::any("RSA_saltLength", "RSA Salt Length")
+            .default("RSA_PSS_SALTLEN_MAX_SIGN")
+            .describe("of PSS: the length of the salt"),
         SettingSpec::any("encoding", "Encoding")
             .check(|value| listed_or_empty(value, |value| check_encoding("Encoding", value)))
-            .default("hex"),
+            .default("hex")
+            .describe("how the signature is written"),
     ])
     .inputs(&[
         PortSpec::new("Data", "Any", "what to sign"),

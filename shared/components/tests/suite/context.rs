@@ -197,8 +197,8 @@ impl Context for TestContext {
         llm::model(name)
     }
 
-    async fn execute_code(&self, _: ExecuteCodeRequest) -> Result<ExecuteCodeResponse, ContextError> {
-        Err(ContextError::new(Failure::Unavailable, "code is run by the suite's own tests"))
+    async fn execute_code(&self, request: ExecuteCodeRequest) -> Result<ExecuteCodeResponse, ContextError> {
+        super::sandbox::execute(request).await
     }
 
     fn calls(&self) -> &dyn sre_components::context::calls::Calls {
@@ -290,7 +290,7 @@ impl Context for TestContext {
 
     async fn sleep(&self, duration: Duration) {
         self.agent.suite.slept.lock().push(duration);
-        tokio::time::sleep(duration).await;
+        let _ = tokio::time::timeout(duration, self.cancelled.cancelled()).await;
     }
 
     async fn approval(&self, question: Question) -> Result<Decision, ContextError> {

@@ -10,7 +10,7 @@ use sre_engine::{
     Value, compile,
 };
 
-use crate::context::{Suite, TestContext};
+use super::context::{Suite, TestContext};
 
 /// A compiled agent and the world it runs in.
 #[derive(Clone)]

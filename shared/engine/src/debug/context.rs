@@ -88,6 +88,12 @@ pub(super) struct LoopState {
     pub next: usize,
     #[serde(with = "wire::list")]
     pub results: Vec<Value>,
+    /// Failures of elements, or of attempts.
+    #[serde(default, with = "wire::list", skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Value>,
+    /// Its own output, once it is clear that no round follows.
+    #[serde(default, with = "wire::some", skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Value>,
     /// What the leaves of the element at hand contribute.
     pub leaves: Vec<LoopLeaf>,
     /// How much of what the component holds was there when it started, kept for the next start.
@@ -170,6 +176,8 @@ impl Context {
         if let Some(looping) = &mut self.looping {
             looping.elements.iter_mut().for_each(&mut *see);
             looping.results.iter_mut().for_each(&mut *see);
+            looping.errors.iter_mut().for_each(&mut *see);
+            looping.ended.iter_mut().for_each(&mut *see);
             looping.leaves.iter_mut().for_each(|leaf| see(&mut leaf.output));
         }
     }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::context::{LoopState, Standing};
 use super::{DebugError, DebugRun};
 use crate::key::{ActivationKey, LoopStep};
+use crate::looping::{Begin, Kind};
 use crate::node::Node;
 use crate::outcome::Outcome;
 use crate::prepare::pending::Pending;
-use crate::prepare::{Preparation, Prepared, Role, error_output};
+use crate::prepare::{Preparation, Prepared, Role};
 use crate::run::{Activation, ActivationKind};
 use crate::spec::Effect;
 use crate::value::{Map, Value};
@@ -212,15 +213,15 @@ impl DebugRun {
     }
 
     fn start_loop(&mut self, at: u32, input: &Map) {
-        let elements = crate::run::looping::elements(input.get("Input"));
         let limit = self.options.limits.loop_iterations;
+        let kind = Kind::of(&self.plan.nodes[at as usize], &self.variable_values, limit);
         let settled = |output| Done::Output { output: Some(output), mocked: false };
-        let done = if elements.len() > limit {
-            let message = format!("the loop has {} elements, the limit is {limit}", elements.len());
-            settled(error_output(message))
-        } else if self.plan.links[at as usize].iter().all(|link| link.with_result) {
-            // Without a body every element is its own result.
-            settled(crate::run::looping::result(Value::Array(elements)))
+        let elements = match kind.begin(input.get("Input"), limit) {
+            Begin::Elements(elements) => elements,
+            Begin::Done(output) => return self.done(at, settled(output)),
+        };
+        let done = if self.plan.links[at as usize].iter().all(|link| link.with_result) {
+            settled(kind.without_body(&elements))
         } else {
             match self.contexts[at as usize].within.as_ref().and_then(|id| self.plan.index(id)) {
                 // What came from outside the loop around it is there for every element of that.
@@ -232,6 +233,8 @@ impl DebugRun {
                 elements: elements.to_vec(),
                 next: 0,
                 results: Vec::new(),
+                errors: Vec::new(),
+                ended: None,
                 leaves: Vec::new(),
                 kept: context.held.len(),
             }));

@@ -4,7 +4,6 @@ use crate::bits::Bits;
 use crate::plan::Plan;
 use crate::plan::compile::flow;
 use crate::plan::region::Link;
-use crate::spec::Flow;
 
 /// Who is connected to whom, and what stands in the body of which loop.
 #[derive(Debug)]
@@ -34,7 +33,7 @@ impl Graph {
             after.iter().for_each(|at| body.remove(at));
             body
         };
-        let is_loop = |node: u32| flow(&plan.nodes[node as usize]) == Flow::Loop;
+        let is_loop = |node: u32| flow(&plan.nodes[node as usize]).has_body();
         let bodies = (0..size as u32).map(|node| is_loop(node).then(|| body(node))).collect();
         let mut graph = Self { incoming, bodies };
         graph.nest();

@@ -6,8 +6,8 @@ use super::DebugRun;
 use super::context::Standing;
 use super::report::{Executed, Next};
 use super::settle::with_debug;
+use crate::looping::{Kind, Leaves, Next as Follows};
 use crate::plan::region::Link;
-use crate::run::looping::{Format, contribute, result};
 use crate::value::{Map, Value};
 
 impl DebugRun {
@@ -16,13 +16,28 @@ impl DebugRun {
         let Some(looping) = self.contexts[at as usize].looping.as_mut() else {
             return self.settle_output(at, None, false);
         };
-        let Some(element) = looping.elements.get(looping.next).cloned() else {
-            let results = std::mem::take(&mut looping.results);
-            return self.end_loop(at, results);
+        let limit = self.options.limits.loop_iterations;
+        let kind = Kind::of(&self.plan.nodes[at as usize], &self.variable_values, limit);
+        if let Some(output) = looping.ended.take() {
+            return self.end_loop(at, output);
+        }
+        let index = looping.next;
+        let element = match &kind {
+            Kind::Each(_) => looping.elements.get(index).cloned(),
+            _ => looping.elements.first().cloned(),
+        };
+        let Some(element) = element else {
+            let (results, errors) =
+                (std::mem::take(&mut looping.results), std::mem::take(&mut looping.errors));
+            let output = match &kind {
+                Kind::Each(each) => each.ended(results, errors),
+                _ => Value::object(Map::new()),
+            };
+            return self.end_loop(at, output);
         };
         looping.next += 1;
         self.contexts[at as usize].standing = Standing::InProgress;
-        let mut output: Map = [("Loop".into(), element)].into();
+        let mut output = kind.offer(index, element);
         let links: Vec<Link> =
             self.plan.links[at as usize].iter().filter(|link| !link.with_result).cloned().collect();
         let within = Some(self.plan.nodes[at as usize].id.clone());
@@ -35,7 +50,7 @@ impl DebugRun {
         executed
     }
 
-    fn end_loop(&mut self, at: u32, results: Vec<Value>) -> Executed {
+    fn end_loop(&mut self, at: u32, output: Value) -> Executed {
         let context = &mut self.contexts[at as usize];
         let held = std::mem::take(&mut context.held);
         let kept = context.looping.take().map_or(0, |looping| looping.kept);
@@ -48,7 +63,7 @@ impl DebugRun {
             context.within.clone_from(&around);
         }
         let within = self.contexts[at as usize].within.clone();
-        let executed = self.settle_output(at, Some(result(Value::array(results))), false);
+        let executed = self.settle_output(at, Some(output), false);
         let context = &mut self.contexts[at as usize];
         let starts_anew = held.len() > kept;
         context.held = held;
@@ -155,9 +170,27 @@ impl DebugRun {
         // Document order; of a leaf that ran more than once the first counts.
         leaves.sort_by_key(|(node, _)| *node);
         leaves.dedup_by_key(|(node, _)| *node);
-        for (leaf, output) in leaves {
-            let leaf = &plan.nodes[leaf as usize];
-            contribute(leaf, output, &self.variable_values, Format::of(node), &mut looping.results);
+        let index = looping.next.saturating_sub(1);
+        let kind = Kind::of(node, &self.variable_values, self.options.limits.loop_iterations);
+        let leaves = Leaves::new(&plan, &self.variable_values, leaves);
+        if let Kind::Each(each) = &kind {
+            let mut element = each.element(u32::try_from(index).unwrap_or(u32::MAX), &leaves);
+            looping.results.append(&mut element.results);
+            looping.errors.append(&mut element.errors);
+            if element.failed && each.stops {
+                let (results, errors) =
+                    (std::mem::take(&mut looping.results), std::mem::take(&mut looping.errors));
+                let index = u32::try_from(index).unwrap_or(u32::MAX);
+                looping.ended = Some(each.stopped(index, results, errors));
+            }
+        } else {
+            let value = looping.elements.first().cloned().unwrap_or_default();
+            match kind.after(index, &value, &mut looping.errors, &leaves, &|| 0) {
+                Follows::Again(value) => looping.elements = vec![value],
+                // Whoever looks on step by step does not wait.
+                Follows::Pause(_) => {}
+                Follows::Done(output) => looping.ended = Some(output),
+            }
         }
         self.contexts[at as usize].standing = Standing::Ready;
         for member in members {

@@ -16,7 +16,6 @@ use crate::plan::region::Link;
 use crate::prepare::{bounded, error_output};
 use crate::run::Aborted;
 use crate::run::answer::{Answer, Ended, MAX_STARVED, Starved, assemble};
-use crate::spec::Flow;
 use crate::value::{Map, Value};
 
 impl DebugRun {
@@ -88,7 +87,7 @@ impl DebugRun {
         let within = self.contexts[at as usize].within.clone();
         let failed = kind.map(|_| self.note_failure(at, &output, within.is_some()));
         let links: Vec<Link> = self.plan.links[at as usize].clone();
-        let is_loop = flow(&self.plan.nodes[at as usize]) == Flow::Loop;
+        let is_loop = flow(&self.plan.nodes[at as usize]).has_body();
         let links = links.iter().filter(|link| !is_loop || mocked || link.with_result);
         let (targets, handler) = self.fire(at, links, &output, within.clone(), failed);
         if let Some(parent) = within.as_ref().and_then(|id| self.plan.index(id)) {
@@ -233,7 +232,7 @@ impl DebugRun {
             let port = |link: &Link| node.outputs[link.output as usize].name.as_ref() == "_error";
             !links.filter(|link| link.with_result).any(|link| !port(link))
         };
-        !self.plan.outgoing.contains(at) || (flow(node) == Flow::Loop && result_leads_nowhere())
+        !self.plan.outgoing.contains(at) || (flow(node).has_body() && result_leads_nowhere())
     }
 
     pub(super) fn executed(&self, at: u32, output: Value, next: Next, mocked: bool) -> Executed {

@@ -309,7 +309,21 @@ fn a_state_of_another_agent_or_release_is_refused() {
 /// Agents in which every input is connected once, to something before it: no component runs twice at the
 /// same place, so that sessions and runs must agree.
 fn orderly() -> impl Strategy<Value = Agent> {
-    const KINDS: [&str; 9] = ["E", "E", "E", "PICKY", "FAIL", "HARD", "IS", "ForEach", "ForEach"];
+    const KINDS: [&str; 13] = [
+        "E",
+        "E",
+        "E",
+        "PICKY",
+        "FAIL",
+        "HARD",
+        "IS",
+        "ForEach",
+        "ForEach",
+        "Map",
+        "Loop",
+        "Retry",
+        "ErrorHandler",
+    ];
     let component = (0..KINDS.len(), 0..100usize, 0..2usize, 0..100usize, 0..2usize, any::<bool>());
     proptest::collection::vec(component, 1..9).prop_map(|components| {
         let mut agent = Agent::new().ep(&["x", "y"]);
@@ -317,11 +331,17 @@ fn orderly() -> impl Strategy<Value = Agent> {
             let inputs = json!([{"name": "Input"}, {"name": "q"}]);
             let outputs = match KINDS[*kind] {
                 "ForEach" => json!([{"name": "Loop", "default": true}, {"name": "Result", "default": true}]),
+                "Map" => json!([{"name": "Item", "default": true}, {"name": "Result", "default": true}]),
+                "Loop" => json!([{"name": "State", "default": true}, {"name": "Result", "default": true}]),
+                "Retry" => json!([{"name": "Attempt", "default": true}, {"name": "Attempts", "default": true}]),
+                "ErrorHandler" => json!([{"name": "Try", "default": true}, {"name": "Message", "default": true}]),
                 "IS" => json!([{"name": "Yes", "default": true}, {"name": "No", "default": true}]),
                 _ => json!([{"name": "Output", "default": true}, {"name": "_error"}]),
             };
+            let data = json!({"format": "minimal", "maxIterations": 1 + index % 3, "maxAttempts": 1 + index % 3,
+                "onError": if KINDS[*kind] == "Map" && index % 2 == 0 { "collect" } else { "stop" }});
             agent =
-                agent.full(&format!("N{index}"), KINDS[*kind], json!({"format": "minimal"}), inputs, outputs);
+                agent.full(&format!("N{index}"), KINDS[*kind], data, inputs, outputs);
         }
         for (index, (_, first, output, second, other, joins)) in components.iter().enumerate() {
             let source = |pick: usize, output: usize| match pick % (index + 1) {

@@ -114,7 +114,7 @@ impl Draft {
         if flow(from) == Flow::Inert || flow(to) == Flow::Inert {
             return Ok(None);
         }
-        let with_result = fires_with_result(&from.outputs[output as usize]);
+        let with_result = fires_with_result(flow(from), &from.outputs[output as usize]);
         Ok(Some(Link { order: index as u32, source, output, target, input, with_result }))
     }
 
@@ -177,7 +177,7 @@ impl Draft {
         let graph = Graph {
             size: self.nodes.len(),
             links: &links,
-            is_loop: &|at| flow(&self.nodes[at as usize]).repeats(),
+            is_loop: &|at| flow(&self.nodes[at as usize]).has_body(),
             required: &required,
             is_error: &|link| {
                 let outputs = &self.nodes[link.source as usize].outputs;
@@ -323,11 +323,13 @@ fn is_job_id(node: &Node, link: &Link) -> bool {
     node.outputs.get(link.output as usize).is_some_and(|port| port.name.as_ref() == "JobID")
 }
 
-/// Of a loop: `Result` and what is taken from it, and errors, come at the end; all else with each element.
-fn fires_with_result(port: &OutputPort) -> bool {
+/// Of a component with a body: its results and what is taken from them, and errors, come at the end; all else goes to
+/// the body.
+fn fires_with_result(flow: Flow, port: &OutputPort) -> bool {
     let path = port.expression.as_deref().unwrap_or(&port.name);
     let first = path.split(['.', '[']).next().unwrap_or_default();
-    matches!(port.name.as_ref(), "Result" | "_error") || matches!(first, "Result" | "_error")
+    let results = flow.results();
+    results.contains(&port.name.as_ref()) || results.contains(&first)
 }
 
 fn reachable(links: &[Vec<Link>], from: u32, size: usize) -> Bits {

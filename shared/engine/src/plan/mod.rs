@@ -141,6 +141,14 @@ impl Plan {
         &self.nodes[self.entries[entry.0 as usize].node as usize]
     }
 
+    /// The components that a run from this entry may come to, its jobs left out.
+    pub fn reached(&self, entry: EntryId) -> impl Iterator<Item = &Arc<Node>> {
+        let regions = self.entries[entry.0 as usize].regions.iter();
+        let numbers: std::collections::BTreeSet<u32> =
+            regions.flat_map(|region| region.nodes.iter().copied()).collect();
+        numbers.into_iter().map(|number| &self.nodes[number as usize])
+    }
+
     /// True if a run from this entry, its jobs included, can change anything or cost anything.
     pub fn has_effects(&self, entry: EntryId) -> bool {
         self.entries[entry.0 as usize].effects

@@ -164,7 +164,7 @@ impl Preparation<'_> {
 pub(crate) fn prepared(node: &Node, flow: Flow, input: Map) -> Prepared {
     match flow {
         Flow::Output => Prepared::Settled(output::output(node, &input)),
-        Flow::Loop => Prepared::Loop(input),
+        flow if flow.has_body() => Prepared::Loop(input),
         _ => Prepared::Execute(input),
     }
 }

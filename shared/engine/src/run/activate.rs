@@ -9,6 +9,14 @@ use crate::prepare::pending::Pending;
 use crate::prepare::{Preparation, Prepared, Role};
 use crate::value::{Map, Value};
 
+/// The input of a pause that says how long it is, in milliseconds.
+pub const PAUSE_INPUT: &str = "delayMs";
+
+/// What a pause is executed with: how long, and after which attempt.
+pub(super) fn pause_input(ms: u64, attempt: u32) -> Map {
+    [(PAUSE_INPUT.into(), Value::Number(ms.into())), ("attempt".into(), Value::Number(attempt.into()))].into()
+}
+
 impl Run {
     /// Starts a component with what it has received.
     pub(super) fn start_component(&mut self, scope: u32, place: u32, round: u32) {
@@ -20,7 +28,11 @@ impl Run {
         slot.executions += 1;
         slot.waiting = false;
         slot.running = Some(round);
-        let executions = slot.executions;
+        if self.is_dropped(scope) {
+            self.released(scope, place, round);
+            return;
+        }
+        let executions = self.scopes[scope as usize].slots[place as usize].executions;
         let node = self.place(scope, place).node;
         if executions > self.options.limits.circular {
             self.went_in_circles(node, round);
@@ -74,7 +86,14 @@ impl Run {
         }
     }
 
-    fn hand_out(&mut self, scope: u32, place: u32, round: u32, input: Map, pending: Option<Pending>) {
+    pub(super) fn hand_out(
+        &mut self,
+        scope: u32,
+        place: u32,
+        round: u32,
+        input: Map,
+        pending: Option<Pending>,
+    ) {
         let key = self.key(scope, place, round);
         self.serial += 1;
         self.queue.push_back(key.clone());

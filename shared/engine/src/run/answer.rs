@@ -113,13 +113,13 @@ impl Run {
     }
 
     /// Notes the starved components of an element that has come to its end.
-    pub(super) fn note_starved(&mut self, scope: u32) {
-        let mut starved = std::mem::take(&mut self.starved);
-        self.collect_starved(scope, &mut starved);
-        self.starved = starved;
+    pub(super) fn note_starved(&mut self, starved: BTreeSet<Starved>) {
+        for it in starved {
+            note(it, &mut self.starved);
+        }
     }
 
-    fn collect_starved(&self, scope: u32, out: &mut BTreeSet<Starved>) {
+    pub(super) fn collect_starved(&self, scope: u32, out: &mut BTreeSet<Starved>) {
         let state = &self.scopes[scope as usize];
         let region = self.region(scope);
         for (slot, spot) in state.slots.iter().zip(&region.places) {
@@ -130,16 +130,21 @@ impl Run {
             let ports = spot.required.iter().map(|input| &node.inputs[*input as usize]);
             let missing = ports.filter(|port| port.default.is_none() && !slot.held.contains_key(&port.name));
             let path = state.path.iter().map(|step| format!("{}:{}/", step.component, step.index));
-            out.insert(Starved {
+            let starved = Starved {
                 component: path.chain([node.id.to_string()]).collect(),
                 type_name: node.type_name.clone(),
                 missing: missing.map(|port| port.name.clone()).collect(),
-            });
-            // The same ones are kept whatever the order in which they are found.
-            if out.len() > MAX_STARVED {
-                out.pop_last();
-            }
+            };
+            note(starved, out);
         }
+    }
+}
+
+/// Keeps the same ones whatever the order in which they are found.
+fn note(starved: Starved, out: &mut BTreeSet<Starved>) {
+    out.insert(starved);
+    if out.len() > MAX_STARVED {
+        out.pop_last();
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Run;
 use super::state::{Delivery, Failed, Handled, Leaf};
+use crate::key::LoopStep;
 use crate::outcome::{Failure, failure, port_value};
 use crate::plan::region::Firing;
 use crate::prepare::{bounded, error_output};
@@ -61,6 +62,7 @@ impl Run {
             let error = is_error.then(|| fired.handler.get_or_insert_default().clone());
             fired.any = true;
             let target = self.outer(scope, firing.up);
+            let from = self.element(scope, firing.up);
             let delivery = Delivery {
                 round: round + 1,
                 order: firing.order,
@@ -68,6 +70,7 @@ impl Run {
                 input: firing.input,
                 value,
                 error,
+                from,
             };
             self.deliver(target, firing.target, delivery);
         }
@@ -78,6 +81,21 @@ impl Run {
     pub(super) fn outer(&self, scope: u32, up: u32) -> u32 {
         let parent = |at: u32| self.scopes[at as usize].parent.map_or(at, |(outer, _)| outer);
         (0..up).fold(scope, |at, _| parent(at))
+    }
+
+    /// The element that a value comes from which goes `up` scopes outwards, if it comes out of a Map: elements of
+    /// other loops deliver in their order anyway.
+    fn element(&self, scope: u32, up: u32) -> Option<Arc<[LoopStep]>> {
+        let mut at = scope;
+        for _ in 0..up {
+            let (outer, place) = self.scopes[at as usize].parent?;
+            let looping = self.scopes[outer as usize].slots[place as usize].looping.as_ref();
+            if looping.is_some_and(|looping| looping.kind.is_map()) {
+                return Some(self.scopes[scope as usize].path.clone());
+            }
+            at = outer;
+        }
+        None
     }
 
     fn record_at_top(

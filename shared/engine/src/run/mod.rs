@@ -5,7 +5,7 @@ pub(crate) mod answer;
 mod checkpoint;
 mod fire;
 mod fork;
-pub(crate) mod looping;
+mod loops;
 pub(crate) mod output;
 mod schedule;
 mod state;
@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use activate::PAUSE_INPUT;
 pub use answer::{Answer, AnswerEntry, Starved, circular_message};
 pub use checkpoint::{Checkpoint, CheckpointError, RestoreError};
 pub use fork::{Fork, ForkError, Report};
@@ -307,7 +308,14 @@ impl Run {
             Some(_) => {}
         }
         if let Some(running) = self.running.remove(key) {
-            self.finish(running.scope, running.place, running.round, outcome.output);
+            let (scope, place, round) = (running.scope, running.place, running.round);
+            let slot = &self.scopes[scope as usize].slots[place as usize];
+            // A loop executes nothing itself but the pauses between its attempts.
+            if slot.looping.is_some() {
+                self.paused(scope, place, round, outcome);
+            } else {
+                self.finish(scope, place, round, outcome.output);
+            }
             self.pump();
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::looping::Looping;
+use super::loops::Looping;
 use crate::bits::Bits;
 use crate::key::LoopStep;
 use crate::outcome::Failure;
@@ -23,11 +23,13 @@ pub(in crate::run) struct Delivery {
     pub value: Value,
     /// Set when the value is the message of a failure.
     pub error: Option<Arc<Handled>>,
+    /// Of a value that comes out of a Map: the element it comes from. Its elements may deliver in any order.
+    pub from: Option<Arc<[LoopStep]>>,
 }
 
 impl Delivery {
-    fn rank(&self) -> (u32, u32, u64) {
-        (self.round, self.order, self.serial)
+    fn rank(&self) -> (u32, u32, Option<&[LoopStep]>, u64) {
+        (self.round, self.order, self.from.as_deref(), self.serial)
     }
 }
 

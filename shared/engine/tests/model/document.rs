@@ -16,8 +16,10 @@ pub struct Node {
     pub id: String,
     pub type_name: String,
     pub display: String,
+    pub title: String,
     pub kind: Kind,
     pub format: String,
+    pub data: Json,
     /// The setting of RAW.
     pub raw: Json,
     pub inputs: Vec<Input>,
@@ -80,12 +82,19 @@ impl Document {
                 id: text(record, "id"),
                 type_name: text(record, "name"),
                 display: text(record, "displayName"),
+                title: text(record, "title"),
+                data: record["data"].clone(),
                 kind: match record["name"].as_str() {
-                    Some("ForEach") => Kind::Loop,
+                    Some("ForEach" | "Map" | "Loop" | "Retry" | "ErrorHandler") => Kind::Loop,
                     Some("Async") => Kind::Async,
                     _ => Kind::Plain,
                 },
-                format: record["data"]["format"].as_str().unwrap_or("full").to_owned(),
+                format: match record["data"]["format"].as_str() {
+                    Some("value") if record["name"] == "ForEach" => "full".to_owned(),
+                    Some(format) => format.to_owned(),
+                    None if record["name"] == "Map" => "value".to_owned(),
+                    None => "full".to_owned(),
+                },
                 raw: record["data"]["v"].clone(),
                 inputs: list(&record["inputs"])
                     .iter()
@@ -131,9 +140,16 @@ impl Document {
 
     /// Of a loop: fires at the end, not with each element.
     pub fn with_result(&self, link: &Link) -> bool {
-        let port = &self.nodes[link.source].outputs[link.output];
+        let (node, port) = (&self.nodes[link.source], &self.nodes[link.source].outputs[link.output]);
+        let at_the_end: &[&str] = match node.type_name.as_str() {
+            "Map" => &["Result", "Errors", "_error"],
+            "Loop" => &["Result", "Iterations", "_error"],
+            "Retry" => &["Result", "Attempts", "Errors", "_error"],
+            "ErrorHandler" => &["Result", "Error", "Message", "_error"],
+            _ => &["Result", "_error"],
+        };
         let root = port.expression.as_deref().unwrap_or(&port.name).split('.').next().unwrap_or_default();
-        matches!(port.name.as_str(), "Result" | "_error") || matches!(root, "Result" | "_error")
+        at_the_end.contains(&port.name.as_str()) || at_the_end.contains(&root)
     }
 
     /// §5.2: outside a job only the job's id leaves an Async component; the job's root passes its inputs on, and
@@ -199,6 +215,8 @@ pub fn double(node: &Node, input: &Map<String, Json>) -> Json {
             let yes = input.get("Input").is_some_and(super::truthy);
             json!({ if yes { "Yes" } else { "No" }: true })
         }
+        // A pause between attempts.
+        "Retry" => json!({}),
         "Async" => json!({ "JobID": format!("{}-job", node.id) }),
         other => panic!("no double for {other}"),
     }

@@ -270,6 +270,8 @@ pub fn execute(activation: &Activation) -> Outcome {
             let id = format!("{}-{}", node.id, activation.key.to_string().replace('/', "_"));
             Outcome::output([("JobID".into(), Value::from(id))].into())
         }
+        // A pause between attempts.
+        "Retry" => Outcome::output(Map::new()),
         other => panic!("no double for {other}"),
     }
 }

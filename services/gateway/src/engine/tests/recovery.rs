@@ -1,4 +1,4 @@
-//! Checkpoints: what recovery reads, and what a loop's element costs.
+//! Checkpoints: what recovery reads, and what a loop's element costs. A Map and a Retry are taken over in the middle.
 
 use serde_json::{Value, json};
 use sre_proto::memory::v1::RecordKind;
@@ -70,4 +70,64 @@ async fn an_element_costs_the_same_however_many_there_are() {
     }
     println!("bytes per element: {costs:?}");
     assert!((costs[1] / costs[0] - 1.0).abs() < 0.1, "{costs:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_map_is_taken_over_with_calls_under_way() {
+    let world = World::with(|config| config.gateway.checkpoint_records = 20).await;
+    let map = component("map", "Map", json!({"concurrency": "4"}), &["Input"], &["Item", "Result", "Errors"]);
+    let call = post("call", &world.server.url("/call"), json!({"body": "{{v}}"}));
+    let hash =
+        component("hash", "FHash", json!({"algorithm": "sha256", "encoding": "hex"}), &["Data"], &["Hash"]);
+    let last = post("last", &world.server.url("/last"), json!({"body": "x"}));
+    let links = ["go.x > map.Input", "map.Item > hash.Data", "hash.Hash > call.v", "map.Result > last.v"];
+    let agent = world.put(&document("mapper", vec![endpoint(), map, hash, call, last], &links)).await;
+    world.server.hold("/call");
+    let run = world.start(0, &agent, elements(12)).await;
+    // Four are under way, and no fifth.
+    world.server.called("/call", 4).await;
+    world.kill(0).await;
+    world.server.called("/call", 8).await;
+    world.server.release("/call");
+    let answer = world.done(&run.name).await;
+    assert_eq!(answer["result"]["Status"], 200, "{answer}");
+    let keys = world.server.keys("/call");
+    let distinct: std::collections::BTreeSet<&String> = keys.iter().collect();
+    assert_eq!((keys.len(), distinct.len()), (16, 12), "what was under way is repeated under its key");
+    let records = world.records(&run.name).await;
+    let hashed = records
+        .iter()
+        .filter(|record| record.kind() == RecordKind::Finished && record.step.contains("/hash@"))
+        .count();
+    assert_eq!(hashed, 12);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_sleeps_on_under_its_next_owner() {
+    let world = World::with(|config| config.gateway.checkpoint_records = 5).await;
+    let settings = json!({"maxAttempts": "2", "delay": "2000"});
+    let retry = component("retry", "Retry", settings, &["Input"], &["Attempt", "Number", "Result", "Attempts"]);
+    let stop = component("stop", "Fail", json!({"message": "not {{n}}"}), &["n"], &["_error"]);
+    let links = ["go.x > retry.Input", "retry.Number > stop.n"];
+    let agent = world.put(&document("retrier", vec![endpoint(), retry, stop], &links)).await;
+    let run = world.start(0, &agent, json!("x")).await;
+    let is_first = |record: &sre_proto::memory::v1::JournalRecord| record.step.contains("retry:0/stop@");
+    for _ in 0..500 {
+        if world.records(&run.name).await.iter().any(is_first) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    world.kill(0).await;
+    let answer = world.done(&run.name).await;
+    let expected = json!({"_error": "not 2", "Attempts": 2, "Errors": ["not 1", "not 2"]});
+    assert_eq!(answer["result"], expected, "{answer}");
+    let records = world.records(&run.name).await;
+    let of = |part: &str| {
+        let finished = records.iter().filter(|record| record.kind() == RecordKind::Finished);
+        finished.filter(|record| record.step.contains(part)).count()
+    };
+    assert_eq!((of("retry:0/stop@"), of("retry:1/stop@")), (1, 1));
+    // The pause, and the whole.
+    assert_eq!(of("retry@"), 2);
 }

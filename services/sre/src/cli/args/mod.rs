@@ -178,6 +178,9 @@ pub enum Command {
     Restore(Restore),
     /// Golden tests for agents: sends vectors and compares the answers.
     Test(Test),
+    /// References that are made from the sources.
+    #[command(subcommand)]
+    Docs(Docs),
     /// Completions for a shell, on standard output.
     Completions {
         /// The shell.
@@ -322,6 +325,20 @@ pub enum Config {
     Reference,
     /// Prints the list of all metrics in Markdown.
     Metrics,
+}
+
+/// `sre docs`.
+#[derive(Debug, Subcommand)]
+pub enum Docs {
+    /// Writes a page for every component type, and their index, into docs/components.
+    Components {
+        /// Writes nothing: fails where a page is stale, or a type lacks a description, an example or a test.
+        #[arg(long)]
+        check: bool,
+        /// The project's folder.
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        root: PathBuf,
+    },
 }
 
 /// `sre import`.

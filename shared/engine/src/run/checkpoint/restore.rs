@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use super::Checkpoint;
 use super::saved::{
-    Ref, Refs, SavedDelivery, SavedLeaf, SavedPending, SavedRun, SavedScope, SavedShape, SavedSide,
-    SavedSlot, SavedThen,
+    Ref, Refs, SavedDelivery, SavedEarly, SavedLeaf, SavedPath, SavedPending, SavedRun, SavedScope,
+    SavedShape, SavedSide, SavedSlot, SavedThen,
 };
 use crate::data::binary::{NeedsIo, Recognised};
 use crate::key::LoopStep;
+use crate::looping::Kind;
 use crate::outcome::Failure;
 use crate::plan::{EntryId, Plan};
 use crate::prepare::pending::{Hole, Pending, Side, Sides, Then};
 use crate::request::RequestData;
-use crate::run::looping::{Format, Looping};
+use crate::run::loops::{Early, Looping};
 use crate::run::state::{Delivery, Failed, Handled, Leaf, Scope, Slot};
 use crate::run::{Run, RunOptions, Running};
 use crate::value::{Map, Value};
@@ -54,6 +55,9 @@ struct Chain {
     leaves: Vec<SavedLeaf>,
     deliveries: HashMap<(usize, Arc<str>), Vec<SavedDelivery>>,
     results: HashMap<u64, Vec<Ref>>,
+    errors: HashMap<u64, Vec<Ref>>,
+    /// The elements that deliveries come from, by serial.
+    from: HashMap<u64, SavedPath>,
     handled: HashMap<u32, Arc<Handled>>,
 }
 
@@ -207,8 +211,7 @@ impl Run {
             .map(|(leaf, handled)| Ok((chain.leaf(&plan, leaf)?, chain.handled(*handled)?)))
             .collect();
         let state = &mut self.scopes[index];
-        let step = |(component, index)| LoopStep { component, index };
-        state.path = saved.path.into_iter().map(step).collect();
+        state.path = steps(&saved.path);
         state.last_round = saved.last_round;
         state.iteration = saved.iteration;
         state.leaves = leaves?;
@@ -237,6 +240,7 @@ impl Run {
                     Some(number) => Some(chain.handled(small(number)?)?),
                     None => None,
                 },
+                from: chain.from.get(&serial).map(|path| steps(path)),
             }));
         }
         slot.held = chain.map(&saved.held)?;
@@ -253,22 +257,36 @@ impl Run {
             let Value::Array(elements) = chain.value(looping.elements)? else {
                 return Err(misfit("the elements of a loop are no list"));
             };
-            if looping.scope as usize >= self.scopes.len() {
+            let children: Vec<u32> =
+                [looping.scope].into_iter().chain(looping.scopes.iter().copied()).collect();
+            let is_there = |scope: &u32| (*scope as usize) < self.scopes.len();
+            if !children.iter().all(is_there) || !looping.idle.iter().all(|it| children.contains(it)) {
                 return Err(misfit("a loop has no scope"));
             }
             let results = chain.results.remove(&looping.id).unwrap_or_default();
-            let results: Vec<Value> =
-                results.into_iter().map(|it| chain.value(it)).collect::<Result<_, _>>()?;
+            let results = chain.values(&results)?;
+            let errors = chain.errors.remove(&looping.id).unwrap_or_default();
+            let errors = chain.values(&errors)?;
+            let early = looping.early.iter().map(|it| Ok((it.index, chain.early(it)?)));
+            let limit = self.options.limits.loop_iterations;
+            let in_turn = || u32::try_from(looping.next.saturating_sub(1)).unwrap_or(u32::MAX);
             slot.looping = Some(Box::new(Looping {
+                kind: Kind::of(&self.plan.nodes[node as usize], &self.variable_values, limit),
                 elements,
                 next: looping.next,
                 id: looping.id,
                 saved: results.len(),
                 results,
-                format: Format::of(&self.plan.nodes[node as usize]),
-                scope: looping.scope,
+                saved_errors: errors.len(),
+                errors,
+                early: early.collect::<Result<_, RestoreError>>()?,
+                taken: looping.taken.unwrap_or_else(in_turn),
+                stopped: looping.stopped,
+                children,
+                idle: looping.idle.clone(),
                 round: looping.round,
                 started: looping.started,
+                after: looping.after.unwrap_or(looping.round),
             }));
         }
         Ok(slot)
@@ -283,6 +301,11 @@ impl Run {
     }
 }
 
+/// Reads a loop path.
+fn steps(path: &SavedPath) -> Arc<[LoopStep]> {
+    path.iter().map(|(component, index)| LoopStep { component: component.clone(), index: *index }).collect()
+}
+
 fn node_named(plan: &Plan, id: &str) -> Result<u32, RestoreError> {
     plan.index(id).ok_or_else(|| misfit(format!("the agent has no component '{id}'")))
 }
@@ -294,27 +317,45 @@ impl Chain {
         self.values.extend(values);
         self.remembered.append(&mut state.remembered);
         self.leaves.append(&mut state.leaves);
-        let (mut deliveries, mut results) = (HashMap::new(), HashMap::new());
+        let (mut deliveries, mut results, mut errors) = (HashMap::new(), HashMap::new(), HashMap::new());
         for (index, scope) in state.scopes.iter_mut().enumerate() {
             for slot in &mut scope.slots {
                 let at = (index, slot.component.clone());
                 let mut all = self.deliveries.remove(&at).filter(|_| slot.appends).unwrap_or_default();
                 all.append(&mut slot.deliveries);
                 deliveries.insert(at, all);
+                self.from.extend(slot.from.drain(..));
                 if let Some(looping) = &mut slot.looping {
                     let mut all = self.results.remove(&looping.id).unwrap_or_default();
                     all.append(&mut looping.results);
                     results.insert(looping.id, all);
+                    let mut all = self.errors.remove(&looping.id).unwrap_or_default();
+                    all.append(&mut looping.errors);
+                    errors.insert(looping.id, all);
                 }
             }
         }
-        (self.deliveries, self.results) = (deliveries, results);
+        (self.deliveries, self.results, self.errors) = (deliveries, results, errors);
         state
     }
 
     fn value(&self, number: Ref) -> Result<Value, RestoreError> {
         let value = self.values.get(number as usize);
         value.cloned().ok_or_else(|| misfit("it names a value that is not there"))
+    }
+
+    fn values(&self, refs: &[Ref]) -> Result<Vec<Value>, RestoreError> {
+        refs.iter().map(|number| self.value(*number)).collect()
+    }
+
+    fn early(&self, saved: &SavedEarly) -> Result<Early, RestoreError> {
+        Ok(Early {
+            results: self.values(&saved.results)?,
+            errors: self.values(&saved.errors)?,
+            failed: saved.failed,
+            after: saved.after,
+            starved: saved.starved.iter().cloned().collect(),
+        })
     }
 
     fn map(&self, refs: &Refs) -> Result<Map, RestoreError> {

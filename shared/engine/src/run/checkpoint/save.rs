@@ -5,15 +5,15 @@ use std::sync::{Arc, Weak};
 
 use super::Checkpoint;
 use super::saved::{
-    Ref, Refs, SavedDelivery, SavedFailed, SavedHole, SavedLeaf, SavedLoop, SavedPending, SavedRun,
-    SavedRunning, SavedScope, SavedShape, SavedSide, SavedSlot, SavedThen, path,
+    Ref, Refs, SavedDelivery, SavedEarly, SavedFailed, SavedHole, SavedLeaf, SavedLoop, SavedPending,
+    SavedRun, SavedRunning, SavedScope, SavedShape, SavedSide, SavedSlot, SavedThen, path,
 };
 use crate::data::binary::{NeedsIo, Recognised};
 use crate::outcome::Failure;
 use crate::plan::Plan;
 use crate::plan::region::Region;
 use crate::prepare::pending::{Pending, Side, Then};
-use crate::run::looping::Looping;
+use crate::run::loops::{Early, Looping};
 use crate::run::state::{Handled, Leaf, Scope, Slot};
 use crate::run::{Run, Running};
 use crate::value::{Binary, Map, Value};
@@ -191,6 +191,7 @@ impl Saver {
         let mut new: Vec<_> = slot.deliveries.iter().map(|it| &it.0).filter(|it| it.serial > since).collect();
         new.sort_unstable_by_key(|delivery| delivery.serial);
         let latest = new.last().map_or(since, |delivery| delivery.serial);
+        let from = new.iter().filter_map(|it| Some((it.serial, path(it.from.as_ref()?)))).collect();
         let deliveries = new.into_iter().map(|delivery| -> SavedDelivery {
             let value = self.value(&delivery.value);
             let error = delivery.error.as_ref().map_or(0, |handled| u64::from(self.handled(handled)) + 1);
@@ -203,6 +204,7 @@ impl Saver {
             component,
             appends,
             deliveries,
+            from,
             held: self.map(&slot.held),
             handling: slot.handling.iter().map(|handled| self.handled(handled)).collect(),
             waiting: slot.waiting,
@@ -220,14 +222,37 @@ impl Saver {
         let new = looping.results.iter().skip(looping.saved);
         let results = new.map(|result| self.value(result)).collect();
         looping.saved = looping.results.len();
+        let errors = looping.errors.iter().skip(looping.saved_errors);
+        let errors = errors.map(|error| self.value(error)).collect();
+        looping.saved_errors = looping.errors.len();
+        let early = looping.early.iter().map(|(index, element)| self.early(*index, element)).collect();
+        let in_turn = u32::try_from(looping.next).ok().and_then(|next| next.checked_sub(1));
         SavedLoop {
             id: looping.id,
             elements: self.value(&Value::Array(looping.elements.clone())),
             next: looping.next,
             results,
-            scope: looping.scope,
+            scope: looping.children.first().copied().unwrap_or_default(),
             round: looping.round,
             started: looping.started,
+            errors,
+            scopes: looping.children.iter().skip(1).copied().collect(),
+            idle: looping.idle.clone(),
+            early,
+            taken: Some(looping.taken).filter(|taken| Some(*taken) != in_turn),
+            stopped: looping.stopped,
+            after: Some(looping.after).filter(|after| *after != looping.round),
+        }
+    }
+
+    fn early(&mut self, index: u32, element: &Early) -> SavedEarly {
+        SavedEarly {
+            index,
+            results: element.results.iter().map(|it| self.value(it)).collect(),
+            errors: element.errors.iter().map(|it| self.value(it)).collect(),
+            failed: element.failed,
+            after: element.after,
+            starved: element.starved.iter().cloned().collect(),
         }
     }
 

@@ -74,6 +74,9 @@ pub struct SavedSlot {
     pub appends: bool,
     #[serde(skip_serializing_if = "Vec::is_empty", with = "columns")]
     pub deliveries: Vec<SavedDelivery>,
+    /// Of deliveries that come out of loops: their serial, and the element.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<(u64, SavedPath)>,
     #[serde(skip_serializing_if = "is_default")]
     pub held: Refs,
     #[serde(skip_serializing_if = "is_default")]
@@ -162,9 +165,42 @@ pub struct SavedLoop {
     /// Appended to those before.
     #[serde(with = "differences")]
     pub results: Vec<Ref>,
+    /// The first scope of its bodies.
     pub scope: u32,
     pub round: u32,
     pub started: u32,
+    /// Appended to those before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Ref>,
+    /// The other scopes of its bodies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<u32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub idle: Vec<u32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub early: Vec<SavedEarly>,
+    /// Absent where elements are taken one by one: all before the one at hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<u32>,
+    /// Absent where it is `round`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u32>,
+}
+
+/// An element that ended before one ahead of it did.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SavedEarly {
+    pub index: u32,
+    pub results: Vec<Ref>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Ref>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub failed: bool,
+    pub after: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub starved: Vec<Starved>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -234,6 +270,9 @@ pub enum SavedShape {
 }
 
 /// The written form of a loop path.
-pub fn path(steps: &[LoopStep]) -> Vec<(Arc<str>, u32)> {
+pub type SavedPath = Vec<(Arc<str>, u32)>;
+
+/// Writes a loop path.
+pub fn path(steps: &[LoopStep]) -> SavedPath {
     steps.iter().map(|step| (step.component.clone(), step.index)).collect()
 }

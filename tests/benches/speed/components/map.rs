@@ -1,0 +1,90 @@
+//! A Map of 1,000 calls to a server that takes 5 ms for each, 64 at a time, through the engine: 1,000 / 64 rounds of
+//! 5 ms would be ideal. Beside it, what a bare client takes for the same calls.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::agents;
+use crate::suite::{self, Mode, Running};
+
+const CALLS: usize = 1_000;
+const AT_A_TIME: usize = 64;
+const TAKES: Duration = Duration::from_millis(5);
+const ROUNDS: usize = 9;
+
+/// Measures, and prints.
+pub async fn measure() {
+    let address = serve().await;
+    let url = format!("http://{address}/");
+    let settings = [("SRE__EGRESS__ALLOW".to_owned(), format!("[\"{address}\"]"))];
+    let suite = Running::start_with(Mode::AllInOne, &settings).await;
+    let files = tempfile::tempdir().unwrap();
+    suite.put(&agents::write(files.path(), &agents::mapper(&url, AT_A_TIME)));
+    let channel = suite.connect().await;
+    let list: Vec<usize> = (0..CALLS).collect();
+    let (body, answer) = (json!({ "list": list }), json!({ "all": vec![200; CALLS] }));
+    // Once in the life of the bench.
+    let text = |json: serde_json::Value| -> &'static str { Box::leak(json.to_string().into_boxed_str()) };
+    let call = suite::skill(&channel, "mapper", "map", text(body), text(answer));
+    let ideal = TAKES.mul_f64(CALLS as f64 / AT_A_TIME as f64);
+    let (mut through, mut bare) = (Vec::new(), Vec::new());
+    for _ in 0..=ROUNDS {
+        let began = Instant::now();
+        call().await;
+        through.push(began.elapsed());
+        bare.push(by_a_bare_client(&url).await);
+    }
+    // The first of each makes connections.
+    let median = |took: &mut Vec<Duration>| {
+        took.remove(0);
+        took.sort_unstable();
+        took[took.len() / 2]
+    };
+    let (through, bare) = (median(&mut through), median(&mut bare));
+    println!("\nA Map of {CALLS} calls of {} ms, {AT_A_TIME} at a time, the median of {ROUNDS}:\n", TAKES.as_millis());
+    println!("| | took | of the ideal |");
+    println!("|---|---|---|");
+    for (what, took) in [("ideal", ideal), ("a bare client", bare), ("the Map", through)] {
+        let ratio = took.as_secs_f64() / ideal.as_secs_f64();
+        println!("| {what} | {:.1} ms | {:.0} % |", took.as_secs_f64() * 1_000.0, ratio * 100.0);
+    }
+}
+
+async fn serve() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = || async {
+        let until = Instant::now() + TAKES;
+        // The timer has a grain of a millisecond; the rest is waited for in turns.
+        tokio::time::sleep(TAKES - Duration::from_millis(1)).await;
+        while Instant::now() < until {
+            tokio::task::yield_now().await;
+        }
+        "{}"
+    };
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await.unwrap() });
+    address
+}
+
+async fn by_a_bare_client(url: &str) -> Duration {
+    let client = reqwest::Client::new();
+    let left = Arc::new(AtomicUsize::new(CALLS));
+    let mut callers = JoinSet::new();
+    let began = Instant::now();
+    for _ in 0..AT_A_TIME {
+        let (client, url, left) = (client.clone(), url.to_owned(), left.clone());
+        callers.spawn(async move {
+            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+                client.post(&url).body("{}").send().await.unwrap().bytes().await.unwrap();
+            }
+        });
+    }
+    callers.join_all().await;
+    began.elapsed()
+}
