@@ -8,6 +8,7 @@ pub mod context;
 pub mod digest;
 pub mod egress;
 pub mod encoding;
+pub mod external;
 mod outcome;
 pub mod question;
 pub mod registry;

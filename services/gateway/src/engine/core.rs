@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 
 use super::admission::Admission;
 use super::conversations::Conversations;
+use super::external::Catalogue;
 use super::journal::queue::AppendQueue;
 use super::journal::store::JournalStore;
 use super::lines::Lines;
@@ -37,6 +38,8 @@ pub struct Parts {
     pub registry: &'static Registry,
     /// Compiled agents.
     pub plans: Plans,
+    /// Components out of process.
+    pub external: Catalogue,
     /// The way to the network.
     pub http: egress::Client,
     /// The journal.

@@ -7,6 +7,7 @@ mod agents;
 mod by_role;
 mod certs;
 mod check;
+mod components;
 mod compute;
 mod connectors;
 mod egress;
@@ -37,6 +38,7 @@ use serde::{Deserialize, Serialize};
 
 pub use agents::Agents;
 pub use certs::{Certs, PatternEntry, RoleCerts};
+pub use components::{Components, FixedComponent};
 pub use compute::Compute;
 pub use connectors::{ConnectorEntry, Connectors};
 pub use egress::Egress;
@@ -152,6 +154,8 @@ pub struct Config {
     /// Where components may connect to. Public addresses are open; private, loopback and link-local ones are
     /// refused unless listed.
     pub egress: Egress,
+    /// Components out of process.
+    pub components: Components,
     /// Agents loaded at start.
     pub agents: Agents,
     /// Model catalogues.
@@ -194,6 +198,7 @@ impl Default for Config {
             telemetry: Telemetry::default(),
             gateway: Gateway::default(),
             egress: Egress::default(),
+            components: Components::default(),
             agents: Agents::default(),
             models: Models::default(),
             vault: Vault::default(),

@@ -61,6 +61,11 @@ impl ActivationContext {
         }
     }
 
+    /// The activation's name.
+    pub fn key(&self) -> &ActivationKey {
+        &self.key
+    }
+
     /// What models said they used so far.
     pub fn take_used(&self) -> Vec<Bytes> {
         std::mem::take(&mut *self.used.lock())
