@@ -21,9 +21,9 @@ use crate::error::AgentError;
 /// Versions of a type.
 const MAX_VERSIONS: usize = 50;
 /// Types of a team, and of the deployment.
-const MAX_OF_TEAM: usize = 500;
-const MAX_TYPES: usize = 5_000;
-/// How long all of them are kept in memory: a change by another process, which there is none of so far, would show then.
+const MAX_OF_TEAM: u32 = 500;
+const MAX_TYPES: u32 = 5_000;
+/// How long all of them are kept in memory.
 const KEPT: Duration = Duration::from_secs(5);
 
 /// A type with its versions.

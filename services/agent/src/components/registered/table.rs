@@ -83,15 +83,15 @@ pub fn find(conn: &Connection, name: &str) -> Result<Option<TypeRow>, StoreError
 }
 
 /// All types, by name.
-pub fn all(conn: &Connection, limit: usize) -> Result<Vec<TypeRow>, StoreError> {
+pub fn all(conn: &Connection, limit: u32) -> Result<Vec<TypeRow>, StoreError> {
     let mut statement =
         conn.prepare_cached(&format!("select {TYPE} from component_type order by name limit ?1"))?;
-    let rows = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], TypeRow::read)?;
+    let rows = statement.query_map([limit], TypeRow::read)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// How many types there are: of a team, and in all.
-pub fn count(conn: &Connection, team: &str) -> Result<(usize, usize), StoreError> {
+pub fn count(conn: &Connection, team: &str) -> Result<(u32, u32), StoreError> {
     Ok(conn
         .prepare_cached("select count(*) filter (where team = ?1), count(*) from component_type")?
         .query_row([team], |row| Ok((row.get(0)?, row.get(1)?)))?)
