@@ -14,6 +14,7 @@
 mod agents;
 mod cache;
 mod calls;
+mod components;
 mod durable;
 mod echo;
 mod journal;
@@ -49,6 +50,7 @@ fn main() {
     // `cargo bench` passes --bench.
     match arguments.next().as_deref() {
         Some("echo") => return echo::serve(&arguments.next().expect("the certificate folder")),
+        Some("component") => return components::serve(&arguments.next().expect("the socket")),
         Some("peer") => return peer::serve(),
         Some("upstream") => return upstream::serve(),
         Some("noisy") => {
@@ -103,6 +105,9 @@ async fn run() {
     }
     if wanted("llm") {
         llm::measure().await;
+    }
+    if wanted("components") {
+        components::measure().await;
     }
     if wanted("sandbox") {
         sandbox::measure().await;

@@ -49,6 +49,8 @@ fn dependencies_point_one_way() {
             "sre-sandbox" => vec![],
             // A server for tests that speaks providers' wire formats: it shares nothing with what is tested.
             "sre-fake-provider" => vec![],
+            // A component as anybody writes one: it knows the contract alone.
+            "sre-component-sample" => vec![],
             "sre-components" => vec!["sre-engine", "sre-proto"],
             "sre-service" => vec!["sre-proto", "sre-identity", "sre-store"],
             // The binary and the tests know everything.

@@ -13,7 +13,6 @@ use sre_service::config::FixedComponent;
 use sre_service::dial::{self, Place, Proof};
 use tokio::time::MissedTickBehavior;
 use tonic::Request;
-use tower::service_fn;
 
 use super::registered::{Registered, TypeRow, Version, VersionRow};
 use crate::clock;
@@ -103,8 +102,7 @@ async fn describe(host: &Host, endpoint: &str, identity: &str) -> anyhow::Result
         _ => "",
     };
     let proof = Proof::service(&place, host.identity(), service)?;
-    let connect = service_fn(move |_: http::Uri| dial::dial(place.clone(), proof.clone()));
-    let channel = dial::endpoint("http://component").connect_with_connector_lazy(connect);
+    let channel = dial::channel(place, proof);
     let mut request = Request::new(DescribeRequest {});
     request.set_timeout(DEADLINE);
     let mut client = ComponentClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);

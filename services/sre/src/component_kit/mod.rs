@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use sre_components::external::Declaration;
 use sre_proto::component::v1::{Description, Example, FailureKind};
-use tonic::transport::Channel;
+use sre_service::dial::Channel;
 
 pub use report::{Report, Verdict};
 

@@ -186,7 +186,7 @@ impl Kit {
     }
 
     /// A client of what is under test.
-    pub fn client(&self) -> ComponentClient<tonic::transport::Channel> {
+    pub fn client(&self) -> ComponentClient<sre_service::dial::Channel> {
         ComponentClient::new(self.channel.clone())
             .max_decoding_message_size(LARGEST_ANSWER)
             .max_encoding_message_size(usize::MAX)

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use http::Uri;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sre_identity::{SvidSource, TrustRoots};
@@ -20,7 +19,6 @@ use tonic::{Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
-use tower::service_fn;
 
 use super::{Opening, Unhealthy};
 use crate::dial::{self, Place, Proof};
@@ -122,10 +120,7 @@ impl OutOfProcess {
     ) -> anyhow::Result<Self> {
         let (settings, place) = settings(opening)?;
         let proof = proof(opening, &settings, &place)?;
-        let channel = dial::endpoint("http://connector").connect_with_connector_lazy(service_fn(move |_: Uri| {
-            let (place, proof) = (place.clone(), proof.clone());
-            async move { dial::dial(place, proof).await }
-        }));
+        let channel = dial::channel(place, proof);
         let for_instance = ForInstance {
             instance: opening.id.parse().context("the instance's id is no header value")?,
             timeout: settings.timeout_ms.map_or(SILENCE, Duration::from_millis),

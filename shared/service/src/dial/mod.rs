@@ -15,6 +15,9 @@ use sre_identity::SvidSource;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tonic::transport::Endpoint;
+use tower::service_fn;
+
+pub use tonic::transport::Channel;
 
 pub use permitted::{component_identity, component_place};
 
@@ -98,12 +101,27 @@ pub fn server_name(host: &str) -> anyhow::Result<ServerName<'static>> {
 }
 
 /// What channels to such servers are built of. The address is for messages: the connection is made by [`dial`].
-pub fn endpoint(name: &'static str) -> Endpoint {
+fn endpoint(name: &'static str) -> Endpoint {
     Endpoint::from_static(name)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
         .connect_timeout(CONNECT)
+}
+
+/// A channel that connects when it is first used, and again after its connection broke.
+pub fn channel(place: Place, proof: Proof) -> Channel {
+    channel_by(move || dial(place.clone(), proof.clone()))
+}
+
+/// The same with a way to connect of one's own.
+pub fn channel_by<C, F, E>(connect: C) -> Channel
+where
+    C: Fn() -> F + Send + Sync + 'static,
+    F: Future<Output = Result<TokioIo<Box<dyn Wire>>, E>> + Send + 'static,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    endpoint("http://out-of-process").connect_with_connector_lazy(service_fn(move |_: Uri| connect()))
 }
 
 /// A connection, whatever it goes over.

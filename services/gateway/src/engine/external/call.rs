@@ -9,11 +9,11 @@ use sre_proto::component::v1::process_request::Message as Sent;
 use sre_proto::component::v1::process_response::Message as Said;
 use sre_proto::component::v1::{Activation, Answer, Cancel, Failure, ProcessRequest};
 use sre_service::connectors::grpc::with_causes;
+use sre_service::dial::Channel;
 use sre_service::task;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
 use super::endpoint::never_connected;

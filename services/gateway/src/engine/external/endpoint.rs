@@ -10,16 +10,14 @@ use sre_components::external::{Declaration, MAX_DESCRIPTION_BYTES, digest};
 use sre_proto::component::v1::DescribeRequest;
 use sre_proto::component::v1::component_client::ComponentClient;
 use sre_service::connectors::grpc::with_causes;
-use sre_service::dial::{self, Place, Proof};
+use sre_service::dial::{self, Channel, Place, Proof};
 use sre_service::{Host, task};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
-use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
-use tower::service_fn;
 
 /// How often its health is asked for, and how long the answer may take.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
@@ -242,7 +240,7 @@ fn channel(host: &Host, address: &str, identity: &str, connections: Arc<AtomicU6
         _ => "",
     };
     let proof = Proof::service(&place, host.identity(), service)?;
-    let connect = service_fn(move |_: http::Uri| {
+    Ok(dial::channel_by(move || {
         let (place, proof, connections) = (place.clone(), proof.clone(), connections.clone());
         async move {
             let dialled = tokio::time::timeout(dial::CONNECT, dial::dial(place, proof)).await;
@@ -251,8 +249,7 @@ fn channel(host: &Host, address: &str, identity: &str, connections: Arc<AtomicU6
             connections.fetch_add(1, Ordering::AcqRel);
             Ok::<_, NotConnected>(wire)
         }
-    });
-    Ok(dial::endpoint("http://component").connect_with_connector_lazy(connect))
+    }))
 }
 
 /// Whether a call failed before anything was sent.

@@ -17,7 +17,8 @@ use sre_proto::component::v1::{
 };
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
 pub const TYPE: &str = "Acme.Probe";
@@ -99,14 +100,7 @@ impl Server {
         };
         let probe = Probe { description: self.description.clone(), shared: self.shared.clone() };
         runtime.spawn(async move {
-            let (reporter, health) = tonic_health::server::health_reporter();
-            reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
-            tonic::transport::Server::builder()
-                .add_service(ComponentServer::new(probe))
-                .add_service(health)
-                .serve_with_incoming(UnixListenerStream::new(listener))
-                .await
-                .unwrap();
+            sre_service::testing::serve_on(listener, Routes::new(ComponentServer::new(probe))).await.unwrap();
         });
         self.runtime = Some(runtime);
     }

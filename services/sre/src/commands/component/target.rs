@@ -8,10 +8,8 @@ use sre_identity::{Kind, Principal};
 use sre_proto::component::v1::component_client::ComponentClient;
 use sre_proto::component::v1::{DescribeRequest, Description};
 use sre_service::connectors::grpc::with_causes;
-use sre_service::dial::{self, Place, Proof};
+use sre_service::dial::{self, Channel, Place, Proof};
 use sre_service::first_start::Identities;
-use tonic::transport::Channel;
-use tower::service_fn;
 
 use crate::cli::args::{Global, Target};
 use crate::cli::exit::Failure;
@@ -32,8 +30,7 @@ pub(super) fn connect(global: &Global, target: &Target) -> Result<Channel> {
         }
         _ => Proof::Socket,
     };
-    let dial = service_fn(move |_: http::Uri| dial::dial(place.clone(), proof.clone()));
-    Ok(dial::endpoint("http://component").connect_with_connector_lazy(dial))
+    Ok(dial::channel(place, proof))
 }
 
 /// What is shown to a server over TLS: the certificate given, or the engine's, whom it serves.

@@ -31,7 +31,7 @@ pub(super) async fn run(global: &Global, output: Output, arguments: ComponentTes
     let subject = if report.subject.is_empty() { &arguments.target.target } else { &report.subject };
     match failed {
         0 => {
-            output.done(&format!("{subject} keeps the contract of sre.component.v1"));
+            output.note(&format!("{subject} keeps the contract of sre.component.v1"));
             Ok(())
         }
         _ => Err(Failure::failed(format!("{subject}: {failed} of {} checks failed", report.lines.len()))),

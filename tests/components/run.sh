@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Components out of process: the samples in every language keep the contract, and one that breaks it is found out, in
+# each of its ways. Ends what it started.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+sre=./target/debug/sre
+samples=examples/components
+work=$(mktemp -d)
+started=()
+trap 'for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done; wait 2>/dev/null || true; rm -rf "$work"' EXIT
+
+"$samples/python/setup.sh"
+"$samples/typescript/setup.sh"
+"$samples/go/setup.sh"
+
+# serve SOCKET COMMAND...: starts it, and waits for its socket.
+serve() {
+  local socket=$1 log=$1.log
+  shift
+  timeout 300 "$@" >"$log" 2>&1 &
+  started+=($!)
+  for _ in $(seq 200); do
+    if [ -S "$socket" ] && grep -q 'serving on' "$log"; then return 0; fi
+    kill -0 "${started[-1]}" 2>/dev/null || break
+    sleep 0.05
+  done
+  echo "$* does not serve:" && cat "$log"
+  return 1
+}
+stop_last() {
+  kill "${started[-1]}" 2>/dev/null || true
+  wait "${started[-1]}" 2>/dev/null || true
+}
+
+python=$samples/python/.venv/bin/python
+serve "$work/python" "$python" "$samples/python/server.py" --socket "$work/python"
+serve "$work/typescript" node "$samples/typescript/node_modules/.built/server.js" --socket "$work/typescript"
+serve "$work/go" "$samples/go/.build/ledger" -socket "$work/go" -file "$work/ledger.jsonl"
+serve "$work/rust" ./target/debug/sre-component-sample --socket "$work/rust"
+for sample in python typescript go rust; do
+  echo "== $sample"
+  "$sre" component test --target "unix:$work/$sample" || { cat "$work/$sample.log"; exit 1; }
+done
+
+# broken KIND WORDS: the kit ends with 1, and says these words.
+broken() {
+  local kind=$1 words=$2 code=0
+  serve "$work/$kind" "$python" tests/components/broken.py --broken "$kind" --socket "$work/$kind"
+  timeout 120 "$sre" component test --limit 5 --json --target "unix:$work/$kind" >"$work/$kind.report" 2>&1 || code=$?
+  stop_last
+  if [ "$code" != 1 ] || ! grep -qF -- "$words" "$work/$kind.report"; then
+    echo "$kind: the kit ended with $code and does not say \"$words\":"
+    cat "$work/$kind.report"
+    return 1
+  fi
+  echo "== $kind is found: $words"
+}
+broken describe-changes 'says something else the second time'
+broken bad-schema 'its schema is not JSON'
+broken impure 'declare EFFECT_READ if it may differ'
+broken crashes-on-bad-input 'the stream broke off with'
+broken ignores-cancel 'a stream that was cancelled was still open'
+broken not-serving 'it says NOT_SERVING'
+broken forgets-the-key 'echo it'
+broken ends-silently 'the stream ended without an answer or a failure'
+broken talks-on 'messages came after the last one'
+broken one-at-a-time 'streams that say nothing'
