@@ -65,3 +65,60 @@ broken forgets-the-key 'echo it'
 broken ends-silently 'the stream ended without an answer or a failure'
 broken talks-on 'messages came after the last one'
 broken one-at-a-time 'streams that say nothing'
+
+# A suite whose agents use the samples.
+data=$PWD/target/kept/components
+rm -rf "$data" && mkdir -p "$data/components"
+timeout 300 "$sre" --data-dir "$data" up >"$data/sre.log" 2>&1 &
+started+=($!)
+for _ in $(seq 600); do
+  [ -e "$data/run/ready" ] && break
+  kill -0 "${started[-1]}" 2>/dev/null || { cat "$data/sre.log"; exit 1; }
+  sleep 0.1
+done
+say() { "$sre" --data-dir "$data" "$@"; }
+countdown() { serve "$data/components/rust" ./target/debug/sre-component-sample --socket "$data/components/rust"; }
+serve "$data/components/python" "$python" "$samples/python/server.py" --socket "$data/components/python"
+serve "$data/components/typescript" node "$samples/typescript/node_modules/.built/server.js" \
+  --socket "$data/components/typescript"
+serve "$data/components/go" "$samples/go/.build/ledger" -socket "$data/components/go" -file "$work/agents.jsonl"
+countdown
+for sample in python typescript go rust; do
+  say component register --target "unix:$data/components/$sample"
+done
+# answers FILE WORDS INPUT...: the skill `demo` answers these words.
+answers() {
+  local file=$1 words=$2 answer
+  shift 2
+  answer=$(say agent "$file" --skill demo "$@" 2>&1) || true
+  if ! grep -qF -- "$words" <<<"$(tr -d ' \n' <<<"$answer")"; then
+    echo "$file $*: $words is not in the answer: $answer"
+    return 1
+  fi
+  echo "== $file answers $words"
+}
+answers "$samples/python/stats.smyth" '"Words":5' text='the cat and the dog'
+answers "$samples/typescript/outline.smyth" '"anchor":"fruit"' markdown='# Fruit'
+answers "$samples/go/ledger.smyth" '"Balance":12.5' account=alice amount=12.5
+answers "$samples/go/ledger.smyth" 'abovethelimit' account=alice amount=5000
+answers "$samples/rust/countdown.smyth" '"Steps":3' from=3
+
+# kill -9 in the middle of a call: what only reads is begun again where it is served again, and else is a typed error.
+in_the_middle() {
+  say agent "$samples/rust/countdown.smyth" --skill demo from=40 >"$work/countdown" 2>&1 &
+  local run=$!
+  sleep 1.5
+  kill -9 "${started[-1]}"
+  wait "${started[-1]}" 2>/dev/null || true
+  "$@"
+  wait "$run" || true
+}
+in_the_middle countdown
+grep -qF '"Steps"' "$work/countdown" || { echo "not begun again:" && cat "$work/countdown"; exit 1; }
+echo "== killed in the middle of a call and served again, it answers"
+in_the_middle true
+grep -qF 'COMPONENT_UNAVAILABLE: Component Samples.Countdown' "$work/countdown" ||
+  { echo "no typed error:" && cat "$work/countdown"; exit 1; }
+echo "== killed in the middle of a call for good, it is a typed error"
+say component list
+say component remove Samples.Countdown

@@ -8,6 +8,7 @@ debian=/usr/share/gocode/src/google.golang.org/grpc
 if ! command -v go >/dev/null || [ ! -d "$debian" ]; then
   if command -v apt-get >/dev/null; then
     apt-get update -qq && apt-get install -y -qq --no-install-recommends golang-go golang-google-grpc-dev \
+      golang-github-golang-protobuf-1-5-dev \
       golang-google-protobuf-dev protoc-gen-go protoc-gen-go-grpc
   fi
 fi

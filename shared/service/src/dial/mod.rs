@@ -2,6 +2,7 @@
 //! own certificate.
 
 mod permitted;
+mod watched;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use tower::service_fn;
 pub use tonic::transport::Channel;
 
 pub use permitted::{component_identity, component_place};
+pub use watched::watched;
 
 /// How long a connection may take.
 pub const CONNECT: Duration = Duration::from_secs(5);

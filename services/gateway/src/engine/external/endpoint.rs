@@ -65,7 +65,7 @@ pub struct Endpoint {
     channel: Result<Channel, String>,
     slots: Arc<Semaphore>,
     width: usize,
-    /// Counts connections: whoever is behind a new one is asked what it is.
+    /// Counts connections that are made and that end: whoever is behind a new one is asked what it is.
     connections: Arc<AtomicU64>,
     /// The connection whose server said that it is what was registered.
     verified: AtomicU64,
@@ -147,6 +147,7 @@ impl Endpoint {
         if self.is_verified() {
             return Ok(client);
         }
+        let before = self.connections.load(Ordering::Acquire);
         let mut asking = client.clone().max_decoding_message_size(MAX_DESCRIPTION_BYTES + 4096);
         let mut request = Request::new(DescribeRequest {});
         request.set_timeout(DESCRIBE_TIME);
@@ -162,7 +163,12 @@ impl Endpoint {
                 self.declared.version
             ));
         }
-        self.verified.store(self.connections.load(Ordering::Acquire), Ordering::Release);
+        let after = self.connections.load(Ordering::Acquire);
+        // One connection may have been made for the question.
+        if after > before + 1 {
+            return Err("its connection broke while it was asked what it is".to_owned());
+        }
+        self.verified.store(after, Ordering::Release);
         Ok(client)
     }
 
@@ -247,6 +253,8 @@ fn channel(host: &Host, address: &str, identity: &str, connections: Arc<AtomicU6
             let dialled = dialled.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
             let wire = dialled.map_err(NotConnected)?;
             connections.fetch_add(1, Ordering::AcqRel);
+            // Its end counts too, so that nothing is sent to whoever is there next before it has said what it is.
+            let wire = dial::watched(wire, move || drop(connections.fetch_add(1, Ordering::AcqRel)));
             Ok::<_, NotConnected>(wire)
         }
     }))
