@@ -69,7 +69,7 @@ broken one-at-a-time 'streams that say nothing'
 # A suite whose agents use the samples.
 data=$PWD/target/kept/components
 rm -rf "$data" && mkdir -p "$data/components"
-timeout 300 "$sre" --data-dir "$data" up >"$data/sre.log" 2>&1 &
+timeout 300 "$sre" --data-dir "$data" --set listen.io=127.0.0.1:0 up >"$data/sre.log" 2>&1 &
 started+=($!)
 for _ in $(seq 600); do
   [ -e "$data/run/ready" ] && break
@@ -108,7 +108,8 @@ in_the_middle() {
   say agent "$samples/rust/countdown.smyth" --skill demo from=40 >"$work/countdown" 2>&1 &
   local run=$!
   sleep 1.5
-  kill -9 "${started[-1]}"
+  # The server itself, not what bounds its time.
+  kill -9 "$(pgrep -P "${started[-1]}")"
   wait "${started[-1]}" 2>/dev/null || true
   "$@"
   wait "$run" || true
@@ -122,3 +123,28 @@ grep -qF 'COMPONENT_UNAVAILABLE: Component Samples.Countdown' "$work/countdown" 
 echo "== killed in the middle of a call for good, it is a typed error"
 say component list
 say component remove Samples.Countdown
+
+# Over mTLS, with an identity of its own and a token of the agent: it may what it declared, itself, and nothing else.
+say certs issue service/caller >/dev/null
+certs=$data/certs
+timeout 300 "$python" tests/components/caller.py --listen 127.0.0.1:0 --cert "$certs/service/caller.pem" \
+  --key "$certs/service/caller.key" --ca "$certs/ca.pem" --other-cert "$certs/service/llm.pem" \
+  --other-key "$certs/service/llm.key" --allow spiffe://sre.local/service/engine >"$work/caller.log" 2>&1 &
+started+=($!)
+for _ in $(seq 200); do
+  grep -q 'serving on' "$work/caller.log" && break
+  sleep 0.05
+done
+target=https://127.0.0.1:$(sed -n 's/^serving on //p' "$work/caller.log")
+say component describe --target "$target" --identity service/caller
+say component register --target "$target" --identity service/caller
+codes='"Codes":{"read":"NOT_FOUND","write":"PERMISSION_DENIED","files":"PERMISSION_DENIED","stolen":"PERMISSION_DENIED","without":"UNAUTHENTICATED"}'
+answers tests/components/caller.smyth "$codes" x=1
+if say component describe --target "$target" --identity service/other 2>/dev/null; then
+  echo "a server that is not the one named was believed" && exit 1
+fi
+if "$sre" --data-dir "$data" --cert "$certs/user/dev.pem" --key "$certs/user/dev.key" --ca "$certs/ca.pem" \
+  component describe --target "$target" --identity service/caller 2>/dev/null; then
+  echo "the component let in somebody who is not the engine" && exit 1
+fi
+if grep -E '"level":"ERROR"|ERROR' "$data/sre.log"; then echo "the suite's log has errors" && exit 1; fi
