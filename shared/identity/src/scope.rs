@@ -187,12 +187,10 @@ fn in_team(candidate: &Candidate, role: Option<TeamRole>, rest: &[&str]) -> Leve
         ["quotas" | "usage"] => read(),
         []
         | [
-            "secrets" | "members" | "settings" | "revocations" | "apiKeys" | "models" | "budgets" | "components",
+            "secrets" | "members" | "settings" | "revocations" | "apiKeys" | "models" | "budgets"
+            | "components",
             ..,
-        ] if !is_admin =>
-        {
-            read()
-        }
+        ] if !is_admin => read(),
         ["agents"]
         | [
             "nkv" | "files" | "vectors" | "cache" | "secrets" | "members" | "settings" | "audit"

@@ -9,8 +9,8 @@ use sre_proto::component::v1::component_server::{Component, ComponentServer};
 use sre_proto::component::v1::process_request::Message as Sent;
 use sre_proto::component::v1::process_response::Message as Said;
 use sre_proto::component::v1::{
-    Activation, Answer, DescribeRequest, Description, Effect, LookUpRequest, LookUpResponse, Port, ProcessRequest,
-    ProcessResponse,
+    Activation, Answer, DescribeRequest, Description, Effect, LookUpRequest, LookUpResponse, Port,
+    ProcessRequest, ProcessResponse,
 };
 use sre_service::dial::{self, Channel, Place, Proof};
 use tokio::net::UnixListener;
@@ -111,7 +111,9 @@ fn bare(channel: &Channel) -> impl Fn() -> Calling + Clone + Send + 'static {
 
 /// Measures, one call at a time, a skill through a component of the suite and through one out of process.
 pub async fn measure() {
-    println!("\n## A component out of process over a Unix socket, beside one of the suite and the bare hop\n");
+    println!(
+        "\n## A component out of process over a Unix socket, beside one of the suite and the bare hop\n"
+    );
     let suite = Running::start(Mode::AllInOne).await;
     let server = Server::start(&suite.data().join("components"));
     let target = format!("unix:{}", server.socket.display());
@@ -124,7 +126,9 @@ pub async fn measure() {
     let hop = dial::channel(place, Proof::Socket);
     let inside = suite::skill(&channel, "inside", "hop", r#"{"text":"v"}"#, r#"{"text":"v"}"#);
     let outside = suite::skill(&channel, "outside", "hop", r#"{"text":"v"}"#, r#"{"text":"v"}"#);
-    println!("| bare hop p50 | hop p99 | in process p50 | in process p99 | out of process p50 | p99 | added p50 |");
+    println!(
+        "| bare hop p50 | hop p99 | in process p50 | in process p99 | out of process p50 | p99 | added p50 |"
+    );
     println!("|---|---|---|---|---|---|---|");
     let mut rounds = Vec::new();
     for _ in 0..3 {

@@ -60,7 +60,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         router.serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped).await?;
         return Ok(());
     }
-    let (Some(address), Some(cert), Some(key), Some(ca)) = (options.listen, options.cert, options.key, options.ca)
+    let (Some(address), Some(cert), Some(key), Some(ca)) =
+        (options.listen, options.cert, options.key, options.ca)
     else {
         return Err("write --socket, or --listen with --cert, --key, --ca and --allow".into());
     };
@@ -71,12 +72,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     say(&listener.local_addr()?.to_string())?;
     let allowed = options.allow;
     // Any certificate of the trust domain passes the handshake: this keeps other services and agents out.
-    let guarded = ComponentServer::with_interceptor(Countdown, move |request: Request<()>| {
-        match is_allowed(&request, &allowed) {
-            true => Ok(request),
-            false => Err(Status::permission_denied("this caller is not allowed here")),
-        }
-    });
+    let guarded =
+        ComponentServer::with_interceptor(Countdown, move |request: Request<()>| {
+            match is_allowed(&request, &allowed) {
+                true => Ok(request),
+                false => Err(Status::permission_denied("this caller is not allowed here")),
+            }
+        });
     let router = Server::builder().tls_config(tls)?.add_service(health).add_service(guarded);
     router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped).await?;
     Ok(())
@@ -84,7 +86,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 fn is_allowed(request: &Request<()>, allowed: &[String]) -> bool {
     let certificates = request.peer_certs().unwrap_or_default();
-    let Some(Ok((_, certificate))) = certificates.first().map(|first| X509Certificate::from_der(first)) else {
+    let Some(Ok((_, certificate))) = certificates.first().map(|first| X509Certificate::from_der(first))
+    else {
         return false;
     };
     let Ok(Some(names)) = certificate.subject_alternative_name() else { return false };

@@ -13,8 +13,8 @@ use crate::contract::component_server::Component;
 use crate::contract::process_request::Message as Sent;
 use crate::contract::process_response::Message as Said;
 use crate::contract::{
-    Activation, Answer, Content, DescribeRequest, Description, Failure, FailureKind, LookUpRequest, LookUpResponse,
-    ProcessRequest, ProcessResponse, Progress,
+    Activation, Answer, Content, DescribeRequest, Description, Failure, FailureKind, LookUpRequest,
+    LookUpResponse, ProcessRequest, ProcessResponse, Progress,
 };
 use crate::countdown;
 
@@ -87,9 +87,15 @@ impl Component for Countdown {
         Ok(Response::new(countdown::description()))
     }
 
-    async fn process(&self, request: Request<Streaming<ProcessRequest>>) -> Result<Response<Answers>, Status> {
+    async fn process(
+        &self,
+        request: Request<Streaming<ProcessRequest>>,
+    ) -> Result<Response<Answers>, Status> {
         let (said, answers) = mpsc::channel(QUEUED);
-        #[expect(clippy::disallowed_methods, reason = "a program of its own, which has no other home for tasks")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a program of its own, which has no other home for tasks"
+        )]
         tokio::spawn(serve(request.into_inner(), said));
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }

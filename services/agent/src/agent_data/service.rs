@@ -76,7 +76,8 @@ impl AgentDataService {
     }
 
     fn shown(&self, row: &AgentRow, stored: &super::Stored) -> proto::Agent {
-        let skills = document::findings(&stored.document, self.types.built(), usize::MAX).map(|(_, skills)| skills);
+        let skills =
+            document::findings(&stored.document, self.types.built(), usize::MAX).map(|(_, skills)| skills);
         message::agent_at(row, stored, &skills.unwrap_or_default())
     }
 

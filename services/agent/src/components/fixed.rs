@@ -107,17 +107,19 @@ async fn describe(host: &Host, endpoint: &str, identity: &str) -> anyhow::Result
     request.set_timeout(DEADLINE);
     let mut client = ComponentClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
     // A server that accepts and says nothing must not hold the others up.
-    let answer = tokio::time::timeout(DEADLINE, client.describe(request)).await.context("no answer in time")?;
-    answer.map(tonic::Response::into_inner).map_err(|status| {
-        anyhow::anyhow!("{}", sre_service::connectors::grpc::with_causes(&status))
-    })
+    let answer =
+        tokio::time::timeout(DEADLINE, client.describe(request)).await.context("no answer in time")?;
+    answer
+        .map(tonic::Response::into_inner)
+        .map_err(|status| anyhow::anyhow!("{}", sre_service::connectors::grpc::with_causes(&status)))
 }
 
 /// As if it were registered, without a team of its own.
 fn registered(component: &FixedComponent, description: Description) -> Result<Registered, String> {
     let mut acl = Acl::new();
     let everybody = component.teams.is_empty().then(|| Ok(Candidate::public()));
-    let teams = component.teams.iter().map(|team| Candidate::team(team).map_err(|error| format!("{team}: {error}")));
+    let teams =
+        component.teams.iter().map(|team| Candidate::team(team).map_err(|error| format!("{team}: {error}")));
     for candidate in everybody.into_iter().chain(teams) {
         acl.grant(&candidate?, &[Level::Read]).map_err(|error| error.to_string())?;
     }

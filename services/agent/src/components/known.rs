@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use sre_components::external;
-use sre_engine::spec::TypeEntry;
 use sre_engine::Types;
+use sre_engine::spec::TypeEntry;
 use sre_identity::{Candidate, Level, TeamId};
 
 use super::fixed::Fixed;

@@ -29,7 +29,8 @@ pub(super) fn version(
     sent: Option<ComponentVersion>,
     creator: &Candidate,
 ) -> Result<NewVersion, Status> {
-    let sent = sent.ok_or_else(|| invalid_argument("version", "is missing: give description and endpoints"))?;
+    let sent =
+        sent.ok_or_else(|| invalid_argument("version", "is missing: give description and endpoints"))?;
     let description = sent.description.ok_or_else(|| {
         invalid_argument("version.description", "is missing: it is what the component's Describe answers")
     })?;

@@ -163,10 +163,12 @@ impl Components for ComponentsService {
             let (granted, known) = self.decide(&caller, &request, &request.name).await?;
             let new = register::version(self.host.config(), request.version.clone(), granted.candidate()?)?;
             if new.description.r#type != known.row.name {
-                let message = format!("is of type {}, and this is {}", new.description.r#type, known.row.name);
+                let message =
+                    format!("is of type {}, and this is {}", new.description.r#type, known.row.name);
                 return Err(invalid_argument("version.description.type", message));
             }
-            let put = self.types.registrations.put_version(&known, new, request.make_default, record(granted));
+            let put =
+                self.types.registrations.put_version(&known, new, request.make_default, record(granted));
             match put.await {
                 Err(AgentError::AclChanged) => {}
                 done => {
@@ -233,7 +235,10 @@ impl Components for ComponentsService {
         let request = request.into_inner();
         let granted = self.host.authorizer().check(&caller, &request, None).await?;
         if request.types.len() > MAX_RESOLVED {
-            return Err(invalid_argument("types", format!("are {}: {MAX_RESOLVED} at most", request.types.len())));
+            return Err(invalid_argument(
+                "types",
+                format!("are {}: {MAX_RESOLVED} at most", request.types.len()),
+            ));
         }
         let (candidate, teams) = (granted.candidate()?, granted.memberships().team_ids());
         let usable: BTreeMap<String, Arc<Registered>> = self.types.usable(candidate, &teams).await?;

@@ -144,11 +144,7 @@ pub async fn execute(scope: Arc<RunScope>, activation: Activation, before: Optio
 }
 
 /// Executes a component that is served out of process.
-async fn out_of_process(
-    scope: &Arc<RunScope>,
-    activation: Activation,
-    context: &ActivationContext,
-) -> What {
+async fn out_of_process(scope: &Arc<RunScope>, activation: Activation, context: &ActivationContext) -> What {
     let (node, input) = (activation.node.clone(), activation.input.clone());
     let Some(resolved) = scope.subject.compiled.external(&node.type_name) else {
         return What::Finished(Outcome::error(format!("Component {} not found", node.type_name)));
@@ -168,7 +164,8 @@ async fn out_of_process(
 /// Settles an effect that was started so often and did not finish, by its policy.
 pub async fn settle(scope: Arc<RunScope>, activation: Activation, policy: OnUncertain, times: u32) -> Landed {
     let landed = Landing::of(&activation);
-    let work = AssertUnwindSafe(uncertain::settle(&scope, activation, policy, times, &Cause::EngineDied)).catch_unwind();
+    let work = AssertUnwindSafe(uncertain::settle(&scope, activation, policy, times, &Cause::EngineDied))
+        .catch_unwind();
     match work.await {
         Ok(what) => landed.at(what),
         Err(_) => {

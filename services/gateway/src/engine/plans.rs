@@ -171,8 +171,12 @@ pub fn compile(document: &[u8], types: &dyn Types) -> Result<Compiled, Status> {
 
 /// The types of a plan that nobody knows, each once.
 fn foreign(plan: &Plan) -> Vec<String> {
-    let mut names: Vec<String> =
-        plan.nodes().iter().filter(|node| node.entry.is_none()).map(|node| node.type_name.to_string()).collect();
+    let mut names: Vec<String> = plan
+        .nodes()
+        .iter()
+        .filter(|node| node.entry.is_none())
+        .map(|node| node.type_name.to_string())
+        .collect();
     names.sort_unstable();
     names.dedup();
     names.truncate(MOST_FOREIGN);

@@ -46,8 +46,8 @@ impl identity_server::Identity for IdentityService {
         let entry = Entry::of_call(&request)?;
         let presenter = Caller::of(request.extensions())?.peer().clone();
         let request = request.into_inner();
-        let purpose = Purpose::from_proto(request.purpose)
-            .ok_or_else(|| Error::invalid("purpose", "is not set"))?;
+        let purpose =
+            Purpose::from_proto(request.purpose).ok_or_else(|| Error::invalid("purpose", "is not set"))?;
         let ask = Ask {
             bound_to: bound_to(purpose, &request.presenter, self.state.trust_domain())?,
             presenter,

@@ -212,7 +212,10 @@ async fn a_components_token_is_bound_to_it_and_leads_nowhere() {
     let got = fixture.exchange("engine", asked("service/acme", "llm", INFER)).await.unwrap();
     let said = claims(&got.token);
     assert_eq!((said.act.as_str(), said.purpose), ("spiffe://sre.local/service/acme", Purpose::Component));
-    assert_eq!((said.sub.as_str(), said.scope.as_slice()), ("spiffe://sre.local/agent/greeter", &[INFER.into()][..]));
+    assert_eq!(
+        (said.sub.as_str(), said.scope.as_slice()),
+        ("spiffe://sre.local/agent/greeter", &[INFER.into()][..])
+    );
     // The model's service may go on for it as for everybody: it needs its key.
     fixture.hop("llm", &got.token, "security", USE_KEY).await.unwrap();
     // The engine gave it away: it is nothing for itself.

@@ -37,7 +37,10 @@ pub(super) async fn run(kit: &Kit, report: &mut Report) -> Option<Subject> {
     let shown = async {
         match subject.example() {
             Some(_) => Ok(()),
-            None => Err("there is no example that succeeds: add one to Description.examples, it is what is sent".to_owned()),
+            None => {
+                Err("there is no example that succeeds: add one to Description.examples, it is what is sent"
+                    .to_owned())
+            }
         }
     };
     report.check("an example shows how to call it", shown).await.then_some(subject)

@@ -27,12 +27,18 @@ async fn one(kit: &Kit, subject: &Subject, example: &Example) -> Checked {
             let outputs = outputs(subject, &answer.outputs_json)?;
             let expected: Option<Json> = serde_json::from_slice(&example.outputs_json).ok();
             match expected {
-                Some(expected) if expected != outputs => Err(format!("it answered {outputs}, not {expected}")),
+                Some(expected) if expected != outputs => {
+                    Err(format!("it answered {outputs}, not {expected}"))
+                }
                 _ => Ok(()),
             }
         }
-        (Last::Answer(_), wanted) => Err(format!("it answered, and says that it fails with {}", wanted.as_str_name())),
-        (Last::Failure(failure), wanted) if failure.kind() == wanted && wanted != FailureKind::Unspecified => {
+        (Last::Answer(_), wanted) => {
+            Err(format!("it answered, and says that it fails with {}", wanted.as_str_name()))
+        }
+        (Last::Failure(failure), wanted)
+            if failure.kind() == wanted && wanted != FailureKind::Unspecified =>
+        {
             match failure.message.trim().is_empty() {
                 true => Err("the failure has no message: users read it as `_error`".to_owned()),
                 false => Ok(()),

@@ -38,12 +38,18 @@ async fn bad(kit: &Kit, subject: &Subject, example: &Example) -> Checked {
         works(kit, subject, example).await.map_err(told)?;
     }
     // Members that are something else than the type expects: whether that is wrong is for the component to say.
-    for odd in [json!(null), json!(-1e300), json!([[[]]]), json!({"a": {}}), json!(true), json!("\u{fffd}\u{202e}")] {
+    for odd in
+        [json!(null), json!(-1e300), json!([[[]]]), json!({"a": {}}), json!(true), json!("\u{fffd}\u{202e}")]
+    {
         let names = subject.description.inputs.iter().map(|port| port.name.clone());
         let inputs: Map<String, Json> = names.map(|name| (name, odd.clone())).collect();
-        let activation =
-            Activation { inputs_json: Json::Object(inputs).to_string().into(), ..kit.activation(subject, example) };
-        harmless(kit, subject, example, activation).await.map_err(|why| format!("every input {odd}: {why}"))?;
+        let activation = Activation {
+            inputs_json: Json::Object(inputs).to_string().into(),
+            ..kit.activation(subject, example)
+        };
+        harmless(kit, subject, example, activation)
+            .await
+            .map_err(|why| format!("every input {odd}: {why}"))?;
     }
     Ok(())
 }
@@ -62,9 +68,13 @@ async fn settings(kit: &Kit, subject: &Subject, example: &Example) -> Checked {
     for odd in [json!({"unexpected": [1, 2]}), json!(""), json!(-1)] {
         let names = subject.description.settings.iter().map(|setting| setting.name.clone());
         let settings: Map<String, Json> = names.map(|name| (name, odd.clone())).collect();
-        let activation =
-            Activation { settings_json: Json::Object(settings).to_string().into(), ..kit.activation(subject, example) };
-        harmless(kit, subject, example, activation).await.map_err(|why| format!("every setting {odd}: {why}"))?;
+        let activation = Activation {
+            settings_json: Json::Object(settings).to_string().into(),
+            ..kit.activation(subject, example)
+        };
+        harmless(kit, subject, example, activation)
+            .await
+            .map_err(|why| format!("every setting {odd}: {why}"))?;
     }
     let activation = Activation { settings_json: "]".into(), ..kit.activation(subject, example) };
     harmless(kit, subject, example, activation).await.map_err(|why| format!("settings_json \"]\": {why}"))
@@ -72,7 +82,8 @@ async fn settings(kit: &Kit, subject: &Subject, example: &Example) -> Checked {
 
 async fn unknown(kit: &Kit, subject: &Subject, example: &Example) -> Checked {
     let mut activation = kit.activation(subject, example);
-    let mut settings: Map<String, Json> = serde_json::from_slice(&activation.settings_json).unwrap_or_default();
+    let mut settings: Map<String, Json> =
+        serde_json::from_slice(&activation.settings_json).unwrap_or_default();
     settings.insert("settingOfALaterVersion".to_owned(), json!({"any": "thing"}));
     activation.settings_json = Json::Object(settings).to_string().into();
     kit.process(activation).await.answer().map(drop)
@@ -115,7 +126,9 @@ async fn no_activation(kit: &Kit) -> Checked {
 
 fn failure(seen: &Seen) -> Checked {
     match seen.well_ended()? {
-        Last::Failure(failure) if failure.message.trim().is_empty() => Err("the failure has no message".to_owned()),
+        Last::Failure(failure) if failure.message.trim().is_empty() => {
+            Err("the failure has no message".to_owned())
+        }
         Last::Failure(_) => Ok(()),
         Last::Answer(answer) => {
             Err(format!("it was answered with {:?}", String::from_utf8_lossy(&answer.outputs_json)))
@@ -126,6 +139,8 @@ fn failure(seen: &Seen) -> Checked {
 /// The example, as a sign of life.
 pub(super) async fn works(kit: &Kit, subject: &Subject, example: &Example) -> Checked {
     let seen = kit.process(kit.activation(subject, example)).await;
-    let answer = seen.answer().map_err(|why| format!("after that the example {:?} no longer works: {why}", example.name))?;
+    let answer = seen
+        .answer()
+        .map_err(|why| format!("after that the example {:?} no longer works: {why}", example.name))?;
     examples::outputs(subject, &answer.outputs_json).map(drop)
 }

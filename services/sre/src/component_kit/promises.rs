@@ -16,7 +16,9 @@ pub(super) async fn run(kit: &Kit, subject: &Subject, report: &mut Report) {
     let Some(example) = subject.example() else { return };
     match subject.description.effect() {
         Effect::Pure => {
-            report.check("EFFECT_PURE: the same inputs give the same outputs", pure(kit, subject, example)).await;
+            report
+                .check("EFFECT_PURE: the same inputs give the same outputs", pure(kit, subject, example))
+                .await;
         }
         other => report.skip(
             "EFFECT_PURE: the same inputs give the same outputs",

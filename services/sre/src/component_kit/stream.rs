@@ -71,9 +71,10 @@ impl Seen {
             (None, End::Status(code, text)) => Err(format!(
                 "the stream broke off with {code:?} ({text}) instead of a failure: answer Failure, and keep the status OK"
             )),
-            (Some(_), _) if self.after > 0 => {
-                Err(format!("{} messages came after the last one: an answer or a failure ends it", self.after))
-            }
+            (Some(_), _) if self.after > 0 => Err(format!(
+                "{} messages came after the last one: an answer or a failure ends it",
+                self.after
+            )),
             (Some(_), End::Open) => Err(format!("the stream was still open {ENDING:?} after its answer")),
             (Some(_), End::Status(code, text)) => {
                 Err(format!("after its answer the stream ended with {code:?} ({text}): it is OK then"))
@@ -95,7 +96,8 @@ pub enum Then {
 impl Kit {
     /// An activation of an example.
     pub fn activation(&self, subject: &Subject, example: &Example) -> Activation {
-        let settings = if example.settings_json.is_empty() { "{}".into() } else { example.settings_json.clone() };
+        let settings =
+            if example.settings_json.is_empty() { "{}".into() } else { example.settings_json.clone() };
         let deadline = (SystemTime::now() + self.limit).duration_since(UNIX_EPOCH).unwrap_or_default();
         Activation {
             r#type: subject.description.r#type.clone(),

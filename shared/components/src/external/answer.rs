@@ -62,13 +62,20 @@ impl Outputs {
     ///
     /// # Errors
     /// If they cannot be.
-    pub async fn into_outcome(self, declared: &Declaration, context: &dyn Context) -> Result<Outcome, ContextError> {
+    pub async fn into_outcome(
+        self,
+        declared: &Declaration,
+        context: &dyn Context,
+    ) -> Result<Outcome, ContextError> {
         let mut outputs = Map::with_capacity(self.0.len());
         for (name, json) in self.0 {
             let port = declared.entry.spec.outputs.iter().find(|port| port.name == name);
             let is_binary = port.is_some_and(|port| InputType::parse(port.type_name) == InputType::Binary);
             let wrong = |detail| {
-                ContextError::new(Failure::Invalid, format!("{} answered '{name}' that {detail}", declared.name()))
+                ContextError::new(
+                    Failure::Invalid,
+                    format!("{} answered '{name}' that {detail}", declared.name()),
+                )
             };
             let bytes = if is_binary { bytes_of(&json).map_err(wrong)? } else { None };
             let value = match bytes {

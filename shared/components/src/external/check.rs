@@ -62,7 +62,9 @@ pub fn problems(described: &proto::Description) -> Vec<String> {
 /// Whether a text can be the name of a type.
 pub fn is_type_name(name: &str) -> bool {
     let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    name.len() <= LONGEST_NAME && name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(inner)
+    name.len() <= LONGEST_NAME
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.chars().all(inner)
 }
 
 fn is_version(version: &str) -> bool {
@@ -95,7 +97,9 @@ impl Problems {
                 self.say(format!("{what} {name:?}: a name has 1 to {LONGEST_NAME} bytes"));
             }
             if name.starts_with('_') || name == "error" {
-                self.say(format!("{what} {name:?}: names that start with _, and `error`, are the engine's own"));
+                self.say(format!(
+                    "{what} {name:?}: names that start with _, and `error`, are the engine's own"
+                ));
             }
             if !seen.insert(name) {
                 self.say(format!("{what} {name:?} is declared twice"));
@@ -149,7 +153,9 @@ impl Problems {
             self.say("a pure type calls nothing: leave scopes out, or say EFFECT_READ or EFFECT_EFFECT");
         }
         for scope in described.scopes.iter().take(MANY) {
-            let parts = scope.rsplit_once(':').map(|(service, level)| (service.split('.').collect::<Vec<_>>(), level));
+            let parts = scope
+                .rsplit_once(':')
+                .map(|(service, level)| (service.split('.').collect::<Vec<_>>(), level));
             match parts {
                 Some((service, "read" | "write" | "owner"))
                     if matches!(service.as_slice(), ["sre", package, "v1", _] if CALLABLE.contains(package)) => {}

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
-use sre_engine::spec::{ComponentSpec, Effect, OnUncertain, PortSpec, SettingKind, SettingSpec, TypeEntry, ValueCheck};
+use sre_engine::spec::{
+    ComponentSpec, Effect, OnUncertain, PortSpec, SettingKind, SettingSpec, TypeEntry, ValueCheck,
+};
 use sre_proto::component::v1 as proto;
 
 use super::check::problems;
@@ -207,7 +209,10 @@ mod tests {
         let mut described = good();
         described.effect = 0;
         let careful = declare(&described).unwrap();
-        assert_eq!((careful.entry.spec.effect, careful.entry.spec.on_uncertain), (Effect::Effect, OnUncertain::Fail));
+        assert_eq!(
+            (careful.entry.spec.effect, careful.entry.spec.on_uncertain),
+            (Effect::Effect, OnUncertain::Fail)
+        );
         described.idempotent = true;
         assert_eq!(declare(&described).unwrap().entry.spec.on_uncertain, OnUncertain::Retry);
     }

@@ -27,7 +27,8 @@ impl Schema {
         if text.len() > MAX_BYTES {
             return Err(format!("its schema is larger than {MAX_BYTES} bytes"));
         }
-        let json: Json = serde_json::from_slice(text).map_err(|error| format!("its schema is not JSON: {error}"))?;
+        let json: Json =
+            serde_json::from_slice(text).map_err(|error| format!("its schema is not JSON: {error}"))?;
         if !(json.is_object() || json.is_boolean()) {
             return Err("its schema is neither an object nor a boolean".to_owned());
         }
@@ -67,7 +68,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_without_the_value() {
-        let schema = schema(&json!({"type": "object", "properties": {"n": {"maximum": 3}}})).unwrap().unwrap();
+        let schema =
+            schema(&json!({"type": "object", "properties": {"n": {"maximum": 3}}})).unwrap().unwrap();
         assert_eq!(schema.check_json(&json!({"n": 3})), Ok(()));
         let wrong = schema.check_json(&json!({"n": 712_345})).unwrap_err();
         assert!(wrong.contains("at /n") && !wrong.contains("712345"), "{wrong}");
@@ -85,6 +87,12 @@ mod tests {
         ] {
             let text = schema(&json).unwrap_err();
             assert!(text.contains(why), "{json}: {text}");
+        }
+        // One that means itself says nothing, and ends all the same.
+        for json in [json!({"$ref": "#"}), json!({"allOf": [{"$ref": "#"}]}), json!({"items": {"$ref": "#"}})] {
+            if let Ok(Some(schema)) = schema(&json) {
+                let _ = schema.check_json(&json!([[[[]]]]));
+            }
         }
         assert!(Schema::compile(b"{").unwrap_err().contains("not JSON"));
         assert!(Schema::compile(b"").unwrap().is_none());

@@ -51,7 +51,11 @@ fn components(config: &Config) -> Result<(), ConfigError> {
     within("components.max_attempts", components.max_attempts.into(), 1, 20)?;
     for fixed in &components.fixed {
         if fixed.endpoints.is_empty() {
-            return Err(wrong(config, "components.fixed", "a component without endpoints is nowhere: name one"));
+            return Err(wrong(
+                config,
+                "components.fixed",
+                "a component without endpoints is nowhere: name one",
+            ));
         }
         for endpoint in &fixed.endpoints {
             // The operator says where: the folders for sockets are for those who register.

@@ -53,7 +53,8 @@ impl Place {
             anyhow::ensure!(path.is_absolute(), "endpoint: write unix:/path/of/socket, with the whole path");
             return Ok(Self::Unix(path));
         }
-        let uri: Uri = endpoint.parse().context("endpoint: write unix:/path/of/socket or https://host:port")?;
+        let uri: Uri =
+            endpoint.parse().context("endpoint: write unix:/path/of/socket or https://host:port")?;
         let (Some("https"), Some(host), Some(port)) = (uri.scheme_str(), uri.host(), uri.port_u16()) else {
             bail!("endpoint: write unix:/path/of/socket or https://host:port");
         };
@@ -90,7 +91,11 @@ pub enum Proof {
 
 impl Proof {
     /// The server is this service of the suite's trust domain; `identity` is shown to it.
-    pub fn service(place: &Place, identity: &std::sync::Arc<SvidSource>, service: &str) -> anyhow::Result<Self> {
+    pub fn service(
+        place: &Place,
+        identity: &std::sync::Arc<SvidSource>,
+        service: &str,
+    ) -> anyhow::Result<Self> {
         let Place::Tcp { host, .. } = place else { return Ok(Self::Socket) };
         let config = sre_identity::tls::client_config(identity, service)?;
         Ok(Self::Tls { connector: TlsConnector::from(config), name: server_name(host)? })

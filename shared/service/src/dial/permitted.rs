@@ -89,7 +89,8 @@ mod tests {
         for fine in ["sockets/x.sock", "sockets/a/x.sock", "data/components/x.sock"] {
             assert!(at(fine).is_ok(), "{fine}: {:?}", at(fine));
         }
-        for wrong in ["x.sock", "sockets/../x.sock", "sockets/out/x.sock", "sockets-2/x.sock", "data/x.sock"] {
+        for wrong in ["x.sock", "sockets/../x.sock", "sockets/out/x.sock", "sockets-2/x.sock", "data/x.sock"]
+        {
             assert!(at(wrong).is_err_and(|text| text.contains("components.sockets")), "{wrong}");
         }
     }
@@ -99,7 +100,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut config = config(dir.path());
         let of = |config: &Config, endpoint: &str, identity: &str| {
-            component_place(config, endpoint, identity).map_err(|error| format!("{error:#}")).err().unwrap_or_default()
+            component_place(config, endpoint, identity)
+                .map_err(|error| format!("{error:#}"))
+                .err()
+                .unwrap_or_default()
         };
         assert_eq!(of(&config, "https://h:1", "service/acme"), "");
         assert!(of(&config, "https://h:1", "").contains("identity"));

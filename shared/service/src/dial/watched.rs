@@ -16,7 +16,10 @@ struct Watched<F: FnMut() + Send + Unpin> {
 }
 
 /// Calls something when a connection is given up, by whomever.
-pub fn watched(io: TokioIo<Box<dyn Wire>>, on_end: impl FnMut() + Send + Unpin + 'static) -> TokioIo<Box<dyn Wire>> {
+pub fn watched(
+    io: TokioIo<Box<dyn Wire>>,
+    on_end: impl FnMut() + Send + Unpin + 'static,
+) -> TokioIo<Box<dyn Wire>> {
     TokioIo::new(Box::new(Watched { inner: io.into_inner(), on_end }))
 }
 
@@ -27,7 +30,11 @@ impl<F: FnMut() + Send + Unpin> Drop for Watched<F> {
 }
 
 impl<F: FnMut() + Send + Unpin> AsyncRead for Watched<F> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<Result<()>> {
         Pin::new(&mut self.inner).poll_read(cx, buffer)
     }
 }

@@ -119,7 +119,8 @@ impl Registrations {
                     with_versions.collect::<Result<Vec<_>, _>>()
                 })
                 .await?;
-            let all: Result<Vec<_>, _> = rows.into_iter().map(|(row, versions)| decoded(row, versions)).collect();
+            let all: Result<Vec<_>, _> =
+                rows.into_iter().map(|(row, versions)| decoded(row, versions)).collect();
             Ok::<_, AgentError>(Arc::new(all?))
         };
         let kept = self.all.try_get_with((), read).await;
@@ -199,7 +200,9 @@ impl Registrations {
                 None if known.len() >= MAX_VERSIONS => {
                     return Err(AgentError::Invalid {
                         field: "version",
-                        message: format!("there are {MAX_VERSIONS} versions, the most there may be: delete one"),
+                        message: format!(
+                            "there are {MAX_VERSIONS} versions, the most there may be: delete one"
+                        ),
                     });
                 }
                 _ => {}
@@ -230,12 +233,16 @@ impl Registrations {
             if version == row.default_version {
                 return Err(AgentError::Invalid {
                     field: "version",
-                    message: format!("{version} is the default: make another the default first, or delete the type"),
+                    message: format!(
+                        "{version} is the default: make another the default first, or delete the type"
+                    ),
                 });
             }
             match table::drop_version(tx, row.number, &version)? {
                 true => Ok(()),
-                false => Err(AgentError::NotFound(format!("version {version} of component type {}", row.name))),
+                false => {
+                    Err(AgentError::NotFound(format!("version {version} of component type {}", row.name)))
+                }
             }
         })
         .await
@@ -285,13 +292,14 @@ fn still(tx: &Connection, before: &TypeRow) -> Result<TypeRow, AgentError> {
 }
 
 fn decoded(row: TypeRow, versions: Vec<VersionRow>) -> Result<Registered, AgentError> {
-    let damaged = |what: &'static str, message: String| AgentError::Damaged { agent: row.name.clone(), what, message };
+    let damaged =
+        |what: &'static str, message: String| AgentError::Damaged { agent: row.name.clone(), what, message };
     let acl = Acl::from_text(&row.acl).map_err(|error| damaged("access list", error.to_string()))?;
     let versions = versions.into_iter().map(|version| {
         let description = Description::decode(version.description.as_slice())
             .map_err(|error| damaged("description", error.to_string()))?;
-        let endpoints =
-            serde_json::from_str(&version.endpoints).map_err(|error| damaged("endpoints", error.to_string()))?;
+        let endpoints = serde_json::from_str(&version.endpoints)
+            .map_err(|error| damaged("endpoints", error.to_string()))?;
         Ok(Version { row: version, description, endpoints })
     });
     let versions = versions.collect::<Result<_, AgentError>>()?;

@@ -66,7 +66,10 @@ pub async fn look_up(
     context: &ActivationContext,
 ) -> LookedUp {
     if !compiled.declared.can_look_up {
-        return LookedUp::Unknown(format!("{} cannot find out whether it happened", compiled.declared.name()));
+        return LookedUp::Unknown(format!(
+            "{} cannot find out whether it happened",
+            compiled.declared.name()
+        ));
     }
     let found = async {
         let work = Work::prepare(scope, compiled, call, context).await?;
@@ -114,7 +117,8 @@ impl<'a> Work<'a> {
     ) -> Result<Self, String> {
         let resolved = current(scope, compiled).await?;
         let max_bytes = scope.engine.host.config().components.max_input_bytes;
-        let rendered = render_call(call, resolved.declared, max_bytes).await.map_err(|error| error.message)?;
+        let rendered =
+            render_call(call, resolved.declared, max_bytes).await.map_err(|error| error.message)?;
         let own = resolved.declared.bounds.time.map(|time| Instant::now() + time);
         let until = own.map_or(scope.deadline, |own| own.min(scope.deadline));
         Ok(Self { scope, resolved, call, context, rendered, until })
@@ -127,7 +131,8 @@ impl<'a> Work<'a> {
     /// Tries until it is done. The error is the message of a failure.
     async fn run(&self, policy: OnUncertain) -> Result<Executed, String> {
         let kind = self.declared().name();
-        let unsafe_to_repeat = self.declared().entry.spec.effect == Effect::Effect && policy != OnUncertain::Retry;
+        let unsafe_to_repeat =
+            self.declared().entry.spec.effect == Effect::Effect && policy != OnUncertain::Retry;
         let most = self.scope.engine.host.config().components.max_attempts;
         let mut last = String::new();
         let mut avoid: Option<Arc<Endpoint>> = None;
@@ -138,7 +143,14 @@ impl<'a> Work<'a> {
             let Some(endpoint) = self.by_preference(avoid.as_ref()).into_iter().next() else {
                 return Err(format!("Component {kind} has no endpoints: its registration names none"));
             };
-            match self.attempt(&endpoint, attempt).await? {
+            if let Some(why) = endpoint.resting() {
+                last = unavailable(&format!("Component {kind} cannot be reached"), &why);
+                avoid = Some(endpoint);
+                continue;
+            }
+            let ended = self.attempt(&endpoint, attempt).await?;
+            metrics::counter!("sre_component_attempts_total", "result" => ended.word()).increment(1);
+            match ended {
                 Ended::Answered(answer) => {
                     endpoint.succeeded();
                     return self.outcome(&answer).await.map(Executed::Finished);
@@ -260,7 +272,8 @@ impl<'a> Work<'a> {
         }
         let (token, roles) = self.scope.authority.for_component(scopes, identity).await?;
         let host = &self.scope.engine.host;
-        let addresses = roles.into_iter().filter_map(|role: Role| Some((role.name().to_owned(), host.address_of(role)?)));
+        let addresses =
+            roles.into_iter().filter_map(|role: Role| Some((role.name().to_owned(), host.address_of(role)?)));
         Ok((token, addresses.collect()))
     }
 

@@ -45,6 +45,21 @@ pub enum Ended {
     Cancelled,
 }
 
+impl Ended {
+    /// For metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Answered(_) => "answered",
+            Self::Failed(_) => "failed",
+            Self::Unreached(_) => "unreached",
+            Self::Broken(_) => "broken",
+            Self::Wrong(_) => "wrong",
+            Self::Late => "late",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// Sends an activation and hears what the component says, until it is done, its time is over or it is cancelled.
 pub async fn run(
     client: ComponentClient<Channel>,
@@ -130,7 +145,9 @@ fn of_status(status: &Status, until: Instant) -> Ended {
     }
     let from_transport = std::error::Error::source(status).is_some();
     match status.code() {
-        Code::DeadlineExceeded | Code::Cancelled if Instant::now() + Duration::from_millis(20) >= until => Ended::Late,
+        Code::DeadlineExceeded | Code::Cancelled if Instant::now() + Duration::from_millis(20) >= until => {
+            Ended::Late
+        }
         Code::Unimplemented => Ended::Wrong("it does not serve sre.component.v1.Component".to_owned()),
         Code::InvalidArgument
         | Code::NotFound

@@ -100,7 +100,11 @@ impl Catalogue {
         }
     }
 
-    async fn ask(&self, key: &Key, link: impl AsyncFnOnce() -> Result<Link, Status>) -> Result<Answer, Status> {
+    async fn ask(
+        &self,
+        key: &Key,
+        link: impl AsyncFnOnce() -> Result<Link, Status>,
+    ) -> Result<Answer, Status> {
         let mut request = tonic::Request::new(ResolveComponentsRequest { types: key.types.to_vec() });
         request.set_timeout(DEADLINE);
         let mut client = ComponentsClient::new(link().await?).max_decoding_message_size(16 << 20);

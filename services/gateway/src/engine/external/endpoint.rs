@@ -92,7 +92,8 @@ impl Endpoint {
         let width = host.config().components.max_concurrency;
         let width = declared.bounds.concurrency.map_or(width, |own| own.min(width));
         let connections = Arc::new(AtomicU64::new(0));
-        let channel = channel(host, address, identity, connections.clone()).map_err(|error| format!("{error:#}"));
+        let channel =
+            channel(host, address, identity, connections.clone()).map_err(|error| format!("{error:#}"));
         Self {
             address: address.to_owned(),
             declared,
@@ -121,11 +122,14 @@ impl Endpoint {
         if let Err(problem) = &self.channel {
             return Some(problem.clone());
         }
+        self.resting().or_else(|| self.state.lock().sick.clone())
+    }
+
+    /// Why nothing is sent there now, whatever else there is: it failed again and again, and its time is not over.
+    pub fn resting(&self) -> Option<String> {
         let state = self.state.lock();
-        if state.rests_until.is_some_and(|until| Instant::now() < until) {
-            return Some(format!("it failed {} times in a row and is left alone for a while", state.failures));
-        }
-        state.sick.clone()
+        let rests = state.rests_until.is_some_and(|until| Instant::now() < until);
+        rests.then(|| format!("it failed {} times in a row and is left alone for a while", state.failures))
     }
 
     /// A place to work there, once one is free.
@@ -211,7 +215,8 @@ impl Endpoint {
             Err(_) => Some("its health does not answer".to_owned()),
         };
         let is_well = sick.is_none();
-        let changed = std::mem::replace(&mut self.state.lock().sick, sick.clone()).is_some() != sick.is_some();
+        let changed =
+            std::mem::replace(&mut self.state.lock().sick, sick.clone()).is_some() != sick.is_some();
         if is_well {
             // What was broken is tried again at once.
             self.succeeded();
@@ -235,8 +240,14 @@ async fn watch(endpoint: std::sync::Weak<Endpoint>) {
     }
 }
 
-fn channel(host: &Host, address: &str, identity: &str, connections: Arc<AtomicU64>) -> anyhow::Result<Channel> {
-    let is_fixed = host.config().components.fixed.iter().any(|fixed| fixed.endpoints.iter().any(|it| it == address));
+fn channel(
+    host: &Host,
+    address: &str,
+    identity: &str,
+    connections: Arc<AtomicU64>,
+) -> anyhow::Result<Channel> {
+    let is_fixed =
+        host.config().components.fixed.iter().any(|fixed| fixed.endpoints.iter().any(|it| it == address));
     let place = match is_fixed {
         true => Place::parse_or_loopback(address)?,
         false => dial::component_place(host.config(), address, identity)?,

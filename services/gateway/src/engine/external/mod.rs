@@ -13,8 +13,8 @@ mod tests;
 
 use std::collections::HashMap;
 
-use sre_engine::spec::TypeEntry;
 use sre_engine::Types;
+use sre_engine::spec::TypeEntry;
 
 pub use attempts::{Executed, execute, look_up};
 pub use catalogue::{Catalogue, Resolved};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sre_proto::agent::v1::components_client::ComponentsClient;
 use sre_proto::agent::v1::{
-    ComponentVersion, DeleteComponentRequest, PutComponentVersionRequest, RegisterComponentRequest,
+    ComponentVersion, DeleteComponentRequest, ListComponentsRequest, PutComponentVersionRequest, RegisterComponentRequest,
     SetComponentAclRequest,
 };
 use sre_proto::component::v1::{Description, Effect, FailureKind, OnUncertain};
@@ -232,7 +232,10 @@ async fn one_that_is_gone_for_good_is_a_typed_error_in_bounded_time() {
     server.kill();
     let began = Instant::now();
     let result = place.result(&agent, json!(1)).await;
-    assert!(error(&result).starts_with("COMPONENT_UNAVAILABLE: Component Acme.Probe cannot be reached"), "{result}");
+    assert!(
+        error(&result).starts_with("COMPONENT_UNAVAILABLE: Component Acme.Probe cannot be reached"),
+        "{result}"
+    );
     assert!(began.elapsed() < Duration::from_secs(10));
 }
 
@@ -282,7 +285,11 @@ async fn who_may_not_use_it_does_not_know_it() {
     tokio::time::sleep(Duration::from_millis(30)).await;
     let result = place.result(&agent, json!(1)).await;
     assert_eq!(error(&result), "Component Acme.Probe not found");
-    place.components().delete_component(DeleteComponentRequest { name, version: String::new() }).await.unwrap();
+    place
+        .components()
+        .delete_component(DeleteComponentRequest { name, version: String::new() })
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_millis(30)).await;
     let result = place.result(&agent, json!(1)).await;
     assert_eq!(error(&result), "Component Acme.Probe not found");
@@ -322,4 +329,44 @@ async fn versions_stand_beside_each_other_and_another_server_is_not_believed() {
     let result = place.result(&latest, json!(1)).await;
     assert!(error(&result).contains("describes it otherwise than was registered"), "{result}");
     assert_eq!(one.seen().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_configuration_may_declare_it_for_some_teams() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), "fixed.sock", description());
+    let endpoint = server.endpoint();
+    let world = World::with(move |config| {
+        config.components.refresh_ms = 10;
+        config.components.fixed = vec![sre_service::config::FixedComponent {
+            endpoints: vec![endpoint],
+            teams: vec!["default".into()],
+            ..Default::default()
+        }];
+    })
+    .await;
+    let place = Place { world, dir };
+    let agent = place.agent("fixed", TYPE, json!({})).await;
+    let mut result = Value::Null;
+    for _ in 0..200 {
+        result = place.result(&agent, json!(3)).await;
+        if result["_error"].is_null() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(result["Out"]["inputs"]["v"], 3, "{result}");
+    let of = |who: &str| ComponentsClient::new(place.world.suite.link_as(who, Role::Agent));
+    let shown = |list: sre_proto::agent::v1::ListComponentsResponse| {
+        list.components.into_iter().find(|it| it.name == format!("components/{TYPE}"))
+    };
+    let list = of("user/alice").list_components(ListComponentsRequest::default()).await.unwrap().into_inner();
+    let registration = shown(list).unwrap().registration.unwrap();
+    assert_eq!(
+        (registration.name.as_str(), registration.default_version.as_str()),
+        ("components/Acme.Probe", "1")
+    );
+    assert!(registration.versions[0].endpoints.is_empty(), "where it is served is not for everybody");
+    let list = of("user/eve").list_components(ListComponentsRequest::default()).await.unwrap().into_inner();
+    assert!(shown(list).is_none(), "it is of another team");
 }

@@ -56,7 +56,12 @@ pub struct Server {
 
 /// What it says about itself, before a test changes it.
 pub fn description() -> Description {
-    let port = |name: &str, optional| Port { name: name.into(), description: "d".into(), optional, ..Port::default() };
+    let port = |name: &str, optional| Port {
+        name: name.into(),
+        description: "d".into(),
+        optional,
+        ..Port::default()
+    };
     Description {
         r#type: TYPE.into(),
         version: "1".into(),
@@ -92,7 +97,8 @@ impl Server {
     }
 
     pub fn start_again(&mut self) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let _ = std::fs::remove_file(&self.socket);
         let listener = {
             let _in_it = runtime.enter();
@@ -162,7 +168,8 @@ impl Component for Probe {
         request: Request<Streaming<ProcessRequest>>,
     ) -> Result<Response<Self::ProcessStream>, Status> {
         let mut messages = request.into_inner();
-        let Some(Sent::Activation(activation)) = messages.message().await?.and_then(|first| first.message) else {
+        let Some(Sent::Activation(activation)) = messages.message().await?.and_then(|first| first.message)
+        else {
             return Err(sre_proto::error::invalid_argument("message", "is no activation"));
         };
         let act = {
@@ -193,7 +200,9 @@ impl Component for Probe {
                     let _ = say(Said::Failure(failure)).await;
                 }
                 Act::Hang => {
-                    if let Ok(Some(ProcessRequest { message: Some(Sent::Cancel(_)) })) = messages.message().await {
+                    if let Ok(Some(ProcessRequest { message: Some(Sent::Cancel(_)) })) =
+                        messages.message().await
+                    {
                         shared.lock().cancelled += 1;
                     }
                 }

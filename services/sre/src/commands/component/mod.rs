@@ -48,7 +48,8 @@ fn row(found: Type) -> Option<Vec<Value>> {
         .iter()
         .find(|it| it.description.as_ref().is_some_and(|it| it.version == registration.default_version));
     let endpoints = default.map(|it| it.endpoints.join(", ")).unwrap_or_default();
-    let team = registration.name.strip_prefix("teams/").and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    let team =
+        registration.name.strip_prefix("teams/").and_then(|rest| rest.split('/').next()).unwrap_or_default();
     let effect = found.effect().as_str_name().trim_start_matches("EFFECT_").to_lowercase();
     Some(vec![
         json!(found.name.trim_start_matches("components/")),

@@ -29,12 +29,16 @@ pub(super) async fn register(global: &Global, output: Output, arguments: Compone
         ..ComponentVersion::default()
     };
     let client = Client::connect(global).await?;
-    let known = client.components().get_component(GetComponentRequest { name: format!("components/{name}") }).await;
+    let known =
+        client.components().get_component(GetComponentRequest { name: format!("components/{name}") }).await;
     match known {
         Ok(known) => {
             let name = registered_name(known.into_inner())?;
-            let request =
-                PutComponentVersionRequest { name, version: Some(version), make_default: !arguments.keep_default };
+            let request = PutComponentVersionRequest {
+                name,
+                version: Some(version),
+                make_default: !arguments.keep_default,
+            };
             client.components().put_component_version(request).await?;
         }
         Err(status) if status.code() == Code::NotFound => {
@@ -47,7 +51,12 @@ pub(super) async fn register(global: &Global, output: Output, arguments: Compone
     Ok(())
 }
 
-pub(super) async fn remove(global: &Global, output: Output, name: &str, version: Option<String>) -> Result<()> {
+pub(super) async fn remove(
+    global: &Global,
+    output: Output,
+    name: &str,
+    version: Option<String>,
+) -> Result<()> {
     let client = Client::connect(global).await?;
     let full = full_name(&client, name).await?;
     let version = version.unwrap_or_default();
@@ -57,12 +66,20 @@ pub(super) async fn remove(global: &Global, output: Output, name: &str, version:
     Ok(())
 }
 
-pub(super) async fn share(global: &Global, output: Output, name: &str, with: &str, level: &str) -> Result<()> {
-    let candidate: Candidate = with.parse().map_err(|error| Failure::usage(format!("--with {with:?}: {error}")))?;
+pub(super) async fn share(
+    global: &Global,
+    output: Output,
+    name: &str,
+    with: &str,
+    level: &str,
+) -> Result<()> {
+    let candidate: Candidate =
+        with.parse().map_err(|error| Failure::usage(format!("--with {with:?}: {error}")))?;
     let level: Level = level.parse().map_err(|error| Failure::usage(format!("--level: {error}")))?;
     let client = Client::connect(global).await?;
     let name = full_name(&client, name).await?;
-    let current = client.components().get_component_acl(GetComponentAclRequest { name: name.clone() }).await?;
+    let current =
+        client.components().get_component_acl(GetComponentAclRequest { name: name.clone() }).await?;
     let current = current.into_inner();
     let mut acl = Acl::try_from(&current)?;
     match level {
@@ -71,7 +88,10 @@ pub(super) async fn share(global: &Global, output: Output, name: &str, with: &st
     }
     let acl = types::v1::Acl { etag: current.etag, ..types::v1::Acl::from(&acl) };
     client.components().set_component_acl(SetComponentAclRequest { name, acl: Some(acl) }).await?;
-    output.done(&format!("{with} may {} it", if level == Level::None { "no longer use" } else { level.as_str() }));
+    output.done(&format!(
+        "{with} may {} it",
+        if level == Level::None { "no longer use" } else { level.as_str() }
+    ));
     Ok(())
 }
 

@@ -19,10 +19,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A channel; the connection is made by the first call.
 pub(super) fn connect(global: &Global, target: &Target) -> Result<Channel> {
-    let place = Place::parse_or_loopback(&target.target).map_err(|error| Failure::usage(format!("--target: {error:#}")))?;
+    let place = Place::parse_or_loopback(&target.target)
+        .map_err(|error| Failure::usage(format!("--target: {error:#}")))?;
     let proof = match (&place, &target.identity) {
         (Place::Tcp { .. }, Some(identity)) => {
-            let service = dial::component_identity(identity).map_err(|error| Failure::usage(format!("--{error:#}")))?;
+            let service =
+                dial::component_identity(identity).map_err(|error| Failure::usage(format!("--{error:#}")))?;
             Proof::service(&place, &shown(global)?, service)?
         }
         (Place::Tcp { .. }, None) => {

@@ -30,8 +30,10 @@ pub async fn components(world: &World, method: &str) -> anyhow::Result<Option<Ca
         }
         "RegisterComponent" => {
             let version = version(&type_name(world), "1");
-            let request =
-                |parent: &str| RegisterComponentRequest { parent: parent.into(), version: Some(version.clone()) };
+            let request = |parent: &str| RegisterComponentRequest {
+                parent: parent.into(),
+                version: Some(version.clone()),
+            };
             Case::of(&request("teams/default"))
                 .absent(&request("teams/nowhere"))
                 .by_team(TeamRight::Admin)
