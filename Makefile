@@ -61,6 +61,7 @@ clean: ## what builds made, not what a suite stored
 	cargo clean
 	rm -rf $(TOOLS) tests/clients/.venv tests/clients/node/node_modules
 	rm -rf tests/clients/providers/.venv tests/clients/providers/node_modules
+	rm -rf examples/components/{python/.venv,typescript/node_modules,go/.build,go/contract}
 
 $(BUF):
 	mkdir -p $(TOOLS)

@@ -54,7 +54,11 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 /// there is no caller here to authorize and no row for the table. Who may call such a server is its own matter;
 /// the suite proves itself to it by its certificate. Options on their methods would promise a check that nobody
 /// makes: they are refused.
-const OTHERS_IMPLEMENT: &str = "sre.connector.";
+const OTHERS_IMPLEMENT: [&str; 2] = ["sre.connector.", "sre.component."];
+
+fn is_of_others(name: &str) -> bool {
+    OTHERS_IMPLEMENT.iter().any(|package| name.starts_with(package))
+}
 
 /// One method with its policy as the options state it.
 struct Method {
@@ -74,7 +78,7 @@ fn methods(pool: &DescriptorPool) -> Result<Vec<Method>> {
         .get_extension_by_name("sre.options.v1.policy")
         .ok_or("proto/sre/options/v1/options.proto does not define the extension `policy`")?;
     let mut found = Vec::new();
-    let served = |name: &str| name.starts_with("sre.") && !name.starts_with(OTHERS_IMPLEMENT);
+    let served = |name: &str| name.starts_with("sre.") && !is_of_others(name);
     for service in pool.services().filter(|s| served(s.full_name())) {
         for descriptor in service.methods() {
             let name = descriptor.full_name().to_owned();
@@ -104,7 +108,7 @@ fn methods(pool: &DescriptorPool) -> Result<Vec<Method>> {
             found.push(Method { descriptor, public, rule, audit });
         }
     }
-    for service in pool.services().filter(|s| s.full_name().starts_with(OTHERS_IMPLEMENT)) {
+    for service in pool.services().filter(|s| is_of_others(s.full_name())) {
         if let Some(method) = service.methods().find(|method| method.options().has_extension(&extension)) {
             return Err(format!("method {}: others serve it, so it has no policy", method.full_name()).into());
         }

@@ -48,6 +48,7 @@ stage "tests"        cargo test --locked --workspace
 stage "conformance"  tests/stages/conformance.sh
 stage "chaos"        ./target/debug/chaos small
 stage "clients"      tests/clients/run.sh
+stage "components"   tests/components/run.sh
 stage "canary"       look_for_canary
 stage "lint"         make --no-print-directory lint
 

@@ -18,6 +18,9 @@ pub enum AgentError {
     /// The id is taken.
     #[error("agent {0} exists: choose another id, or update it")]
     Exists(String),
+    /// The name of a component type is taken.
+    #[error("component type {0} is registered: choose another name, or put a version of it")]
+    ComponentExists(String),
     /// The request id was used for another creation.
     #[error("request id {0} was used with another agent: use a fresh one")]
     RequestReused(String),

@@ -18,7 +18,7 @@ use tokio::time::MissedTickBehavior;
 use tonic::service::Routes;
 
 use agent_data::{AccountRegistry, AgentDataService, Agents};
-use components::ComponentsService;
+use components::{ComponentsService, Fixed, KnownTypes, Registrations};
 
 /// How often what crashes and deletions left behind is put in order.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
@@ -30,12 +30,13 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
     let store = host.store(schema::MIGRATIONS).await?;
     let registry = Arc::new(AccountRegistry::new(host.link(Role::Security)));
     let max_versions = u32::try_from(host.config().agents.max_versions).unwrap_or(u32::MAX);
-    let agents = Agents::new(store, registry, max_versions);
+    let agents = Agents::new(store.clone(), registry, max_versions);
     host.spawn("agent sweeper", sweep(agents.clone()));
-    let types = sre_components::registry();
-    let data = AgentDataServer::new(AgentDataService::new(host.clone(), agents, types))
+    let types = KnownTypes::new(sre_components::registry(), Registrations::new(store), Fixed::start(&host));
+    let data = AgentDataServer::new(AgentDataService::new(host.clone(), agents, types.clone()))
         .max_decoding_message_size(agent_data::document::MAX_DOCUMENT_BYTES + MESSAGE_ROOM_BYTES);
-    let components = ComponentsServer::new(ComponentsService::new(host, types));
+    let components = ComponentsServer::new(ComponentsService::new(host, types))
+        .max_decoding_message_size(sre_components::external::MAX_DESCRIPTION_BYTES + MESSAGE_ROOM_BYTES);
     Ok(Routes::new(data).add_service(components).prepare())
 }
 

@@ -6,7 +6,35 @@ use sre_store::Migration;
 pub static MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "audit outbox", expand: sre_service::audit::MIGRATION_SQL, contract: None },
     Migration { version: 2, name: "agents and versions", expand: TABLES, contract: None },
+    Migration { version: 3, name: "component types", expand: COMPONENTS, contract: None },
 ];
+
+const COMPONENTS: &str = "
+-- Types that are served out of process. Names are unique in the deployment.
+create table component_type (
+    number integer primary key autoincrement,
+    name text not null unique,
+    team text not null,
+    default_version text not null,
+    acl text not null,
+    creator text not null,
+    created_ms integer not null,
+    updated_ms integer not null
+) strict;
+create index component_type_by_team on component_type (team, name);
+
+-- What a version says about itself never changes; where it is served may.
+create table component_version (
+    type integer not null,
+    version text not null,
+    description blob not null,
+    endpoints text not null,
+    identity text not null,
+    creator text not null,
+    created_ms integer not null,
+    primary key (type, version)
+) strict, without rowid;
+";
 
 const TABLES: &str = "
 -- Ids are unique in the deployment. `number` is never used again, so that an agent of the same id that is

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use sre_identity::{Kind, Principal, Svid, SvidSource, TrustRoots};
 use sre_proto::agent::v1::agent_data_client::AgentDataClient;
+use sre_proto::agent::v1::components_client::ComponentsClient;
 use sre_proto::gateway::v1::approvals_client::ApprovalsClient;
 use sre_proto::gateway::v1::conversations_client::ConversationsClient;
 use sre_proto::gateway::v1::debugger_client::DebuggerClient;
@@ -75,6 +76,11 @@ impl Client {
     /// Agents.
     pub fn agents(&self) -> AgentDataClient<Link> {
         AgentDataClient::new(self.link.clone())
+    }
+
+    /// Component types.
+    pub fn components(&self) -> ComponentsClient<Link> {
+        ComponentsClient::new(self.link.clone())
     }
 
     /// Runs.
@@ -200,7 +206,7 @@ pub fn be_patient(config: &mut Config) {
 }
 
 /// Who the client is: the certificate given, or that of user/dev.
-fn identity(global: &Global, config: &Arc<Config>) -> Result<Arc<SvidSource>> {
+pub fn identity(global: &Global, config: &Arc<Config>) -> Result<Arc<SvidSource>> {
     let identities = Identities::new(config);
     let (Some(cert), Some(key)) = (&global.cert, &global.key) else {
         if global.cert.is_some() || global.key.is_some() {

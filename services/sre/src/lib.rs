@@ -7,6 +7,7 @@ pub mod backup;
 pub mod cli;
 pub mod client;
 pub mod commands;
+pub mod component_kit;
 mod dates;
 pub mod golden;
 pub mod ready_file;

@@ -13,6 +13,7 @@ mod extraction;
 mod files;
 pub mod oauth;
 mod outbound;
+pub mod external;
 mod outcome;
 mod page;
 pub mod question;

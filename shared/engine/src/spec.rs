@@ -272,6 +272,15 @@ pub type SettingCheck = fn(&Value) -> Result<(), String>;
 /// A check of a whole record; the error is the detail of the message.
 pub type RecordCheck = fn(&Node) -> Result<(), String>;
 
+/// A check that no plain function can make, because it was read at run time: a schema.
+pub trait ValueCheck: std::fmt::Debug + Send + Sync {
+    /// What is wrong with a value, without the value itself.
+    ///
+    /// # Errors
+    /// The detail, to be put behind the name of the setting.
+    fn check(&self, value: &Value) -> Result<(), String>;
+}
+
 /// The declaration of a setting.
 #[derive(Clone, Copy, Debug)]
 pub struct SettingSpec {
@@ -293,6 +302,8 @@ pub struct SettingSpec {
     pub default: Option<&'static str>,
     /// A further check, run after the kind's; the error is the whole detail of the message.
     pub check: Option<SettingCheck>,
+    /// A schema; a template is held to it once it is rendered.
+    pub schema: Option<&'static dyn ValueCheck>,
 }
 
 /// What a setting may hold. Numbers and flags may always be written as text.
@@ -342,6 +353,7 @@ impl SettingSpec {
             nullable: false,
             default: None,
             check: None,
+            schema: None,
         }
     }
 

@@ -4,6 +4,7 @@ use regex::Regex;
 
 use crate::node::Node;
 use crate::spec::{Effect, OnUncertain, SettingKind, SettingSpec};
+use crate::template;
 use crate::value::{Value, number_from_f64, number_text};
 
 /// Checks a component's settings; the first violation is reported as a whole message:
@@ -72,7 +73,19 @@ fn check(setting: &SettingSpec, value: Option<&Value>) -> Result<(), String> {
         Some(value) => value,
     };
     kind(setting, label, value)?;
-    setting.check.map_or(Ok(()), |extra| extra(value))
+    setting.check.map_or(Ok(()), |extra| extra(value))?;
+    match setting.schema {
+        Some(schema) if !(setting.template && has_template(value)) => {
+            schema.check(value).map_err(|detail| format!("\"{label}\" {detail}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn has_template(value: &Value) -> bool {
+    let mut found = false;
+    template::texts(value, &mut |text| found |= template::is_template(text));
+    found
 }
 
 fn kind(setting: &SettingSpec, label: &str, value: &Value) -> Result<(), String> {

@@ -77,6 +77,8 @@ pub struct Row {
 const FROM_CALLERS: &[Proof] = &[Proof::ApiKey, Proof::OidcToken, Proof::Peer];
 const FROM_RUNS: &[Proof] = &[Proof::Token, Proof::ResumeGrant];
 const SUBSYSTEMS: &[&str] = &["agent", "memory", "llm", "io", "security", "compute"];
+/// What components out of process may call.
+const CALLED_BY_COMPONENTS: &[&str] = &["agent", "memory", "llm", "io", "compute"];
 const RUN: &str = "sre.gateway.v1.Runs:read";
 /// A debug session is a run too. That its caller may write the definition is asked by the engine.
 const DEBUG: &str = "sre.gateway.v1.Debugger:write";
@@ -131,6 +133,14 @@ pub static TABLE: &[Row] = &[
         proofs: FROM_RUNS,
         audience: Audience::Roles(&["engine"]),
         scopes: Scopes::Listed(&[RUN]),
+    },
+    // A component out of process: the token is bound to it, and nothing that is kept from runs comes along.
+    Row {
+        presenter: "engine",
+        purpose: Purpose::Component,
+        proofs: FROM_RUNS,
+        audience: Audience::Roles(CALLED_BY_COMPONENTS),
+        scopes: Scopes::Ceiling,
     },
     // A provider's key; a file that a request names.
     Row {
@@ -237,11 +247,15 @@ pub fn permit(ask: &Ask<'_>) -> Result<Vec<String>, ExchangeError> {
         }
     }
     Ok(match (ask.ceiling, ask.purpose) {
+        // The component can derive nothing. Those whom it calls may go on as they would for anybody else.
+        (Some(ceiling), Purpose::Component) => {
+            forward_ceiling(ask.audience).into_iter().filter(|scope| is_within(scope, ceiling)).collect()
+        }
         (Some(ceiling), _) => ceiling.to_vec(),
         (None, Purpose::Run) => RUN_CEILING.clone(),
         (None, Purpose::Forward) => forward_ceiling(ask.audience),
         // Without a proof that has a ceiling nothing can be derived.
-        (None, Purpose::NextHop | Purpose::SubAgent) => Vec::new(),
+        (None, Purpose::NextHop | Purpose::SubAgent | Purpose::Component) => Vec::new(),
     })
 }
 

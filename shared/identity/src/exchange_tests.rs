@@ -245,3 +245,28 @@ fn every_listed_scope_is_one_that_a_method_asks_for() {
         }
     }
 }
+
+/// Those whom a component calls may go on as for everybody; the component itself derives nothing.
+#[test]
+fn a_component_gets_what_the_ceiling_allows_and_hands_nothing_on() {
+    let of = |audience: &[&str], scopes: &[&str]| {
+        ask("service/engine", Purpose::Component, Proof::Token, Some(CEILING), audience, scopes)
+    };
+    let further: BTreeSet<String> =
+        of(&["llm"], &["sre.llm.v1.Inference:read"]).unwrap().into_iter().collect();
+    let expected = ["sre.io.v1.Storage:read", "sre.llm.v1.Inference:read", "sre.security.v1.Vault:read"];
+    assert_eq!(further, texts(&expected).into_iter().collect());
+    assert!(of(&["io"], &["sre.io.v1.Nkv:read"]).is_err());
+    for audience in ["security", "engine", "observability"] {
+        let refused = of(&[audience], &["sre.security.v1.Vault:read"]);
+        assert!(matches!(refused, Err(ExchangeError::NotInTable { .. })), "{audience}");
+    }
+    for service in ["edge", "llm", "io", "acme"] {
+        let who = format!("service/{service}");
+        let scopes = ["sre.llm.v1.Inference:read"];
+        assert!(
+            ask(&who, Purpose::Component, Proof::Token, Some(CEILING), &["llm"], &scopes).is_err(),
+            "{service}"
+        );
+    }
+}

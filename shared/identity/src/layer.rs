@@ -18,7 +18,7 @@ use crate::caller::Caller;
 use crate::exchange::level_word;
 use crate::peer::Peer;
 use crate::svid::Svid;
-use crate::token::{AuthError, METADATA_KEY, TokenVerifier, Verified};
+use crate::token::{AuthError, METADATA_KEY, Purpose, TokenVerifier, Verified};
 
 /// The role that accepts access calls from the edge alone.
 const ENGINE: &str = "engine";
@@ -350,6 +350,9 @@ fn only_token(headers: &http::HeaderMap) -> Result<Option<&str>, AuthError> {
 }
 
 fn in_scope(token: &Verified, policy: &'static MethodPolicy) -> Result<(), AuthError> {
+    if token.claims.purpose == Purpose::Component && policy.visibility == Visibility::Internal {
+        return Err(AuthError::NotAllowed(format!("{} is internal", policy.method)));
+    }
     let Rule::Access { level, .. } = policy.rule else {
         return Ok(());
     };

@@ -268,6 +268,15 @@ async fn internal_methods_are_neither_for_clients_nor_for_the_edge() {
     assert_eq!(world.refused(request(internal, "service/edge", Some(&token))).await, refused);
     let token = world.token(|claims| read(claims, "engine"));
     assert!(world.call(request(internal, "service/engine", Some(&token))).await.is_ok());
+    // A component is a service by its certificate, and none of the suite.
+    let component = |claims: &mut Claims| {
+        read(claims, "acme");
+        claims.purpose = Purpose::Component;
+    };
+    let token = world.token(component);
+    assert_eq!(world.refused(request(internal, "service/acme", Some(&token))).await, refused);
+    let public = "/sre.agent.v1.AgentData/GetAgent";
+    assert!(world.call(request(public, "service/acme", Some(&token))).await.is_ok());
 }
 
 #[tokio::test]

@@ -185,15 +185,16 @@ fn in_team(candidate: &Candidate, role: Option<TeamRole>, rest: &[&str]) -> Leve
         ["approvals"] if is_admin => read(),
         // What is counted is changed by nobody.
         ["quotas" | "usage"] => read(),
-        [] | ["secrets" | "members" | "settings" | "revocations" | "apiKeys" | "models" | "budgets", ..]
-            if !is_admin =>
-        {
-            read()
-        }
+        []
+        | [
+            "secrets" | "members" | "settings" | "revocations" | "apiKeys" | "models" | "budgets"
+            | "components",
+            ..,
+        ] if !is_admin => read(),
         ["agents"]
         | [
             "nkv" | "files" | "vectors" | "cache" | "secrets" | "members" | "settings" | "audit"
-            | "revocations" | "apiKeys" | "models" | "budgets",
+            | "revocations" | "apiKeys" | "models" | "budgets" | "components",
             ..,
         ]
         | [] => owner(),

@@ -34,8 +34,8 @@ macro_rules! packages {
 }
 
 packages!(options, gateway, agent, memory, llm, io, security, compute, observability);
-// What others implement and services call: connectors out of process.
-packages!(connector);
+// What others implement and services call: connectors and components out of process.
+packages!(connector, component);
 
 /// Shared types. Named `types` here because `type` is a keyword.
 pub mod r#type {

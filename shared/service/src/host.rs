@@ -259,6 +259,16 @@ impl Host {
         http_door::serve(self, door, router).await.map(Some)
     }
 
+    /// Where a role is reached by others than this process: as configured, or as it listens on this machine. None
+    /// where it listens nowhere.
+    pub fn address_of(&self, role: Role) -> Option<String> {
+        if let Some(addresses) = self.config().endpoints.0.get(&role) {
+            return addresses.first().cloned();
+        }
+        let own = self.inner.process.addresses.lock().get(role.name()).map(ToString::to_string);
+        own.or_else(|| crate::endpoints::read(self.data_dir()).remove(role.name()))
+    }
+
     /// Where roles and doors of this process listen, by name (`edge`, `http`, `admin`).
     pub fn addresses(&self) -> std::collections::BTreeMap<String, SocketAddr> {
         self.inner.process.addresses.lock().clone()

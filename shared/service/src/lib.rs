@@ -15,6 +15,7 @@ pub mod bootstrap;
 pub mod config;
 pub mod connectors;
 mod context;
+pub mod dial;
 mod endpoints;
 pub mod first_start;
 pub mod host;

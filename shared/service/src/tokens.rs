@@ -36,6 +36,8 @@ pub struct ExchangeKey {
     pub scopes: Vec<String>,
     /// How long a resume grant must live, where one is wanted too.
     pub resume_grant: Option<Duration>,
+    /// Who will present it, `service/<name>`, for `COMPONENT`; this role where none is named.
+    pub presenter: Option<String>,
 }
 
 /// The proof of who is acted for.
@@ -75,6 +77,7 @@ impl ExchangeKey {
             audience: vec![audience.name().to_owned()],
             scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
             resume_grant: None,
+            presenter: None,
         }
     }
 
@@ -95,6 +98,7 @@ impl ExchangeKey {
             scopes: self.scopes.clone(),
             want_resume_grant: self.resume_grant.is_some(),
             resume_grant_time_to_live: self.resume_grant.and_then(|time| time.try_into().ok()),
+            presenter: self.presenter.clone().unwrap_or_default(),
         }
     }
 }

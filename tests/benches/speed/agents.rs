@@ -65,6 +65,25 @@ pub fn asker(model: &str) -> Value {
     )
 }
 
+/// `hop` sends its text through one component of this type, and answers what comes of it.
+pub fn hopper(id: &str, kind: &str) -> Value {
+    let (output, data) = match kind {
+        "JSONFilter" => ("Output", json!({ "fields": "text" })),
+        _ => ("text", json!({})),
+    };
+    let input = if kind == "JSONFilter" { "Input" } else { "text" };
+    let from = if kind == "JSONFilter" { "body" } else { "text" };
+    document(
+        id,
+        &[
+            endpoint("hop", "text"),
+            component("there", kind, data, input, &[output]),
+            component("out", "APIOutput", json!({ "format": "minimal" }), "text", &["Output"]),
+        ],
+        &[connection("hop", from, "there", input), connection("there", output, "out", "text")],
+    )
+}
+
 /// `sleep` answers its text after some seconds.
 pub fn sleeper(seconds: u32) -> Value {
     document(

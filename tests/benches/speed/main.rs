@@ -50,6 +50,7 @@ fn main() {
     // `cargo bench` passes --bench.
     match arguments.next().as_deref() {
         Some("echo") => return echo::serve(&arguments.next().expect("the certificate folder")),
+        Some("component") => return components::serve(&arguments.next().expect("the socket")),
         Some("peer") => return peer::serve(),
         Some("upstream") => return upstream::serve(),
         Some("noisy") => {
@@ -104,6 +105,9 @@ async fn run() {
     }
     if wanted("llm") {
         llm::measure().await;
+    }
+    if wanted("components") {
+        components::measure().await;
     }
     if wanted("sandbox") {
         sandbox::measure().await;

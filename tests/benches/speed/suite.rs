@@ -66,6 +66,12 @@ impl Running {
         assert!(status.success(), "{} is refused", agent.display());
     }
 
+    /// Says something to it on the command line.
+    pub fn say(&self, words: &[&str]) {
+        let status = command(self.data.path()).args(words).stdout(Stdio::null()).status().unwrap();
+        assert!(status.success(), "sre {words:?} failed");
+    }
+
     /// The data folder.
     pub fn data(&self) -> &Path {
         self.data.path()

@@ -27,7 +27,7 @@ pub(super) fn of_new_agent(creator: &Candidate, agent: &str, team: &str) -> Resu
 }
 
 /// The list that replaces another: made over the current one where it says so, and with an owner.
-pub(super) fn replacement(message: Option<&types::Acl>, current: &Acl) -> Result<Acl, Status> {
+pub(crate) fn replacement(message: Option<&types::Acl>, current: &Acl) -> Result<Acl, Status> {
     let message = message.ok_or_else(|| invalid_argument("acl", "is missing: give the whole new list"))?;
     let new = Acl::try_from(message).map_err(|error| invalid_argument("acl", error.to_string()))?;
     new.require_owner().map_err(|error| invalid_argument("acl.entries", error.to_string()))?;

@@ -24,6 +24,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use sre_store::{Store, StoreError};
 
+pub(crate) use access::replacement;
 pub use cache::{Known, Stored};
 pub use name::{AgentName, OWN_TEAM, parse_team};
 pub use registration::{AccountRegistry, Registry};

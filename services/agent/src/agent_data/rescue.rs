@@ -21,7 +21,7 @@ impl From<AgentError> for Status {
         let (code, reason) = match failed {
             AgentError::NotFound(_) => (Code::NotFound, Reason::NotFound),
             AgentError::AclChanged | AgentError::OtherVersion(_) => (Code::Aborted, Reason::VersionConflict),
-            AgentError::Exists(_) | AgentError::RequestReused(_) => {
+            AgentError::Exists(_) | AgentError::ComponentExists(_) | AgentError::RequestReused(_) => {
                 (Code::AlreadyExists, Reason::AlreadyExists)
             }
             AgentError::Invalid { field, message } => return error::invalid_argument(field, message),

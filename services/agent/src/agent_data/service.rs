@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use sre_engine::Types;
 use sre_identity::{Caller, Candidate, Level, decide};
 use sre_proto::agent::v1 as proto;
 use sre_proto::agent::v1::agent_data_server::AgentData;
@@ -19,6 +18,7 @@ use super::registration::{Created, RegistrationError};
 use super::{
     AgentName, AgentRow, Agents, Aspect, Content, Creation, Known, Record, Which, access, message, parse_team,
 };
+use crate::components::KnownTypes;
 use crate::error::AgentError;
 
 /// How often a decision is made again whose access list changed before it was acted on.
@@ -35,13 +35,13 @@ const LIST_STEPS: usize = 16;
 pub struct AgentDataService {
     host: Host,
     agents: Agents,
-    types: &'static dyn Types,
+    types: KnownTypes,
     limit_bytes: usize,
 }
 
 impl AgentDataService {
     /// Serves these agents; documents are checked against these component types.
-    pub fn new(host: Host, agents: Agents, types: &'static dyn Types) -> Self {
+    pub fn new(host: Host, agents: Agents, types: KnownTypes) -> Self {
         let limit_bytes = host.config().agents.max_document_bytes.min(document::MAX_DOCUMENT_BYTES);
         Self { host, agents, types, limit_bytes }
     }
@@ -76,7 +76,8 @@ impl AgentDataService {
     }
 
     fn shown(&self, row: &AgentRow, stored: &super::Stored) -> proto::Agent {
-        let skills = document::findings(&stored.document, self.types, usize::MAX).map(|(_, skills)| skills);
+        let skills =
+            document::findings(&stored.document, self.types.built(), usize::MAX).map(|(_, skills)| skills);
         message::agent_at(row, stored, &skills.unwrap_or_default())
     }
 
@@ -96,7 +97,8 @@ impl AgentDataService {
         request_id: String,
     ) -> Result<proto::Agent, Status> {
         let creator = granted.candidate()?.clone();
-        let checked = document::check(&document, self.types, self.limit_bytes)?;
+        let types = self.types.of_team(&name.team).await?;
+        let checked = document::check(&document, &types, self.limit_bytes)?;
         let lists = access::of_new_agent(&creator, &name.id, &name.team)?;
         let agent =
             Candidate::agent(&name.id).map_err(|error| invalid_argument("agent_id", error.to_string()))?;
@@ -127,7 +129,8 @@ impl AgentDataService {
                 return Ok(None);
             }
             let (granted, agent) = self.decide(caller, request, name, Aspect::Definition).await?;
-            let checked = document::check(&sent.document_json, self.types, self.limit_bytes)?;
+            let types = self.types.of_team(&name.team).await?;
+            let checked = document::check(&sent.document_json, &types, self.limit_bytes)?;
             let content = content(sent.document_json.clone(), &checked, granted.candidate()?);
             match self.agents.update(&agent.row, &sent.etag, content, record(granted)).await {
                 Err(AgentError::AclChanged) => {}
@@ -263,9 +266,10 @@ impl AgentData for AgentDataService {
     ) -> Result<Response<proto::ValidateAgentResponse>, Status> {
         let caller = Caller::of(request.extensions())?.clone();
         let mut request = request.into_inner();
-        self.team(&caller, &mut request.parent).await?;
+        let team = self.team(&caller, &mut request.parent).await?;
         let _granted = self.host.authorizer().check(&caller, &request, None).await?;
-        let (issues, skills) = document::findings(&request.document_json, self.types, self.limit_bytes)?;
+        let types = self.types.of_team(&team).await?;
+        let (issues, skills) = document::findings(&request.document_json, &types, self.limit_bytes)?;
         Ok(Response::new(proto::ValidateAgentResponse {
             issues: issues.iter().map(message::issue).collect(),
             skills: skills.iter().map(message::skill).collect(),
@@ -408,7 +412,7 @@ impl AgentData for AgentDataService {
         let name = self.name(&caller, "name", &mut request.name).await?;
         let (_granted, agent) = self.decide(&caller, &request, &name, Aspect::Skills).await?;
         let stored = self.agents.version(&agent.row, Which::Current).await?;
-        let (_, skills) = document::findings(&stored.document, self.types, usize::MAX)?;
+        let (_, skills) = document::findings(&stored.document, self.types.built(), usize::MAX)?;
         let file = proto_file::describe(&name.id, &skills, &request.package)?;
         Ok(Response::new(proto::GetProtoResponse { proto: file.text, path: file.path }))
     }

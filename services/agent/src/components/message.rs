@@ -3,9 +3,13 @@
 use serde_json::{Value as Json, json};
 use sre_engine::spec::{ComponentSpec, Effect, PortSpec, SettingKind, SettingSpec};
 use sre_proto::agent::v1 as proto;
+use sre_proto::component::v1 as component;
+
+use super::registered::{Registered, Version};
+use crate::clock::timestamp;
 
 /// A type.
-pub(super) fn component(spec: &ComponentSpec) -> proto::Component {
+pub(super) fn of_suite(spec: &ComponentSpec) -> proto::Component {
     let effect = match spec.effect {
         Effect::Pure => proto::Effect::Pure,
         Effect::Read => proto::Effect::Read,
@@ -20,6 +24,66 @@ pub(super) fn component(spec: &ComponentSpec) -> proto::Component {
         inputs: spec.inputs.iter().map(port).collect(),
         outputs: spec.outputs.iter().map(port).collect(),
         services: spec.scopes.iter().map(|&scope| scope.to_owned()).collect(),
+        registration: None,
+    }
+}
+
+/// A registered type, described by its default version. None where it has none any more.
+pub(super) fn registered(known: &Registered, with_endpoints: bool) -> Option<proto::Component> {
+    let described = &known.version(None)?.description;
+    let effect = match described.effect() {
+        component::Effect::Pure => proto::Effect::Pure,
+        component::Effect::Read => proto::Effect::Read,
+        component::Effect::Effect | component::Effect::Unspecified => proto::Effect::Effect,
+    };
+    Some(proto::Component {
+        name: format!("components/{}", known.row.name),
+        description: described.description.clone(),
+        aliases: Vec::new(),
+        effect: effect.into(),
+        settings: described.settings.iter().map(registered_setting).collect(),
+        inputs: described.inputs.iter().map(registered_port).collect(),
+        outputs: described.outputs.iter().map(registered_port).collect(),
+        services: described.scopes.clone(),
+        registration: Some(proto::Registration {
+            name: known.name(),
+            default_version: known.row.default_version.clone(),
+            versions: known.versions.iter().map(|it| version(it, with_endpoints)).collect(),
+            create_time: Some(timestamp(known.row.created_ms)),
+            update_time: Some(timestamp(known.row.updated_ms)),
+        }),
+    })
+}
+
+/// A version. Where it is served is for whoever may change it, and for engines.
+pub(super) fn version(known: &Version, with_endpoints: bool) -> proto::ComponentVersion {
+    proto::ComponentVersion {
+        description: Some(known.description.clone()),
+        endpoints: if with_endpoints { known.endpoints.clone() } else { Vec::new() },
+        identity: if with_endpoints { known.row.identity.clone() } else { String::new() },
+        create_time: Some(timestamp(known.row.created_ms)),
+        creator: known.row.creator.clone(),
+    }
+}
+
+fn registered_setting(described: &component::Setting) -> proto::Setting {
+    let schema = if described.schema_json.is_empty() { "{}".into() } else { described.schema_json.clone() };
+    proto::Setting {
+        name: described.name.clone(),
+        label: described.label.clone(),
+        description: described.description.clone(),
+        schema_json: schema,
+        required: described.required,
+        template: described.template,
+    }
+}
+
+fn registered_port(described: &component::Port) -> proto::Port {
+    proto::Port {
+        name: described.name.clone(),
+        r#type: if described.r#type.is_empty() { "Any".into() } else { described.r#type.clone() },
+        description: described.description.clone(),
+        optional: described.optional,
     }
 }
 

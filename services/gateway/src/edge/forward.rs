@@ -89,6 +89,7 @@ pub fn run_key(proof: Proof, agent: String, scope: String) -> ExchangeKey {
         audience: vec![Role::Engine.name().to_owned()],
         scopes: vec![scope],
         resume_grant: None,
+        presenter: None,
     }
 }
 
@@ -101,6 +102,7 @@ pub fn forward_key(proof: Proof, target: Role, scopes: Vec<String>) -> ExchangeK
         audience: vec![target.name().to_owned()],
         scopes,
         resume_grant: None,
+        presenter: None,
     }
 }
 

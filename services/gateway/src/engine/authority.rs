@@ -18,6 +18,7 @@ const LONG_GRANT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 const RUN: &str = "sre.gateway.v1.Runs:read";
 const READ_AGENT: &str = "sre.agent.v1.AgentData:read";
+const READ_COMPONENTS: &str = "sre.agent.v1.Components:read";
 const STORAGE: [&str; 2] = ["sre.io.v1.Storage:read", "sre.io.v1.Storage:write"];
 const JOURNAL: &str = "sre.memory.v1.RuntimeContext";
 /// Types of inputs for which files are stored and read, and for which they are read.
@@ -100,9 +101,31 @@ impl Authority {
         Ok(grant)
     }
 
-    /// The link to the agent service, to read the agent's own document.
+    /// The link to the agent service, to read the agent's own document and the components that it may use.
     pub async fn agent_link(&self, link: Link) -> Result<Link, Status> {
-        self.linked(link, Role::Agent, vec![READ_AGENT.to_owned()]).await
+        self.linked(link, Role::Agent, vec![READ_AGENT.to_owned(), READ_COMPONENTS.to_owned()]).await
+    }
+
+    /// A token of the agent for what a component out of process declares, which that component alone can present, and
+    /// the roles it is for.
+    pub async fn for_component(
+        &self,
+        declared: &[String],
+        presenter: &str,
+    ) -> Result<(String, Vec<Role>), Status> {
+        let mut roles: Vec<Role> = declared.iter().filter_map(|scope| role_of(scope)).collect();
+        roles.sort_unstable_by_key(|role| role.name());
+        roles.dedup();
+        let key = ExchangeKey {
+            proof: self.proof()?,
+            purpose: Purpose::Component,
+            agent: None,
+            audience: roles.iter().map(|role| role.name().to_owned()).collect(),
+            scopes: declared.to_vec(),
+            resume_grant: None,
+            presenter: Some(presenter.to_owned()),
+        };
+        Ok((self.tokens.exchange(key).await?.jwt.clone(), roles))
     }
 
     /// A link that acts as the agent, for what the plan declares of this role.
@@ -132,6 +155,7 @@ impl Authority {
             audience: vec![role.name().to_owned()],
             scopes,
             resume_grant: None,
+            presenter: None,
         }
     }
 

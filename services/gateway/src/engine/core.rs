@@ -13,6 +13,7 @@ use tonic::{Code, Status};
 
 use super::admission::Admission;
 use super::conversations::Conversations;
+use super::external::Catalogue;
 use super::journal::queue::AppendQueue;
 use super::journal::store::JournalStore;
 use super::lines::Lines;
@@ -38,6 +39,8 @@ pub struct Parts {
     pub registry: &'static Registry,
     /// Compiled agents.
     pub plans: Plans,
+    /// Components out of process.
+    pub external: Catalogue,
     /// The ways to the network, by agent.
     pub http: egress::Gate,
     /// Where the services of the web are.

@@ -15,11 +15,12 @@ use sre_proto::gateway::v1::run_event::Event;
 
 use super::context::ActivationContext;
 use super::drive::Stopped;
+use super::external::{self, Executed};
 use super::journal::run::Flushed;
 use super::scope::RunScope;
 use super::session::Lease;
 use super::trace;
-use super::uncertain;
+use super::uncertain::{self, Cause};
 
 /// Something that was executed.
 pub struct Landed {
@@ -84,7 +85,7 @@ pub async fn execute(scope: Arc<RunScope>, activation: Activation, before: Optio
         ActivationKind::Execute => trace::component(&scope, &activation),
         ActivationKind::Resolve(_) => None,
     };
-    let Activation { key, node, input, kind, .. } = activation;
+    let Activation { key, node, input, kind, effect } = activation;
     if kind == ActivationKind::Execute {
         // What a test of recovery compares with the journal.
         tracing::debug!(
@@ -111,7 +112,12 @@ pub async fn execute(scope: Arc<RunScope>, activation: Activation, before: Optio
                     let call = Call { input: &input, node: &node, context: &context };
                     What::Finished(component.process(call).await)
                 }
-                None => What::Finished(Outcome::error(format!("Component {} not found", node.type_name))),
+                None => {
+                    let (node, input) = (node.clone(), input.clone());
+                    let kind = ActivationKind::Execute;
+                    let started = Activation { key: context.key().clone(), node, input, kind, effect };
+                    out_of_process(&scope, started, &context).await
+                }
             },
         }
     };
@@ -137,10 +143,29 @@ pub async fn execute(scope: Arc<RunScope>, activation: Activation, before: Optio
     }
 }
 
+/// Executes a component that is served out of process.
+async fn out_of_process(scope: &Arc<RunScope>, activation: Activation, context: &ActivationContext) -> What {
+    let (node, input) = (activation.node.clone(), activation.input.clone());
+    let Some(resolved) = scope.subject.compiled.external(&node.type_name) else {
+        return What::Finished(Outcome::error(format!("Component {} not found", node.type_name)));
+    };
+    let call = Call { input: &input, node: &node, context };
+    let policy = policy(&activation);
+    match Box::pin(external::execute(scope, resolved, call, context, policy)).await {
+        Executed::Finished(outcome) => What::Finished(outcome),
+        Executed::Uncertain(why) => {
+            // It was started here and now: once.
+            let cause = Cause::ComponentWentAway(why);
+            Box::pin(uncertain::settle(scope, activation, policy, 1, &cause)).await
+        }
+    }
+}
+
 /// Settles an effect that was started so often and did not finish, by its policy.
 pub async fn settle(scope: Arc<RunScope>, activation: Activation, policy: OnUncertain, times: u32) -> Landed {
     let landed = Landing::of(&activation);
-    let work = AssertUnwindSafe(uncertain::settle(&scope, activation, policy, times)).catch_unwind();
+    let work = AssertUnwindSafe(uncertain::settle(&scope, activation, policy, times, &Cause::EngineDied))
+        .catch_unwind();
     match work.await {
         Ok(what) => landed.at(what),
         Err(_) => {

@@ -19,6 +19,7 @@ pub mod drive;
 pub mod egress;
 pub mod ended;
 pub mod events;
+mod external;
 pub mod files;
 pub mod flight;
 pub mod fold;
@@ -67,6 +68,7 @@ use approvals::ApprovalsService;
 use conversations::service::ConversationsService;
 use core::{Engine, Parts};
 use debugger::service::DebuggerService;
+use external::Catalogue;
 use journal::queue::AppendQueue;
 use journal::store::JournalStore;
 use lines::Lines;
@@ -112,6 +114,7 @@ fn build(host: &Host) -> anyhow::Result<Engine> {
         config.journal.session_ttl(),
         config.journal.blob_threshold_bytes.min(64 << 10),
     );
+    let external = Catalogue::new(host);
     let (appends, lanes) = AppendQueue::new(Arc::new(journal.clone()), APPEND_PATIENCE);
     for lane in lanes {
         host.spawn("appends", lane);
@@ -128,7 +131,8 @@ fn build(host: &Host) -> anyhow::Result<Engine> {
     Ok(Engine::new(Parts {
         host: host.clone(),
         registry,
-        plans: Plans::new(registry, config.gateway.plan_cache_entries),
+        plans: Plans::new(registry, external.clone(), config.gateway.plan_cache_entries),
+        external,
         http,
         web,
         takeover: Takeover::new(journal.clone()),

@@ -14,8 +14,12 @@ use sre_service::Link;
 use tonic::{Code, Status};
 
 use super::authority::{self, Scope};
+use super::external::{Catalogue, Resolved, WithExternal};
 use super::journal::records::{FORMAT, PLAIN_FORMAT};
 use super::names::AgentName;
+
+/// Types of one document that are looked for out of process.
+const MOST_FOREIGN: usize = 256;
 
 /// A compiled version of an agent.
 #[derive(Debug)]
@@ -26,6 +30,10 @@ pub struct Compiled {
     pub variables: Map,
     /// The model of conversations with it; empty where it names none.
     pub default_model: String,
+    /// Its components out of process.
+    external: Vec<Arc<Resolved>>,
+    /// Types that are none of the suite.
+    foreign: Vec<String>,
     record_format: i32,
     scopes: Mutex<HashMap<EntryId, Arc<[Scope]>>>,
 }
@@ -34,6 +42,11 @@ impl Compiled {
     /// The format of records that runs of it need: whoever cannot read that much must not claim them.
     pub fn record_format(&self) -> i32 {
         self.record_format
+    }
+
+    /// A component out of process, as the document writes its type.
+    pub fn external(&self, type_name: &str) -> Option<&Arc<Resolved>> {
+        self.external.iter().find(|known| known.asked == type_name)
     }
 
     /// What a run from this entry may call. Worked out once.
@@ -61,13 +74,14 @@ pub struct Version {
 #[derive(Clone)]
 pub struct Plans {
     types: &'static dyn Types,
+    external: Catalogue,
     compiled: Cache<String, Arc<Compiled>>,
 }
 
 impl Plans {
     /// A bounded cache over these component types.
-    pub fn new(types: &'static dyn Types, entries: u64) -> Self {
-        Self { types, compiled: Cache::new(entries.max(1)) }
+    pub fn new(types: &'static dyn Types, external: Catalogue, entries: u64) -> Self {
+        Self { types, external, compiled: Cache::new(entries.max(1)) }
     }
 
     /// Finds the version that a run of an agent uses. `link` acts as the agent.
@@ -83,15 +97,39 @@ impl Plans {
 
     /// The plan of a version. Calls at the same time share one compilation.
     pub async fn plan(&self, link: Link, version: &Version) -> Result<Arc<Compiled>, Status> {
-        if let Some(known) = self.compiled.get(&version.digest).await {
+        let own = self.compiled(link.clone(), version, version.digest.clone(), Arc::new([])).await?;
+        if own.foreign.is_empty() {
+            return Ok(own);
+        }
+        let acting = link.clone();
+        let external = self.external.resolve(&version.agent, &own.foreign, async || Ok(acting)).await?;
+        if external.is_empty() {
+            return Ok(own);
+        }
+        // Another plan for each set of declarations: one that is registered anew shows in runs that begin.
+        let digests = external.iter().map(|known| format!("+{}={}", known.asked, known.declared.digest));
+        let key = format!("{}{}", version.digest, digests.collect::<String>());
+        self.compiled(link, version, key, external).await
+    }
+
+    async fn compiled(
+        &self,
+        link: Link,
+        version: &Version,
+        key: String,
+        external: Arc<[Arc<Resolved>]>,
+    ) -> Result<Arc<Compiled>, Status> {
+        if let Some(known) = self.compiled.get(&key).await {
             return Ok(known);
         }
         let types = self.types;
         let request = GetVersionRequest { name: version.agent.to_string(), version: version.id.clone() };
         self.compiled
-            .try_get_with(version.digest.clone(), async move {
+            .try_get_with(key, async move {
                 let answer = AgentDataClient::new(link).get_version(request).await?.into_inner();
-                compile(&answer.document_json, types).map(Arc::new)
+                let mut compiled = compile(&answer.document_json, &WithExternal::new(types, &external))?;
+                compiled.external = external.to_vec();
+                Ok(Arc::new(compiled))
             })
             .await
             .map_err(|status: Arc<Status>| Status::clone(&status))
@@ -119,7 +157,30 @@ pub fn compile(document: &[u8], types: &dyn Types) -> Result<Compiled, Status> {
     };
     let default_model = default_model.to_owned();
     let record_format = if plan.nodes().iter().any(|node| is_special(node)) { FORMAT } else { PLAIN_FORMAT };
-    Ok(Compiled { plan: Arc::new(plan), variables, default_model, record_format, scopes: Mutex::default() })
+    let foreign = foreign(&plan);
+    Ok(Compiled {
+        plan: Arc::new(plan),
+        variables,
+        default_model,
+        external: Vec::new(),
+        foreign,
+        record_format,
+        scopes: Mutex::default(),
+    })
+}
+
+/// The types of a plan that nobody knows, each once.
+fn foreign(plan: &Plan) -> Vec<String> {
+    let mut names: Vec<String> = plan
+        .nodes()
+        .iter()
+        .filter(|node| node.entry.is_none())
+        .map(|node| node.type_name.to_string())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names.truncate(MOST_FOREIGN);
+    names
 }
 
 /// Whether an engine that does not know waits and policies would execute a component wrongly.

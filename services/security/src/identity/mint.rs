@@ -97,7 +97,7 @@ impl Sts {
         Ok(Claims {
             iss: self.state.ring().issuer().to_owned(),
             sub: subject.id.to_string(),
-            act: ask.presenter.spiffe_id().to_string(),
+            act: ask.bound_to.as_ref().unwrap_or_else(|| ask.presenter.spiffe_id()).to_string(),
             via: subject.via.clone(),
             root: proven.root.to_string(),
             aud: ask.audience.clone(),

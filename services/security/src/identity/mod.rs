@@ -21,7 +21,7 @@ use agent_access::AgentAccess;
 use mint::Minted;
 use proof::Proven;
 use sre_identity::exchange::{self, permit};
-use sre_identity::{Peer, Purpose};
+use sre_identity::{Peer, Purpose, SpiffeId};
 use sre_proto::error::Reason;
 use sre_proto::security::v1::exchange_request::Proof;
 use tonic::Status;
@@ -38,8 +38,10 @@ const MAX_AUDIENCE: usize = 9;
 /// What is asked for.
 #[derive(Debug, Clone)]
 pub struct Ask {
-    /// Who asks, and will present the token.
+    /// Who asks.
     pub presenter: Peer,
+    /// Who will present the token, where that is not who asks.
+    pub bound_to: Option<SpiffeId>,
     /// What for.
     pub purpose: Purpose,
     /// The agent to run; empty where none.

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use sre_identity::{Caller, Purpose};
+use sre_identity::spiffe::TrustDomain;
+use sre_identity::{Caller, Purpose, SpiffeId};
 use sre_proto::AccessLevel;
 use sre_proto::error::reason;
 use sre_proto::security::v1 as pb;
 use sre_proto::security::v1::identity_server;
 use sre_proto::security::v1::revocation::Target;
-use sre_service::Host;
+use sre_service::{Host, Role};
 use tonic::{Code, Request, Response, Status};
 
 use super::certificates::Certificates;
@@ -45,10 +46,12 @@ impl identity_server::Identity for IdentityService {
         let entry = Entry::of_call(&request)?;
         let presenter = Caller::of(request.extensions())?.peer().clone();
         let request = request.into_inner();
+        let purpose =
+            Purpose::from_proto(request.purpose).ok_or_else(|| Error::invalid("purpose", "is not set"))?;
         let ask = Ask {
+            bound_to: bound_to(purpose, &request.presenter, self.state.trust_domain())?,
             presenter,
-            purpose: Purpose::from_proto(request.purpose)
-                .ok_or_else(|| Error::invalid("purpose", "is not set"))?,
+            purpose,
             agent: request.agent,
             audience: request.audience,
             scopes: request.scopes,
@@ -167,6 +170,23 @@ impl IdentityService {
         }
         Ok(revocation)
     }
+}
+
+/// Who will present the token, where that is a component and not who asks. No service of the suite can be named: its
+/// tokens are bound to what asked for them.
+fn bound_to(purpose: Purpose, presenter: &str, domain: &TrustDomain) -> Result<Option<SpiffeId>, Error> {
+    if purpose != Purpose::Component {
+        return match presenter.is_empty() {
+            true => Ok(None),
+            false => Err(Error::invalid("presenter", "is for PURPOSE_COMPONENT alone")),
+        };
+    }
+    let wrong = || Error::invalid("presenter", "write service/<name>, of a component and not of the suite");
+    let name = presenter.strip_prefix("service/").ok_or_else(wrong)?;
+    if name.parse::<Role>().is_ok() {
+        return Err(wrong());
+    }
+    format!("spiffe://{domain}/service/{name}").parse().map(Some).map_err(|_| wrong())
 }
 
 fn grant_lifetime(wanted: bool, lifetime: Option<prost_types::Duration>) -> Result<Option<Duration>, Error> {

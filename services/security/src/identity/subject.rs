@@ -50,7 +50,7 @@ impl Sts {
                 no_other_agent(ask, None)?;
                 self.same(proven).await
             }
-            Purpose::NextHop => {
+            Purpose::NextHop | Purpose::Component => {
                 no_other_agent(ask, proven.agent.as_deref())?;
                 if kind == ProofKind::ResumeGrant {
                     self.still_allowed(proven).await?;

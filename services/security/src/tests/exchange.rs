@@ -199,3 +199,40 @@ async fn minting_and_refusing_are_on_record() {
     assert_eq!(found.chain, ["spiffe://sre.local/user/dev"]);
     assert_eq!(found.decision(), pb::Decision::Allowed);
 }
+
+/// What a component out of process may do with the agent's name: what was asked for, itself, and no more.
+#[tokio::test]
+async fn a_components_token_is_bound_to_it_and_leads_nowhere() {
+    let fixture = Fixture::new().await;
+    let run = fixture.run("dev", GREETER).await.unwrap();
+    let asked = |presenter: &str, audience: &str, scope: &str| pb::ExchangeRequest {
+        presenter: presenter.into(),
+        ..ask(Proof::Token(run.token.clone()), pb::Purpose::Component, "", &[audience], &[scope])
+    };
+    let got = fixture.exchange("engine", asked("service/acme", "llm", INFER)).await.unwrap();
+    let said = claims(&got.token);
+    assert_eq!((said.act.as_str(), said.purpose), ("spiffe://sre.local/service/acme", Purpose::Component));
+    assert_eq!(
+        (said.sub.as_str(), said.scope.as_slice()),
+        ("spiffe://sre.local/agent/greeter", &[INFER.into()][..])
+    );
+    // The model's service may go on for it as for everybody: it needs its key.
+    fixture.hop("llm", &got.token, "security", USE_KEY).await.unwrap();
+    // The engine gave it away: it is nothing for itself.
+    assert!(fixture.hop("engine", &got.token, "llm", INFER).await.is_err());
+
+    for presenter in ["", "acme", "service/llm", "service/engine", "user/dev", "service/"] {
+        let refused = refusal(fixture.exchange("engine", asked(presenter, "llm", INFER)).await);
+        assert_eq!(refused, (Code::InvalidArgument, Reason::InvalidArgument), "{presenter:?}");
+    }
+    let vault = refusal(fixture.exchange("engine", asked("service/acme", "security", USE_KEY)).await);
+    assert_eq!(vault, (Code::PermissionDenied, Reason::MethodNotAllowed));
+    let other = refusal(fixture.exchange("llm", asked("service/acme", "io", "sre.io.v1.Storage:read")).await);
+    assert_eq!(other.0, Code::PermissionDenied);
+    let hop = pb::ExchangeRequest {
+        presenter: "service/acme".into(),
+        ..ask(Proof::Token(run.token.clone()), pb::Purpose::NextHop, "", &["llm"], &[INFER])
+    };
+    let refused = refusal(fixture.exchange("engine", hop).await);
+    assert_eq!(refused, (Code::InvalidArgument, Reason::InvalidArgument));
+}

@@ -167,6 +167,7 @@ pub fn ask(
         scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
         want_resume_grant: false,
         resume_grant_time_to_live: None,
+        presenter: String::new(),
     }
 }
 

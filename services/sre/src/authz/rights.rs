@@ -91,7 +91,9 @@ fn given_by_name(person: &Person, name: &str, homes: &BTreeMap<String, String>) 
 fn in_team(person: &Person, admin: bool, rest: &[&str]) -> u8 {
     let steered = |others: u8| if admin { OWNER } else { others };
     match rest {
-        [] | ["secrets" | "members" | "settings" | "revocations" | "apiKeys", ..] => steered(READ),
+        [] | ["secrets" | "members" | "settings" | "revocations" | "apiKeys" | "components", ..] => {
+            steered(READ)
+        }
         ["nkv" | "files" | "vectors" | "cache", ..] | ["agents"] => steered(READ | WRITE),
         ["audit", ..] => steered(0),
         ["approvals"] if admin => READ,

@@ -9,6 +9,7 @@ mod backup;
 mod certs;
 mod chat;
 mod check;
+mod component;
 mod config;
 mod connectors;
 mod debug;
@@ -60,6 +61,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Certs(command) => Box::pin(certs::run(&global, command)).await,
         Command::Vault(command) => Box::pin(vault::run(&global, command)).await,
         Command::Config(command) => config::run(&global, &command),
+        Command::Component(command) => Box::pin(component::run(&global, command)).await,
         Command::Connectors(command) => Box::pin(connectors::run(&global, command)).await,
         Command::Health => Box::pin(health::run(&global)).await,
         Command::Import(arguments) => Box::pin(import::run(&global, arguments)).await,

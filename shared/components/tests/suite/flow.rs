@@ -216,7 +216,7 @@ async fn a_pause_ends_with_its_run() {
     let suite = Suite::new(&[]);
     let retry =
         agent("Retry", json!({"delay": 80_000_000, "maxDelay": 80_000_000}), &ATTEMPTS, &RETRIED, third());
-    suite.cancel.cancel();
+    suite.cancelled.cancel();
     let found =
         tokio::time::timeout(Duration::from_secs(20), answer_in(&suite, &retry, json!(1))).await.unwrap();
     assert_eq!(found["_error"], "Agent killed", "{found}");

@@ -18,6 +18,8 @@ pub enum Purpose {
     NextHop,
     /// Running another agent from inside a run.
     SubAgent,
+    /// A component out of process, working for a run: `sub` stays, and the component alone may present it.
+    Component,
 }
 
 impl Purpose {
@@ -28,6 +30,7 @@ impl Purpose {
             Ok(proto::Purpose::Forward) => Some(Self::Forward),
             Ok(proto::Purpose::NextHop) => Some(Self::NextHop),
             Ok(proto::Purpose::SubAgent) => Some(Self::SubAgent),
+            Ok(proto::Purpose::Component) => Some(Self::Component),
             Ok(proto::Purpose::Unspecified) | Err(_) => None,
         }
     }
@@ -39,6 +42,7 @@ impl Purpose {
             Self::Forward => proto::Purpose::Forward,
             Self::NextHop => proto::Purpose::NextHop,
             Self::SubAgent => proto::Purpose::SubAgent,
+            Self::Component => proto::Purpose::Component,
         }
     }
 }

@@ -17,6 +17,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     compute(config)?;
     egress(config)?;
     web(config)?;
+    components(config)?;
     connectors(config)?;
     if config.is_production() {
         production(config)?;
@@ -73,6 +74,34 @@ fn web(config: &Config) -> Result<(), ConfigError> {
         Some((key, _)) => Err(wrong(config, key, "write an address without query: https://api.example.com")),
         None => Ok(()),
     }
+}
+
+fn components(config: &Config) -> Result<(), ConfigError> {
+    let components = &config.components;
+    let within = |key: &str, value: u64, least: u64, most: u64| match (least..=most).contains(&value) {
+        true => Ok(()),
+        false => Err(wrong(config, key, format!("{value}: use {least} to {most}"))),
+    };
+    within("components.refresh_ms", components.refresh_ms, 10, 600_000)?;
+    within("components.max_input_bytes", components.max_input_bytes as u64, 1_024, 64 << 20)?;
+    within("components.max_output_bytes", components.max_output_bytes as u64, 1_024, 64 << 20)?;
+    within("components.max_concurrency", components.max_concurrency as u64, 1, 100_000)?;
+    within("components.max_attempts", components.max_attempts.into(), 1, 20)?;
+    for fixed in &components.fixed {
+        if fixed.endpoints.is_empty() {
+            return Err(wrong(
+                config,
+                "components.fixed",
+                "a component without endpoints is nowhere: name one",
+            ));
+        }
+        for endpoint in &fixed.endpoints {
+            // The operator says where: the folders for sockets are for those who register.
+            let place = crate::dial::Place::parse_or_loopback(endpoint);
+            place.map_err(|error| wrong(config, "components.fixed", format!("{endpoint:?}: {error:#}")))?;
+        }
+    }
+    Ok(())
 }
 
 fn trust_domain(config: &Config) -> Result<(), ConfigError> {

@@ -7,6 +7,7 @@ mod agents;
 mod by_role;
 mod certs;
 mod check;
+mod components;
 mod compute;
 mod connectors;
 mod egress;
@@ -39,6 +40,7 @@ use serde::{Deserialize, Serialize};
 
 pub use agents::Agents;
 pub use certs::{Certs, PatternEntry, RoleCerts};
+pub use components::{Components, FixedComponent};
 pub use compute::Compute;
 pub use connectors::{ConnectorEntry, Connectors};
 pub use egress::{Egress, EgressOf};
@@ -161,6 +163,8 @@ pub struct Config {
     /// Where the services are that components of the web use. An inner address must be listed in `[egress] allow`
     /// too.
     pub web: Web,
+    /// Components out of process.
+    pub components: Components,
     /// Agents loaded at start.
     pub agents: Agents,
     /// Model catalogues.
@@ -205,6 +209,7 @@ impl Default for Config {
             egress: Egress::default(),
             mcp: Mcp::default(),
             web: Web::default(),
+            components: Components::default(),
             agents: Agents::default(),
             models: Models::default(),
             vault: Vault::default(),

@@ -6,34 +6,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use http::Uri;
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sre_identity::{SvidSource, TrustRoots};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
-use tower::service_fn;
 
 use super::{Opening, Unhealthy};
+use crate::dial::{self, Place, Proof};
 
 /// The metadata that names the instance: one server may serve several.
 const INSTANCE: &str = "sre-instance";
-/// How long a connection may take.
-const CONNECT: Duration = Duration::from_secs(5);
-/// How often an idle connection is probed, and how long that may take: what is half open is found.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a service that starts waits for its connector, which may be starting beside it,
 const PATIENCE: Duration = Duration::from_secs(50);
 /// and how long a command does.
@@ -86,22 +77,6 @@ impl Interceptor for ForInstance {
     }
 }
 
-/// Where a connector listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
-    Unix(PathBuf),
-    Tcp { host: String, port: u16 },
-}
-
-/// How a connector proves who it is.
-#[derive(Clone)]
-enum Proof {
-    /// Its socket lies where only it can make one.
-    Socket,
-    /// A certificate for its host name, or of the suite, which has no host names.
-    Tls { connector: TlsConnector, name: ServerName<'static> },
-}
-
 /// Checks the settings alone.
 pub fn check(opening: &Opening) -> anyhow::Result<()> {
     settings(opening).map(drop)
@@ -109,13 +84,13 @@ pub fn check(opening: &Opening) -> anyhow::Result<()> {
 
 fn settings(opening: &Opening) -> anyhow::Result<(GrpcSettings, Place)> {
     let settings: GrpcSettings = opening.settings()?;
-    let place = place(&settings.endpoint)?;
+    let place = Place::parse(&settings.endpoint)?;
     match (&place, &settings.server_id, &settings.ca) {
         (Place::Unix(_), None, None)
         | (Place::Tcp { .. }, Some(_), None)
         | (Place::Tcp { .. }, None, Some(_)) => {}
         (Place::Unix(_), ..) => bail!("a unix socket has no certificate: leave serverId and ca out"),
-        (Place::Tcp { .. }, ..) => bail!(
+        (Place::Tcp { .. } | Place::Loopback(_), ..) => bail!(
             "https needs to know whom to believe: set either serverId, for a certificate of this suite, or ca"
         ),
     }
@@ -128,19 +103,6 @@ fn settings(opening: &Opening) -> anyhow::Result<(GrpcSettings, Place)> {
 
 fn service_name(id: &str) -> anyhow::Result<&str> {
     id.strip_prefix("service/").filter(|name| !name.is_empty()).context("serverId is service/<name>")
-}
-
-fn place(endpoint: &str) -> anyhow::Result<Place> {
-    if let Some(path) = endpoint.strip_prefix("unix:") {
-        let path = PathBuf::from(path.strip_prefix("//").unwrap_or(path));
-        anyhow::ensure!(path.is_absolute(), "endpoint: write unix:/path/of/socket, with the whole path");
-        return Ok(Place::Unix(path));
-    }
-    let uri: Uri = endpoint.parse().context("endpoint: write unix:/path/of/socket or https://host:port")?;
-    let (Some("https"), Some(host), Some(port)) = (uri.scheme_str(), uri.host(), uri.port_u16()) else {
-        bail!("endpoint: write unix:/path/of/socket or https://host:port");
-    };
-    Ok(Place::Tcp { host: host.trim_matches(['[', ']']).to_owned(), port })
 }
 
 impl OutOfProcess {
@@ -158,16 +120,7 @@ impl OutOfProcess {
     ) -> anyhow::Result<Self> {
         let (settings, place) = settings(opening)?;
         let proof = proof(opening, &settings, &place)?;
-        // The address is for messages: the connection is made by `dial`.
-        let endpoint = Endpoint::from_static("http://connector")
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-            .keep_alive_while_idle(true)
-            .connect_timeout(CONNECT);
-        let channel = endpoint.connect_with_connector_lazy(service_fn(move |_: Uri| {
-            let (place, proof) = (place.clone(), proof.clone());
-            async move { dial(place, proof).await }
-        }));
+        let channel = dial::channel(place, proof);
         let for_instance = ForInstance {
             instance: opening.id.parse().context("the instance's id is no header value")?,
             timeout: settings.timeout_ms.map_or(SILENCE, Duration::from_millis),
@@ -213,7 +166,7 @@ impl std::fmt::Debug for OutOfProcess {
 fn proof(opening: &Opening, settings: &GrpcSettings, place: &Place) -> anyhow::Result<Proof> {
     let Place::Tcp { host, .. } = place else { return Ok(Proof::Socket) };
     let identity: &Arc<SvidSource> = opening.host()?.identity();
-    let name = ServerName::try_from(host.clone()).context("endpoint: the host has no valid name")?;
+    let name = dial::server_name(host)?;
     let config = match (&settings.server_id, &settings.ca) {
         (Some(id), _) => sre_identity::tls::client_config(identity, service_name(id)?)?,
         (None, Some(ca)) => {
@@ -223,29 +176,6 @@ fn proof(opening: &Opening, settings: &GrpcSettings, place: &Place) -> anyhow::R
         (None, None) => bail!("https needs serverId or ca"),
     };
     Ok(Proof::Tls { connector: TlsConnector::from(config), name })
-}
-
-trait Wire: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
-impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> Wire for T {}
-
-async fn dial(place: Place, proof: Proof) -> std::io::Result<TokioIo<Box<dyn Wire>>> {
-    let wire: Box<dyn Wire> = match (place, proof) {
-        (Place::Unix(path), _) => {
-            let connected = UnixStream::connect(&path).await;
-            Box::new(
-                connected.map_err(|error| {
-                    std::io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-                })?,
-            )
-        }
-        (Place::Tcp { host, port }, Proof::Tls { connector, name }) => {
-            let tcp = TcpStream::connect((host.as_str(), port)).await?;
-            tcp.set_nodelay(true)?;
-            Box::new(connector.connect(name, tcp).await?)
-        }
-        (Place::Tcp { .. }, Proof::Socket) => return Err(std::io::Error::other("no certificate to expect")),
-    };
-    Ok(TokioIo::new(wire))
 }
 
 /// The message of a status with what it was caused by: the transport's own text alone says little.
@@ -276,17 +206,6 @@ mod tests {
     fn wrong(settings: Value) -> String {
         let dir = tempfile::tempdir().unwrap();
         format!("{:#}", check(&Opening::standalone("x", settings, dir.path())).unwrap_err())
-    }
-
-    #[test]
-    fn places_are_sockets_and_https_alone() {
-        assert_eq!(place("unix:/run/x.sock").unwrap(), Place::Unix("/run/x.sock".into()));
-        assert_eq!(place("unix:///run/x.sock").unwrap(), Place::Unix("/run/x.sock".into()));
-        assert_eq!(place("https://[::1]:7").unwrap(), Place::Tcp { host: "::1".into(), port: 7 });
-        for endpoint in ["unix:x.sock", "http://h:1", "https://h", "h:1", ""] {
-            let text = format!("{:#}", place(endpoint).unwrap_err());
-            assert!(text.contains("unix:/path/of/socket"), "{endpoint}: {text}");
-        }
     }
 
     #[test]

@@ -134,6 +134,20 @@ pub const METRICS: &[Metric] = &[
         ],
     ),
     counter("sre_code_workers_started_total", &[], "Processes started for the sandbox.", ONE),
+    counter(
+        "sre_component_attempts_total",
+        &[label("result", "answered, failed, unreached, broken, wrong, late, cancelled")],
+        "Streams of components out of process, by how they ended.",
+        &[
+            &[("result", "answered")],
+            &[("result", "failed")],
+            &[("result", "unreached")],
+            &[("result", "broken")],
+            &[("result", "wrong")],
+            &[("result", "late")],
+            &[("result", "cancelled")],
+        ],
+    ),
     gauge(
         "sre_connector_health",
         &[label("service", "the services with backends"), label("id", "the backends of the configuration")],

@@ -23,6 +23,7 @@
 //! ```
 
 mod backends;
+mod component_server;
 mod connector;
 mod connector_server;
 mod postgres;
@@ -51,6 +52,7 @@ use crate::role::Role;
 use crate::telemetry;
 
 pub use backends::backend;
+pub use component_server::serve_on;
 pub use connector::{sample_connector, sample_connector_python};
 pub use connector_server::ConnectorServer;
 pub use postgres::{Schema, postgres};

@@ -84,7 +84,10 @@ impl StandIn {
         let claims = Claims {
             iss: issuer(&self.domain),
             sub: subject.clone(),
-            act: presenter.to_owned(),
+            act: match request.presenter.as_str() {
+                "" => presenter.to_owned(),
+                component => format!("spiffe://{}/{component}", self.domain),
+            },
             via: Vec::new(),
             root: proven.clone(),
             aud: request.audience.clone(),

@@ -79,7 +79,7 @@ impl ActivationContext {
         &self.scope
     }
 
-    /// The activation.
+    /// The activation's name.
     pub fn key(&self) -> &ActivationKey {
         &self.key
     }

@@ -7,6 +7,8 @@ mod conversations;
 mod debugger;
 mod debugger_headers;
 mod documents;
+mod external;
+mod external_server;
 mod history;
 mod llm;
 mod recovery;

@@ -4,6 +4,7 @@ mod agents;
 mod audit;
 mod authz;
 mod backup;
+mod component;
 mod connectors;
 mod debug;
 mod models;
@@ -20,6 +21,7 @@ pub use agents::Agents;
 pub use audit::{Audit, Decision as AuditDecision, Filter as AuditFilter};
 pub use authz::Authz;
 pub use backup::{Backup, Restore};
+pub use component::{Component, Register as ComponentRegister, Target, Test as ComponentTest};
 pub use connectors::{Connectors, Which};
 pub use debug::Debug;
 pub use models::Models;
@@ -162,6 +164,9 @@ pub enum Command {
     /// The configuration.
     #[command(subcommand)]
     Config(Config),
+    /// Component types that are served out of process: tests, registers and shares them.
+    #[command(subcommand)]
+    Component(Component),
     /// Backends of services: storage, vectors, values, cache, secrets.
     #[command(subcommand)]
     Connectors(Connectors),

@@ -1,7 +1,6 @@
 //! `sre.agent.v1`.
 
 use anyhow::ensure;
-use prost::Message as _;
 use sre_proto::agent::v1::*;
 use sre_proto::types::v1::{Acl, Level};
 use sre_proto::{AccessLevel, method_of};
@@ -177,30 +176,11 @@ fn create(world: &World, parent: &str) -> Case {
 }
 
 /// For the agent itself, by the engine that runs it.
-fn internal<R: sre_proto::Guarded>(world: &World, mut case: Case, _: R) -> Case {
+pub fn internal<R: sre_proto::Guarded>(world: &World, mut case: Case, _: R) -> Case {
     let row = method_of::<R>();
     let acting =
         |subject: &str| Who::presents("service/engine", world.token(subject, "service/engine", row, |_| {}));
     case.owner = acting("agent/worker");
     case.exact = acting(READER);
     case
-}
-
-pub fn components(method: &str) -> Option<Case> {
-    match method {
-        "ListComponents" => Some(Case::of(&ListComponentsRequest::default()).open().answers(
-            |list: ListComponentsResponse| {
-                ensure!(list.components.len() >= 20, "{} types", list.components.len());
-                Ok(())
-            },
-        )),
-        "GetComponent" => {
-            let request = GetComponentRequest { name: "components/APICall".into() };
-            Some(Case::of(&request).open().answers(|component: Component| {
-                ensure!(component.effect() == Effect::Effect && component.encoded_len() > 0, "{component:?}");
-                Ok(())
-            }))
-        }
-        _ => None,
-    }
 }

@@ -5,6 +5,7 @@ mod agent;
 mod approvals;
 mod cache;
 mod code;
+mod components;
 mod connectors;
 mod conversations;
 mod debugger;
@@ -31,7 +32,7 @@ pub async fn case(world: &World, row: &MethodPolicy) -> anyhow::Result<Option<Ca
     let method = row.method;
     match row.service {
         "sre.agent.v1.AgentData" => agent::data(world, method).await,
-        "sre.agent.v1.Components" => Ok(agent::components(method)),
+        "sre.agent.v1.Components" => components::components(world, method).await,
         "sre.compute.v1.Code" => code::case(world, method).await,
         "sre.compute.v1.Connectors"
         | "sre.io.v1.Connectors"

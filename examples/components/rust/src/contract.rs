@@ -1,0 +1,5 @@
+//! The messages of `sre.component.v1`, generated.
+
+#![allow(missing_docs, clippy::large_enum_variant, clippy::doc_lazy_continuation, reason = "generated code")]
+
+tonic::include_proto!("sre.component.v1");
