@@ -18,14 +18,14 @@ use crate::components::template::Template;
 use crate::components::transform::Transform;
 use crate::components::{
     agent_plugin::AgentPlugin, api_call::ApiCall, approval::Approval, async_job::Async, await_jobs::Await,
-    call_skill::CallSkill, code::Code, ecma_sandbox::EcmaSandbox,
-    enc_dec::FEncDec, fail::Fail, gen_ai_llm::GenAiLlm, hash::FHash, json_filter::JsonFilter, open_api::OpenApi,
+    call_skill::CallSkill, code::Code, ecma_sandbox::EcmaSandbox, enc_dec::FEncDec, fail::Fail,
+    gen_ai_llm::GenAiLlm, hash::FHash, json_filter::JsonFilter, open_api::OpenApi,
     prompt_generator::PromptGenerator, sign::FSign, sleep::FSleep, timestamp::FTimestamp,
 };
 use crate::components::{
-    classifier::Classifier, image_generator::ImageGenerator, llm_assistant::LlmAssistant,
-    multimodal_llm::MultimodalLlm, structured_output::StructuredOutput, vision_llm::VisionLlm,
-    hugging_face::HuggingFace, serverless_code::ServerlessCode, triggers, web_scrape::WebScrape,
+    classifier::Classifier, hugging_face::HuggingFace, image_generator::ImageGenerator,
+    llm_assistant::LlmAssistant, multimodal_llm::MultimodalLlm, serverless_code::ServerlessCode,
+    structured_output::StructuredOutput, triggers, vision_llm::VisionLlm, web_scrape::WebScrape,
     web_search::WebSearch, zapier_action::ZapierAction,
 };
 use crate::context::Component;

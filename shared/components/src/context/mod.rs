@@ -2,8 +2,8 @@
 //! which it reaches the services.
 
 pub mod calls;
-pub mod commands;
 pub mod code;
+pub mod commands;
 pub mod links;
 pub mod managed;
 pub mod web;
@@ -35,10 +35,10 @@ mod files;
 mod memory;
 pub mod vectors;
 
+use crate::trigger::{Collected, Refused, TriggerRequest};
 pub use files::Files;
 pub use memory::Memory;
 use vectors::Vectors;
-use crate::trigger::{Collected, Refused, TriggerRequest};
 
 /// A component type. One instance serves every run, so it holds no state.
 pub trait Component: Send + Sync {

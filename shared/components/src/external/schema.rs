@@ -89,7 +89,8 @@ mod tests {
             assert!(text.contains(why), "{json}: {text}");
         }
         // One that means itself says nothing, and ends all the same.
-        for json in [json!({"$ref": "#"}), json!({"allOf": [{"$ref": "#"}]}), json!({"items": {"$ref": "#"}})] {
+        for json in [json!({"$ref": "#"}), json!({"allOf": [{"$ref": "#"}]}), json!({"items": {"$ref": "#"}})]
+        {
             if let Ok(Some(schema)) = schema(&json) {
                 let _ = schema.check_json(&json!([[[[]]]]));
             }

@@ -15,8 +15,8 @@ use sre_components::context::web::{Places, Scraper};
 use sre_components::egress::{Client, Limits, Policy};
 use sre_components::vectors::Vectors;
 use sre_components::{
-    AgentInfo, Chunk, Content, Context, ContextError, Decision, Failure, Files, Histories, JobStatus, JobView,
-    Memory, Models, Question, RequestInfo, SecretText,
+    AgentInfo, Chunk, Content, Context, ContextError, Decision, Failure, Files, Histories, JobStatus,
+    JobView, Memory, Models, Question, RequestInfo, SecretText,
 };
 use sre_engine::{Binary, Map, RequestData, Value};
 use sre_proto::compute::v1::{ExecuteCodeRequest, ExecuteCodeResponse};
@@ -290,7 +290,7 @@ impl Context for TestContext {
 
     async fn sleep(&self, duration: Duration) {
         self.agent.suite.slept.lock().push(duration);
-        let _ = tokio::time::timeout(duration, self.cancelled.cancelled()).await;
+        let _ = tokio::time::timeout(duration, self.cancelled().cancelled()).await;
     }
 
     async fn approval(&self, question: Question) -> Result<Decision, ContextError> {

@@ -36,7 +36,13 @@ pub(crate) struct Element {
 
 impl Each {
     pub fn for_each(node: &Node) -> Self {
-        Self { at_a_time: 1, stops: false, format: Format::of(node, Format::Full), is_map: false, offered: "Loop" }
+        Self {
+            at_a_time: 1,
+            stops: false,
+            format: Format::of(node, Format::Full),
+            is_map: false,
+            offered: "Loop",
+        }
     }
 
     /// What a trigger collected.

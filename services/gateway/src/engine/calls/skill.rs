@@ -31,7 +31,8 @@ pub(super) async fn call(caller: &Caller, call: SkillCalled) -> Result<SkillAnsw
     }
     let time = call.time.map_or(scope.left(), |time| time.min(scope.left()));
     // Another agent has no part in the conversation.
-    let conversation = if callee.version.agent == scope.subject.version.agent { &scope.conversation } else { "" };
+    let conversation =
+        if callee.version.agent == scope.subject.version.agent { &scope.conversation } else { "" };
     let birth = Birth {
         conversation,
         engine: &scope.engine,
@@ -112,9 +113,9 @@ fn read(skill: &str, state: RunState, closed: &Closed) -> Result<SkillAnswer, Ca
         let said = answer.get("error").map_or_else(|| answer.to_json_text(), Value::to_text);
         return Err(CallError::new(CallFailure::Invalid, format!("Skill '{skill}' failed: {said}")));
     }
-    let results = closed.results.iter().map(|part| SkillResult {
-        component_type: part.component_type.clone(),
-        value: value(&part.json),
-    });
+    let results = closed
+        .results
+        .iter()
+        .map(|part| SkillResult { component_type: part.component_type.clone(), value: value(&part.json) });
     Ok(SkillAnswer { results: results.collect(), answer, run: String::new() })
 }

@@ -5,24 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use sre_components::{ContextError, Histories, Remembered};
-use sre_proto::memory::v1::cache_client::CacheClient;
 use sre_proto::memory::v1::{GetEntryRequest, SetCondition, SetEntryRequest};
-use sre_service::{Link, Role};
 
 use super::ActivationContext;
-
-/// A message with a value of 4 MiB is a little longer.
-const MESSAGE_BYTES: usize = 5 << 20;
-
-impl ActivationContext {
-    async fn cache(&self) -> Result<CacheClient<Link>, ContextError> {
-        Ok(CacheClient::new(self.link(Role::Memory).await?).max_decoding_message_size(MESSAGE_BYTES))
-    }
-
-    fn entry(&self, key: &str) -> String {
-        format!("{}/cache/{key}", self.scope.subject.version.agent)
-    }
-}
 
 #[async_trait]
 impl Histories for ActivationContext {

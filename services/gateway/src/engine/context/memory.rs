@@ -12,6 +12,9 @@ use tonic::Status;
 
 use super::ActivationContext;
 
+/// A message with a value of 4 MiB is a little longer.
+const MESSAGE_BYTES: usize = 5 << 20;
+
 #[async_trait]
 impl Memory for ActivationContext {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, ContextError> {
@@ -38,11 +41,13 @@ impl Memory for ActivationContext {
 }
 
 impl ActivationContext {
-    async fn cache(&self) -> Result<CacheClient<Link>, Status> {
-        Ok(CacheClient::new(self.link(Role::Memory).await?))
+    /// The cache, as the agent.
+    pub(super) async fn cache(&self) -> Result<CacheClient<Link>, Status> {
+        Ok(CacheClient::new(self.link(Role::Memory).await?).max_decoding_message_size(MESSAGE_BYTES))
     }
 
-    fn entry(&self, key: &str) -> String {
+    /// The name of an entry of the agent's.
+    pub(super) fn entry(&self, key: &str) -> String {
         format!("{}/cache/{key}", self.scope.subject.version.agent)
     }
 }

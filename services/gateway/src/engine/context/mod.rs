@@ -1,10 +1,10 @@
 //! The services as one running component may use them.
 
-mod histories;
-mod models;
 mod code;
+mod histories;
 mod links;
 mod managed;
+mod models;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -31,7 +31,6 @@ use sre_proto::llm::v1::inference_client::InferenceClient;
 use sre_proto::llm::v1::models_client::ModelsClient;
 use sre_proto::llm::v1::{GenerateRequest, GenerateResponse, GenerateStreamRequest, GetModelRequest, Model};
 use sre_proto::observability::v1::LogLevel;
-use sre_service::telemetry::spans::TraceParent;
 use sre_service::{Link, Role};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

@@ -105,7 +105,8 @@ async fn calls_that_come_round_and_calls_too_deep_are_refused() {
     assert_eq!(reason, "FAILED", "the outer call failed because the inner one was refused");
     assert!(error.as_str().unwrap().contains("inside of its own call"), "{error}");
     // Each call gets what the one before it got, one level deeper: no two are the same.
-    let deeper = document("deeper", vec![endpoint(), call_skill(json!({"skill": "go"}))], &["go.body > call.x"]);
+    let deeper =
+        document("deeper", vec![endpoint(), call_skill(json!({"skill": "go"}))], &["go.body > call.x"]);
     let agent = world.put(&deeper).await;
     let (_, error) = reason_of(&world, &agent, json!("x")).await;
     assert!(error.as_str().unwrap().contains("calls are nested 16 deep"), "{error}");

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sre_proto::agent::v1::components_client::ComponentsClient;
 use sre_proto::agent::v1::{
-    ComponentVersion, DeleteComponentRequest, ListComponentsRequest, PutComponentVersionRequest, RegisterComponentRequest,
-    SetComponentAclRequest,
+    ComponentVersion, DeleteComponentRequest, ListComponentsRequest, PutComponentVersionRequest,
+    RegisterComponentRequest, SetComponentAclRequest,
 };
 use sre_proto::component::v1::{Description, Effect, FailureKind, OnUncertain};
 use sre_proto::gateway::v1::RunState;

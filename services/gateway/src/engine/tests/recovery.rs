@@ -106,7 +106,8 @@ async fn a_map_is_taken_over_with_calls_under_way() {
 async fn a_retry_sleeps_on_under_its_next_owner() {
     let world = World::with(|config| config.gateway.checkpoint_records = 5).await;
     let settings = json!({"maxAttempts": "2", "delay": "2000"});
-    let retry = component("retry", "Retry", settings, &["Input"], &["Attempt", "Number", "Result", "Attempts"]);
+    let retry =
+        component("retry", "Retry", settings, &["Input"], &["Attempt", "Number", "Result", "Attempts"]);
     let stop = component("stop", "Fail", json!({"message": "not {{n}}"}), &["n"], &["_error"]);
     let links = ["go.x > retry.Input", "retry.Number > stop.n"];
     let agent = world.put(&document("retrier", vec![endpoint(), retry, stop], &links)).await;

@@ -93,7 +93,9 @@ impl Screen {
             Turn::SubTasksAdded(added) => {
                 complain(&format!("divided {} into: {}", added.task_id, ids(&added.tasks_json)));
             }
-            Turn::TasksUpdated(updated) => complain(&format!("task {} is {}", updated.task_id, updated.status)),
+            Turn::TasksUpdated(updated) => {
+                complain(&format!("task {} is {}", updated.task_id, updated.status))
+            }
             Turn::TasksCompleted(_) => complain("all tasks are completed"),
             Turn::TasksCleared(_) => complain("the plan is cleared"),
             Turn::Start(_)

@@ -69,7 +69,8 @@ impl Component for GmailTrigger {
                 return Err(Refused::new(405, "this trigger takes POST"));
             }
             let items = unread(call).await.map_err(|message| Refused::new(502, message))?;
-            let ids: Vec<&str> = items.iter().filter_map(|item| item.get("email")?.get("id")?.as_str()).collect();
+            let ids: Vec<&str> =
+                items.iter().filter_map(|item| item.get("email")?.get("id")?.as_str()).collect();
             // Two engines that ask at the same time start one run.
             let event = if ids.is_empty() { String::new() } else { event(&ids) };
             Ok(Payloads { items, event, at_once: false }.into())
@@ -104,10 +105,11 @@ async fn unread(call: Call<'_>) -> Result<Vec<Value>, String> {
     if new.is_empty() {
         return Ok(Vec::new());
     }
-    let messages = new.iter().map(|id| async {
+    let account = &account;
+    let messages = new.iter().map(|id| async move {
         let mut url = web::below(&call.context.web().google, &format!("gmail/v1/users/me/messages/{id}"));
         url.query_pairs_mut().append_pair("format", "full");
-        json(get(call, &account, url).await?).map(|message| mail::payload(&message))
+        json(get(call, account, url).await?).map(|message| mail::payload(&message))
     });
     let messages = futures::future::try_join_all(messages).await?;
     seen.ids.extend(new);
