@@ -17,6 +17,7 @@ mod calls;
 mod components;
 mod durable;
 mod echo;
+mod external;
 mod journal;
 mod kv;
 mod llm;
@@ -50,7 +51,7 @@ fn main() {
     // `cargo bench` passes --bench.
     match arguments.next().as_deref() {
         Some("echo") => return echo::serve(&arguments.next().expect("the certificate folder")),
-        Some("component") => return components::serve(&arguments.next().expect("the socket")),
+        Some("component") => return external::serve(&arguments.next().expect("the socket")),
         Some("peer") => return peer::serve(),
         Some("upstream") => return upstream::serve(),
         Some("noisy") => {
@@ -112,8 +113,8 @@ async fn run() {
     if wanted("sandbox") {
         sandbox::measure().await;
     }
-    if wanted("components") {
-        components::measure().await;
+    if wanted("external") {
+        external::measure().await;
     }
 }
 

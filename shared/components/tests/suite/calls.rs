@@ -10,8 +10,8 @@ use sre_components::context::calls::{
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::context::Suite;
-use crate::driver::{lone, result_of};
+use super::context::Suite;
+use super::driver::{lone, result_of};
 
 /// Calls that come to what a test says.
 #[derive(Default)]

@@ -25,10 +25,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::driver::Agent;
-use crate::llm;
-use crate::rag_double::Namespace;
-use crate::world::{self, Deployed, Doors, Vault};
+use super::driver::Agent;
+use super::llm;
+use super::rag_double::Namespace;
+use super::world::{self, Deployed, Doors, Vault};
 
 /// What the runs of a test share.
 pub struct Suite {
@@ -56,7 +56,7 @@ pub struct Suite {
     /// Cancels every run.
     pub cancelled: CancellationToken,
     /// What was called, and what the next calls come to.
-    pub calls: crate::calls::Scripted,
+    pub calls: super::calls::Scripted,
     /// Programs that the operator listed.
     pub commands: Mutex<BTreeMap<String, sre_components::context::commands::ListedCommand>>,
     /// The next run's id and session.
@@ -106,7 +106,7 @@ impl Suite {
             decisions: Mutex::default(),
             scene: llm::Scene::default(),
             cancelled: CancellationToken::new(),
-            calls: crate::calls::Scripted::default(),
+            calls: super::calls::Scripted::default(),
             commands: Mutex::default(),
             run: Mutex::new(("run".into(), "session".into())),
             memory: Mutex::default(),

@@ -15,7 +15,7 @@ use sre_proto::llm::v1::{
 };
 use tokio::time::Instant;
 
-use crate::context::TestContext;
+use super::context::TestContext;
 
 /// What the models of a test do and saw.
 #[derive(Default)]

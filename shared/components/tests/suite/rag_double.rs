@@ -7,7 +7,7 @@ use sre_components::vectors::{Citation, Hit, NewDatasource, Vectors, Wanted};
 use sre_components::{ContextError, Failure};
 use sre_engine::Value;
 
-use crate::context::TestContext;
+use super::context::TestContext;
 
 /// A namespace.
 #[derive(Debug, Default)]
