@@ -11,7 +11,7 @@ use crate::cli::args::{Authz, Global};
 use crate::cli::exit::Failure;
 use crate::cli::output::Output;
 use crate::cli::progress::Progress;
-use crate::cli::settings;
+use crate::settings;
 
 /// Runs the command.
 pub async fn run(global: &Global, command: Authz) -> Result<()> {
