@@ -27,6 +27,7 @@ mod neighbour;
 mod parked;
 mod peer;
 mod sandbox;
+mod sink;
 mod storage;
 mod suite;
 mod telemetry;

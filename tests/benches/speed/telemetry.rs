@@ -1,77 +1,26 @@
 //! What telemetry costs: a trivial skill with every span exported over OTLP to a sink on this machine, with no
 //! exporter, and with nothing counted at all.
 
-use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
-use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
-use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
-    MetricsService, MetricsServiceServer,
-};
-use opentelemetry_proto::tonic::collector::metrics::v1::{
-    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
-use tonic::{Request, Response, Status};
-
 use super::suite::{Mode, Running};
-use super::{load, micros, seconds, suite};
+use super::{load, micros, seconds, sink, suite};
 
 const CONCURRENCY: usize = 64;
 const ROUNDS: usize = 5;
-
-/// Takes everything and keeps nothing.
-#[derive(Clone, Default)]
-struct Sink;
-
-macro_rules! takes {
-    ($service:ident, $request:ident, $response:ident) => {
-        #[tonic::async_trait]
-        impl $service for Sink {
-            async fn export(&self, _: Request<$request>) -> Result<Response<$response>, Status> {
-                Ok(Response::new($response::default()))
-            }
-        }
-    };
-}
-
-takes!(TraceService, ExportTraceServiceRequest, ExportTraceServiceResponse);
-takes!(LogsService, ExportLogsServiceRequest, ExportLogsServiceResponse);
-takes!(MetricsService, ExportMetricsServiceRequest, ExportMetricsServiceResponse);
-
-async fn sink() -> (String, JoinSet<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let limit = 64 << 20;
-    let router = tonic::transport::Server::builder()
-        .add_service(TraceServiceServer::new(Sink).max_decoding_message_size(limit))
-        .add_service(LogsServiceServer::new(Sink).max_decoding_message_size(limit))
-        .add_service(MetricsServiceServer::new(Sink).max_decoding_message_size(limit));
-    let mut serving = JoinSet::new();
-    let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
-    serving.spawn(async move { router.serve_with_incoming(incoming).await.unwrap() });
-    (endpoint, serving)
-}
 
 fn setting(key: &str, value: &str) -> (String, String) {
     (format!("SRE__TELEMETRY__{key}"), value.to_owned())
 }
 
-/// Measures the three in turn.
+/// Measures them in turn.
 pub async fn measure() {
-    let (endpoint, _sink) = sink().await;
+    let (unread, _unread) = sink::start(false).await;
+    let (read, _read) = sink::start(true).await;
+    let all = |to: &str| vec![setting("OTLP_ENDPOINT", to), setting("SAMPLE_RATIO", "1.0")];
     let kinds = [
         ("nothing counted", vec![setting("METRICS", "false")]),
         ("off: metrics, no exporter", Vec::new()),
-        (
-            "on: all spans to a local sink",
-            vec![setting("OTLP_ENDPOINT", &endpoint), setting("SAMPLE_RATIO", "1.0")],
-        ),
+        ("on: all spans to a local sink", all(&unread)),
+        ("on, and the sink reads them on the same cores", all(&read)),
     ];
     println!("\n## Telemetry: a trivial skill, all in one, {CONCURRENCY} callers\n");
     let mut suites = Vec::new();

@@ -30,6 +30,7 @@ use super::names::AgentName;
 use super::plans::{Compiled, Version};
 use super::redact::Redactor;
 use super::scope::{NewScope, RunScope, Subject};
+use super::trace;
 use super::usage;
 use super::waits::Waits;
 
@@ -157,6 +158,7 @@ pub async fn fold(
         }
     }
     for settled in run.take_settled().iter().filter(|settled| !stored.told.contains(&settled.key)) {
+        trace::settled(&scope, settled);
         journal.use_up([usage::settled(&scope, settled)]);
         journal.push(drive::settled_record(settled, &scope.redactor())?);
     }

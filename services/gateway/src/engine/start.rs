@@ -36,7 +36,7 @@ use super::redact::Redactor;
 use super::requests::{self, Routed, Wanted};
 use super::scope::{NewScope, RunScope, Subject};
 use super::session::Lease;
-use super::trace;
+use super::trace::{self, RunSpan};
 use super::triggers;
 use super::usage;
 use super::waits::Waits;
@@ -214,7 +214,8 @@ async fn light(engine: &Engine, ready: Ready) -> Result<Answered, Status> {
     let scope = Arc::new(RunScope::new(engine.clone(), new, &request));
     trace::began(&scope);
     // What the engine settles by itself is only worth telling where somebody looks.
-    let observe = if scope.span.is_some() { Observe::Settled } else { Observe::default() };
+    let shown = scope.span.as_ref().is_some_and(RunSpan::is_recorded);
+    let observe = if shown { Observe::Settled } else { Observe::default() };
     let run = begin(&scope, request, RunOptions { observe, ..RunOptions::default() }).await?;
     let ending = match Drive::light(scope.clone(), run).to_end().await {
         Ok((ending, tally)) => {

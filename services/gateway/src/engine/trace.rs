@@ -24,6 +24,11 @@ pub struct RunSpan {
 }
 
 impl RunSpan {
+    /// Whether it is exported.
+    pub fn is_recorded(&self) -> bool {
+        self.span.is_recorded()
+    }
+
     /// The context that calls under it carry.
     pub fn context(&self) -> TraceParent {
         self.span.context()

@@ -5,6 +5,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use sre_service::Role;
 
+use super::code;
 use super::questions::of_agent;
 use super::rights::{List, OWNER, READ, WRITE};
 use super::things::{Kind, Place};
@@ -22,7 +23,7 @@ pub(super) enum Op {
     Write,
     /// Adds to a number in the cache, or gives an entry another end.
     Count,
-    /// Deletes a value of a namespace, or a row of a store of vectors.
+    /// Deletes a value of a namespace, a row of a store of vectors, or what was made ready of a piece of code.
     Clear,
     /// Deletes the thing.
     Delete,
@@ -30,6 +31,8 @@ pub(super) enum Op {
     SetList,
     /// Runs a skill.
     Run,
+    /// Runs a source once, which is kept nowhere.
+    Try,
     /// A method on a place of the team that has no list: its service and level.
     Fixed(Fixed),
 }
@@ -119,6 +122,16 @@ impl Op {
             Kind::Agent => &[Self::Read, Self::List, Self::GetList, Self::SetList],
             Kind::Skills => &[Self::Look, Self::GetList, Self::Run],
             Kind::Run => &[Self::Look, Self::List],
+            Kind::Code => &[
+                Self::Read,
+                Self::Look,
+                Self::List,
+                Self::Write,
+                Self::Try,
+                Self::Clear,
+                Self::GetList,
+                Self::SetList,
+            ],
             Kind::Approval => &[Self::Look, Self::List, Self::Write],
         };
         let op = all.choose(rng).copied().unwrap_or(Self::Read);
@@ -133,7 +146,7 @@ impl Op {
     fn level(self) -> u8 {
         match self {
             Self::Read | Self::Look | Self::List | Self::Run => READ,
-            Self::Write | Self::Count | Self::Clear => WRITE,
+            Self::Write | Self::Count | Self::Try | Self::Clear => WRITE,
             Self::Delete | Self::GetList | Self::SetList => OWNER,
             Self::Fixed(fixed) => fixed.level(),
         }
@@ -177,6 +190,7 @@ impl Call {
         match (self.op, self.place.as_ref().map(|place| place.kind)) {
             // Deleting a file or an entry is writing; a namespace belongs to its owner.
             (Op::Delete, Some(Kind::File | Kind::Entry)) => WRITE,
+            (Op::Clear, Some(Kind::Code)) => OWNER,
             (op, _) => op.level(),
         }
     }
@@ -210,13 +224,14 @@ impl Call {
             Op::List if self.kind() == Some(Kind::Approval) => {
                 format!("{}/approvals", of_agent(&self.name()))
             }
+            Op::Try => format!("{}/code", code::agent_of(&self.name())),
             _ => self.name(),
         }
     }
 
     /// Whether the right is by name although there is a thing with a list.
     pub(super) fn is_by_name(&self) -> bool {
-        self.place.is_none() || (self.op == Op::List && self.kind() == Some(Kind::File))
+        self.place.is_none() || self.op == Op::Try || (self.op == Op::List && self.kind() == Some(Kind::File))
     }
 
     pub(super) fn kind(&self) -> Option<Kind> {
@@ -253,6 +268,7 @@ impl Call {
                 _ => ("sre.security.v1.Account", Role::Security),
             },
             (Op::Run, _) | (_, Some(Kind::Run)) => ("sre.gateway.v1.Runs", Role::Engine),
+            (_, Some(Kind::Code)) => ("sre.compute.v1.Code", Role::Compute),
             (_, Some(Kind::Approval)) => ("sre.gateway.v1.Approvals", Role::Engine),
             (_, Some(Kind::Space)) => ("sre.io.v1.VectorDb", Role::Io),
             (_, Some(Kind::File)) => ("sre.io.v1.Storage", Role::Io),

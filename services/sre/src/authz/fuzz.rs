@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use rand::Rng as _;
@@ -22,12 +23,14 @@ const PAIRS_A_WORLD: u64 = 2_500;
 const FINDINGS: usize = 10;
 
 /// What to try.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Fuzz {
     /// So many pairs of a principal and a call.
     pub pairs: u64,
     /// What randomness begins with.
     pub seed: u64,
+    /// The program that runs code; without one the service `Code` is left out.
+    pub worker: Option<PathBuf>,
 }
 
 /// What was tried and found.
@@ -136,12 +139,12 @@ impl fmt::Display for Outcome {
 }
 
 /// Tries pairs until there are enough; goes on after a finding.
-pub async fn fuzz(asked: Fuzz, mut progress: impl FnMut(&Report)) -> Result<Report> {
+pub async fn fuzz(asked: &Fuzz, mut progress: impl FnMut(&Report)) -> Result<Report> {
     let mut report = Report::default();
     let mut world_number = 0;
     while report.pairs < asked.pairs {
         let seed = asked.seed.wrapping_add(world_number);
-        let (mut world, mut rng) = World::start(seed).await?;
+        let (mut world, mut rng) = World::start(seed, asked.worker.as_deref()).await?;
         let until = asked.pairs.min(report.pairs + PAIRS_A_WORLD);
         while report.pairs < until {
             report.pairs += 1;

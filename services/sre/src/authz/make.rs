@@ -5,6 +5,8 @@ use sre_proto::agent::v1::{
     AclAspect, GetAgentAclRequest, GetAgentRequest, GetOpenApiRequest, ListAgentsRequest,
     ListVersionsRequest, SetAgentAclRequest,
 };
+use sre_proto::compute::v1 as compute;
+use sre_proto::compute::v1::code_client::CodeClient;
 use sre_proto::gateway::v1::runs_client::RunsClient;
 use sre_proto::gateway::v1::{
     GetRunRequest, ListStepsRequest, RunSkillRequest, SkillCall, run_skill_request,
@@ -25,7 +27,7 @@ use tonic::Status;
 use super::calls::{Call, Fixed, Op};
 use super::rights::List;
 use super::things::{Kind, Place, mark, message};
-use super::{questions, secrets, spaces};
+use super::{code, questions, secrets, spaces};
 
 impl Call {
     /// Makes the call; gives everything that it answered as text.
@@ -45,6 +47,10 @@ impl Call {
             Kind::Space if self.op == Op::SetList => {
                 set_list_of(&link, place, name, &self.list).await.map(|()| String::new())
             }
+            Kind::Code if self.op == Op::SetList => {
+                set_list_of(&link, place, name, &self.list).await.map(|()| String::new())
+            }
+            Kind::Code => code::make(self.op, link, place, name).await,
             Kind::Space => spaces::make(self.op, link, place, name).await,
             Kind::Approval => questions::make(self.op, link, name).await,
             Kind::Agent | Kind::Skills => self.on_agent(link, place, name).await,
@@ -313,6 +319,7 @@ pub(super) async fn create(link: &Link, place: &Place) -> Result<(), Status> {
         Kind::Entry => {
             CacheClient::new(link.clone()).set_entry(set_entry(name, place)).await?;
         }
+        Kind::Code => code::write(&mut CodeClient::new(link.clone()), place, name).await?,
         Kind::Space => spaces::write(&mut VectorDbClient::new(link.clone()), place, name).await?,
         Kind::Agent | Kind::Skills | Kind::Run | Kind::Approval => {}
     }
@@ -343,6 +350,9 @@ async fn set_list_of(link: &Link, place: &Place, name: String, list: &List) -> R
         Kind::Agent => {
             let aspect = AclAspect::Definition.into();
             AgentDataClient::new(link).set_agent_acl(SetAgentAclRequest { name, aspect, acl }).await?;
+        }
+        Kind::Code => {
+            CodeClient::new(link).set_code_acl(compute::SetCodeAclRequest { name, acl }).await?;
         }
         Kind::Space => {
             VectorDbClient::new(link)

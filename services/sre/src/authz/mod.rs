@@ -6,6 +6,7 @@
 //! answer holds what its caller may not read, that is a finding.
 
 mod calls;
+mod code;
 mod fuzz;
 mod make;
 mod matrix;

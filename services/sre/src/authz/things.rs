@@ -1,4 +1,4 @@
-//! Random things: files, namespaces, stores of vectors, entries, agents, runs and what they ask, with random lists.
+//! Random things: files, namespaces, stores of vectors, entries, agents, code, runs and what they ask, with random lists.
 
 use std::collections::BTreeMap;
 
@@ -23,6 +23,8 @@ pub(super) enum Kind {
     /// The right to use its skills, which has a list of its own.
     Skills,
     Run,
+    /// A piece of code.
+    Code,
     /// What a run asks people. It has no list: see `questions`.
     Approval,
 }
@@ -55,6 +57,7 @@ impl Things {
                 add(Kind::File, format!("{name}/files/folder/two.txt"));
                 add(Kind::Entry, format!("{name}/cache/one"));
                 add(Kind::Space, format!("{name}/vectors/one"));
+                add(Kind::Code, format!("{name}/code/one"));
                 add(Kind::Skills, format!("{name}/skills"));
                 add(Kind::Agent, name);
             }

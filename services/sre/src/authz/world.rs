@@ -1,6 +1,7 @@
 //! A suite in this process, with people and things in it, and the ways to call it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -45,8 +46,8 @@ pub(super) struct World {
 }
 
 impl World {
-    /// Starts the suite and makes a random world in it.
-    pub(super) async fn start(seed: u64) -> Result<(Self, StdRng)> {
+    /// Starts the suite and makes a random world in it; with code where there is a program that runs it.
+    pub(super) async fn start(seed: u64, worker: Option<&Path>) -> Result<(Self, StdRng)> {
         let mut rng = StdRng::seed_from_u64(seed);
         let people = People::random(&mut rng);
         let builder = Role::ALL.into_iter().fold(TestSuite::builder(), |builder, role| match role {
@@ -60,8 +61,10 @@ impl World {
             Role::Compute => builder.role(role, sre_compute::start),
             Role::Observability => builder.role(role, sre_observability::start),
         });
-        // No call is made that runs code, and the role then needs nothing of the kernel.
-        let builder = builder.config(|config| config.compute.enabled = false);
+        let builder = builder.config(|config| {
+            config.compute.enabled = worker.is_some();
+            config.compute.worker = worker.map(Path::to_owned);
+        });
         let suite = builder.build().await.context("the suite")?;
         let homes = people.homes();
         let mut world = Self {
@@ -75,7 +78,8 @@ impl World {
         };
         world.people().await.context("its people")?;
         let approvers = world.agents(&mut rng).await.context("its agents")?;
-        let places = Things::places(&world.people);
+        let mut places = Things::places(&world.people);
+        places.retain(|place| worker.is_some() || place.kind != Kind::Code);
         for place in &places {
             world.make(place, &mut rng).await.with_context(|| format!("{place:?}"))?;
         }
@@ -332,6 +336,8 @@ impl World {
                     self.make(&place, rng).await?;
                 }
             }
+            // What was made ready can be run again.
+            Op::Clear if place.kind == Kind::Code => make::create(&self.dev(), &place).await?,
             Op::Write if place.kind != Kind::Approval && !self.things.lists.contains_key(&place) => {
                 // Whoever makes a thing owns it.
                 let list = things::list(rng, &self.people, &place);

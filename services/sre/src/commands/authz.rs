@@ -11,6 +11,7 @@ use crate::cli::args::{Authz, Global};
 use crate::cli::exit::Failure;
 use crate::cli::output::Output;
 use crate::cli::progress::Progress;
+use crate::settings;
 
 /// Runs the command.
 pub async fn run(global: &Global, command: Authz) -> Result<()> {
@@ -21,8 +22,11 @@ pub async fn run(global: &Global, command: Authz) -> Result<()> {
             Ok(())
         }
         Authz::Fuzz { pairs, seed } => {
+            // Code runs where this configuration lets it.
+            let config = settings::load(global, Vec::new())?;
+            let worker = config.compute.enabled.then(std::env::current_exe).transpose()?;
             let seed = seed.unwrap_or_else(|| rand::rng().random());
-            Box::pin(fuzz(output, Fuzz { pairs, seed })).await
+            Box::pin(fuzz(output, Fuzz { pairs, seed, worker })).await
         }
     }
 }
@@ -49,11 +53,11 @@ async fn fuzz(output: Output, asked: Fuzz) -> Result<()> {
     let progress = Progress::start("asking");
     let started = Instant::now();
     let report =
-        authz::fuzz(asked, |report| progress.say(&format!("{} of {} pairs", report.pairs, asked.pairs)))
+        authz::fuzz(&asked, |report| progress.say(&format!("{} of {} pairs", report.pairs, asked.pairs)))
             .await;
     drop(progress);
     let report = report?;
-    show(output, asked, &report, started);
+    show(output, &asked, &report, started);
     if report.disagreements + report.cross_tenant_reads == 0 {
         return Ok(());
     }
@@ -67,7 +71,7 @@ async fn fuzz(output: Output, asked: Fuzz) -> Result<()> {
     )))
 }
 
-fn show(output: Output, asked: Fuzz, report: &Report, started: Instant) {
+fn show(output: Output, asked: &Fuzz, report: &Report, started: Instant) {
     let mut rows = vec![
         ("seed", json!(asked.seed)),
         ("pairs", json!(report.pairs)),

@@ -6,7 +6,7 @@
 
 use bytes::BufMut as _;
 use opentelemetry::{Array, Value};
-use prost::encoding::{encode_varint, encoded_len_varint};
+use prost::encoding;
 
 use super::trace_context::TraceContext;
 
@@ -275,6 +275,20 @@ impl Attributes<'_> {
         encode_varint(value as u64, self.out);
         true
     }
+}
+
+/// Lengths and numbers are below 128 nearly always.
+#[inline]
+fn encode_varint(value: u64, out: &mut Vec<u8>) {
+    match u8::try_from(value) {
+        Ok(small @ 0..0x80) => out.push(small),
+        _ => encoding::encode_varint(value, out),
+    }
+}
+
+#[inline]
+fn encoded_len_varint(value: u64) -> usize {
+    if value < 0x80 { 1 } else { encoding::encoded_len_varint(value) }
 }
 
 /// How long a field of so many bytes is with its tag and length.

@@ -1,7 +1,7 @@
 //! Conversations in a real suite: a gateway that dies in the middle of a tool loop (acceptance 5 of part 5), and
 //! `sre chat` from a pipe.
 
-mod provider;
+pub mod provider;
 
 use std::io::Write as _;
 use std::process::Stdio;
@@ -21,10 +21,10 @@ use crate::harness::process;
 use crate::harness::{Mode, Options, Suite};
 use provider::Provider;
 
-const AGENT: &str = "teams/default/agents/talker";
+pub const AGENT: &str = "teams/default/agents/talker";
 
 /// An agent whose skill calls a tool of the provider's by name.
-fn talker(provider: &Provider) -> Value {
+pub fn talker(provider: &Provider) -> Value {
     let url = format!("http://{}/tool/{{{{which}}}}", provider.address);
     let mut agent = document(
         "talker",

@@ -17,6 +17,7 @@ use sre_proto::gateway::v1::{
 use sre_proto::io::v1::nkv_client::NkvClient;
 use sre_proto::io::v1::storage_client::StorageClient;
 use sre_proto::io::v1::vector_db_client::VectorDbClient;
+use sre_proto::llm::v1::inference_client::InferenceClient;
 use sre_proto::memory::v1::cache_client::CacheClient;
 use sre_proto::security::v1::account_client::AccountClient;
 use sre_proto::security::v1::api_keys_client::ApiKeysClient;
@@ -49,6 +50,10 @@ impl Client {
 
     pub fn conversations(&self) -> ConversationsClient<Channel> {
         ConversationsClient::new(self.channel.clone())
+    }
+
+    pub fn inference(&self) -> InferenceClient<Channel> {
+        InferenceClient::new(self.channel.clone())
     }
 
     pub fn debugger(&self) -> DebuggerClient<Channel> {

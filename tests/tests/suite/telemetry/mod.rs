@@ -1,5 +1,7 @@
 //! Spans of runs at a collector that speaks OTLP: their tree, their attributes, and what is not in them.
 
+mod conversation;
+
 use std::collections::{BTreeMap, HashMap};
 
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -203,7 +205,7 @@ async fn content_is_shown_for_teams_that_want_it_and_secrets_for_nobody() {
 }
 
 fn is_kept(span: &Span) -> bool {
-    ["Agent.", "Component.", "chat "].iter().any(|prefix| span.name.starts_with(prefix))
+    ["Agent.", "Component.", "Conv.", "chat ", "embeddings "].iter().any(|prefix| span.name.starts_with(prefix))
 }
 
 /// The tree of the runs' own spans; calls between services in between are passed over. Siblings by name.
@@ -242,13 +244,18 @@ fn tree(spans: &[Span]) -> String {
 }
 
 fn has_its_attributes(span: &Span) {
-    let attributes = attributes(span);
     let expected = match span.name.as_str() {
         "Agent.Skill" => OF_SKILL,
         name if name.starts_with("Component.") => OF_COMPONENT,
         name if name.starts_with("chat ") => OF_MODEL,
         _ => OF_CALL,
     };
+    has_all(span, expected);
+}
+
+/// Each of these attributes is there and says something.
+fn has_all(span: &Span, expected: &[&str]) {
+    let attributes = attributes(span);
     for key in expected {
         let value = attributes.get(*key);
         assert!(

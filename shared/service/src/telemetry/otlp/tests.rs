@@ -89,6 +89,46 @@ async fn traces_logs_and_metrics_reach_a_collector() {
     assert!(line.contains(&format!("span_id: {span:?}")), "the line has the ids of its span {own}: {line}");
 }
 
+/// Says twice that it is away, then takes spans.
+#[derive(Clone, Default)]
+struct Waking(Arc<Mutex<Vec<usize>>>);
+
+#[tonic::async_trait]
+impl TraceService for Waking {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let scopes = request.into_inner().resource_spans.into_iter().flat_map(|of| of.scope_spans);
+        let mut asked = self.0.lock();
+        asked.push(scopes.map(|scope| scope.spans.len()).sum());
+        if asked.len() < 3 { Err(Status::unavailable("waking")) } else { Ok(Response::default()) }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_is_tried_again_where_that_may_help() {
+    let collector = Waking::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let server = tonic::transport::Server::builder()
+        .add_service(TraceServiceServer::new(collector.clone()))
+        .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
+    drop(crate::task::spawn("collector", server));
+    let exporters = start(&endpoint, 1.0).unwrap();
+    for _ in 0..7 {
+        drop(exporters.tracer().begin("work", Kind::Internal, None));
+    }
+    let thrice = async {
+        while collector.0.lock().len() < 3 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), thrice).await.unwrap();
+    exporters.shut_down().await;
+    assert_eq!(*collector.0.lock(), [7, 7, 7], "the same spans, and once where they were taken");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_collector_blocks_nobody() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
