@@ -18,7 +18,7 @@ const LONG_GRANT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 const READ_AGENT: &str = "sre.agent.v1.AgentData:read";
 const STORAGE: [&str; 2] = ["sre.io.v1.Storage:read", "sre.io.v1.Storage:write"];
-const CACHE: &str = "sre.memory.v1.Cache:";
+const JOURNAL: &str = "sre.memory.v1.RuntimeContext";
 const VAULT: &str = "sre.security.v1.Vault:read";
 
 /// Whose authority a run uses.
@@ -153,10 +153,8 @@ pub fn scopes_of(plan: &Plan, entry: EntryId) -> Vec<Scope> {
     texts
         .into_iter()
         .filter_map(|text| {
-            // The journal is called for every run under the engine's own name, never as the agent; what the agent
-            // keeps in the cache is its own.
-            let is_own = |role: &Role| *role != Role::Memory || text.starts_with(CACHE);
-            let role = role_of(&text).filter(is_own)?;
+            // The journal is called for every run under the engine's own name, never as the agent.
+            let role = role_of(&text).filter(|_| !text.starts_with(JOURNAL))?;
             Some(Scope { role, text })
         })
         .collect()

@@ -126,7 +126,9 @@ fn turn(event: &TurnEvent) -> (&'static str, Value) {
         Some(Turn::Compacted(e)) => ("compacted", json!(e.up_to)),
         Some(Turn::Queued(e)) => ("queued", json!(e.before)),
         Some(Turn::PlanTasksAdded(e)) => ("tasks added", parse(&e.tasks_json)),
-        Some(Turn::SubTasksAdded(e)) => ("subtasks added", json!({ (e.task_id.as_str()): parse(&e.tasks_json) })),
+        Some(Turn::SubTasksAdded(e)) => {
+            ("subtasks added", json!({ (e.task_id.as_str()): parse(&e.tasks_json) }))
+        }
         Some(Turn::TasksUpdated(e)) => ("task updated", json!(format!("{}: {}", e.task_id, e.status))),
         Some(Turn::TasksCompleted(_)) => ("tasks completed", Value::Null),
         Some(Turn::TasksCleared(_)) => ("tasks cleared", Value::Null),
