@@ -27,6 +27,7 @@ mod journal_formats;
 mod limits;
 mod matrix;
 mod metrics;
+mod model_components;
 mod outages;
 mod parked;
 mod revocation;

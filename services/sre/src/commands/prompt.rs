@@ -4,9 +4,9 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 use sre_proto::agent::v1::GetAgentRequest;
-use sre_proto::gateway::v1::DeleteConversationRequest;
 use sre_proto::gateway::v1::conversation_event::Event;
 use sre_proto::gateway::v1::turn_event::Event as Turn;
+use sre_proto::gateway::v1::{ConversationSettings, DeleteConversationRequest};
 use sre_proto::llm::v1::{GetModelRequest, Model};
 
 use super::chat::screen::call;
@@ -22,7 +22,8 @@ pub async fn run(output: Output, client: &Client, name: &str, text: &str) -> Res
     let document: Value = serde_json::from_slice(&agent.document_json)?;
     let document = document.get("data").filter(|d| d.get("components").is_some()).unwrap_or(&document);
     let model = model(client, document).await?;
-    let conversation = talk::open(client, &agent.name, "sre agent --prompt", &model).await?;
+    let settings = ConversationSettings { model, ..ConversationSettings::default() };
+    let conversation = talk::open(client, &agent.name, "sre agent --prompt", settings).await?;
     let answered = answer(output, client, &conversation.name, text).await;
     let delete = DeleteConversationRequest { name: conversation.name };
     // What was asked is answered; that nothing is kept is good manners.

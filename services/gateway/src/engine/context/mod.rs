@@ -107,6 +107,7 @@ impl ActivationContext {
         }
         request.run_id.clone_from(&self.scope.id);
         request.step = self.key.to_string();
+        request.conversation_id.clone_from(&self.scope.conversation);
     }
 
     async fn link(&self, role: Role) -> Result<Link, Status> {

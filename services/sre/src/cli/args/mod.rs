@@ -254,6 +254,9 @@ pub struct Chat {
     /// Title of a new conversation.
     #[arg(long, default_value = "")]
     pub title: String,
+    /// The model of a new conversation makes a plan first and works by it.
+    #[arg(long, conflicts_with = "conversation")]
+    pub planner: bool,
 }
 
 /// `sre keys`.

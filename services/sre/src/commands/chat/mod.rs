@@ -10,7 +10,8 @@ use anyhow::Result;
 use serde_json::json;
 use sre_proto::gateway::v1::conversation_event::Event;
 use sre_proto::gateway::v1::{
-    CancelTurnRequest, Conversation, GetConversationRequest, ListMessagesRequest, UpdateConversationRequest,
+    CancelTurnRequest, Conversation, ConversationMode, ConversationSettings, GetConversationRequest,
+    ListMessagesRequest, UpdateConversationRequest,
 };
 use tokio::sync::mpsc;
 
@@ -41,7 +42,16 @@ pub async fn run(global: &Global, arguments: Chat) -> Result<()> {
                 return Err(Failure::usage("name an agent, or a conversation with --conversation"));
             };
             let model = arguments.model.as_deref().unwrap_or_default();
-            talk::open(&client, &client.agent_name(agent), &arguments.title, model).await?
+            let mode = match arguments.planner {
+                true => ConversationMode::Planner,
+                false => ConversationMode::Unspecified,
+            };
+            let settings = ConversationSettings {
+                model: model.to_owned(),
+                mode: mode.into(),
+                ..ConversationSettings::default()
+            };
+            talk::open(&client, &client.agent_name(agent), &arguments.title, settings).await?
         }
     };
     let mut room = Room {

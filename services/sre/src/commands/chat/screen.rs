@@ -18,12 +18,14 @@ pub struct Screen {
     output: Output,
     /// What was shown of the answer that comes.
     shown: String,
+    /// A tool passed words of its own through, on the line that is open.
+    passed: bool,
 }
 
 impl Screen {
     /// Nothing shown yet.
     pub fn new(output: Output) -> Self {
-        Self { output, shown: String::new() }
+        Self { output, shown: String::new(), passed: false }
     }
 
     /// Shows one.
@@ -56,6 +58,11 @@ impl Screen {
 
     fn turn(&mut self, event: &Turn) {
         match event {
+            // A tool's own words are no part of the answer that follows.
+            Turn::Content(content) if content.passed_through => {
+                self.passed = true;
+                print(&content.text);
+            }
             Turn::Content(content) => {
                 self.shown.push_str(&content.text);
                 print(&content.text);
@@ -77,6 +84,7 @@ impl Screen {
             }
             Turn::ToolCall(called) => complain(&format!("calling {}", call(called.call.as_ref()))),
             Turn::ToolResult(answered) => {
+                self.end_line();
                 let short: String = answered.result.chars().take(RESULT_CHARACTERS).collect();
                 let name = answered.call.as_ref().map(|call| call.name.as_str()).unwrap_or_default();
                 let how = if answered.failed { "failed" } else { "answered" };
@@ -109,9 +117,10 @@ impl Screen {
     }
 
     fn end_line(&mut self) {
-        if !self.shown.is_empty() {
+        if !self.shown.is_empty() || self.passed {
             print("\n");
             self.shown.clear();
+            self.passed = false;
         }
     }
 }

@@ -18,8 +18,12 @@ const RESUMPTIONS: u32 = 10;
 const REST: std::time::Duration = std::time::Duration::from_millis(300);
 
 /// Opens a conversation with an agent.
-pub async fn open(client: &Client, agent: &str, title: &str, model: &str) -> Result<Conversation> {
-    let settings = ConversationSettings { model: model.to_owned(), ..ConversationSettings::default() };
+pub async fn open(
+    client: &Client,
+    agent: &str,
+    title: &str,
+    settings: ConversationSettings,
+) -> Result<Conversation> {
     let request = CreateConversationRequest {
         agent: agent.to_owned(),
         title: title.to_owned(),
