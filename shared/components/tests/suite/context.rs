@@ -83,6 +83,11 @@ impl TestContext {
         };
         Self { agent, info, request: RequestInfo::default(), cancelled: CancellationToken::new() }
     }
+
+    /// Somebody cancels the run.
+    pub fn cancel(&self) {
+        self.cancelled.cancel();
+    }
 }
 
 #[async_trait]
