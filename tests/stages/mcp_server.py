@@ -13,6 +13,7 @@ from enum import Enum
 
 import uvicorn
 from mcp.server import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import ToolAnnotations
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
@@ -47,7 +48,7 @@ def greet(person: Person) -> str:
 @server.tool()
 def fail() -> str:
     """Always fails."""
-    raise ValueError("it went wrong")
+    raise ToolError("it went wrong")
 
 
 @server.tool()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map as JsonMap, Value as Json};
 use sre_components::toolbox::{OpenToolbox, ToolAnswer, Used};
-use sre_components::{Call, Component as _, registry};
+use sre_components::{Call, registry};
 use sre_engine::{Map, Node};
 
 use crate::context::{Suite, TestContext};
