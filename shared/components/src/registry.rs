@@ -9,9 +9,9 @@ use crate::components::logic::{LogicAnd, LogicAtLeast, LogicAtMost, LogicOr, Log
 use crate::components::settled::Settled;
 use crate::components::{
     agent_plugin::AgentPlugin, api_call::ApiCall, approval::Approval, async_job::Async, await_jobs::Await,
-    call_skill::CallSkill, ecma_sandbox::EcmaSandbox,
-    enc_dec::FEncDec, gen_ai_llm::GenAiLlm, hash::FHash, json_filter::JsonFilter, open_api::OpenApi,
-    prompt_generator::PromptGenerator, sign::FSign, sleep::FSleep, timestamp::FTimestamp,
+    call_skill::CallSkill, ecma_sandbox::EcmaSandbox, enc_dec::FEncDec, gen_ai_llm::GenAiLlm, hash::FHash,
+    json_filter::JsonFilter, open_api::OpenApi, prompt_generator::PromptGenerator, sign::FSign,
+    sleep::FSleep, timestamp::FTimestamp,
 };
 use crate::context::Component;
 

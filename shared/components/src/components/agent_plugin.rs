@@ -12,33 +12,35 @@ use crate::context::{Call, Component};
 use crate::outcome::{one, or_error};
 use crate::settings;
 
-static SPEC: ComponentSpec =
-    ComponentSpec::new("AgentPlugin", "Asks another agent: a model answers with that agent's skills as its tools")
-        .effect(Effect::Effect)
-        .waits()
-        .settings(&[
-            SettingSpec::text_or_empty("agentId", "Agent Id", 200)
-                .required()
-                .describe("the agent; it must let this agent call it"),
-            talk::MODEL,
-            talk::OLD_MODEL,
-            SettingSpec::text_or_empty("descForModel", "Description for Model", 5000)
-                .template()
-                .describe("what the model is told about its task; empty for the other agent's behaviour"),
-            SettingSpec::text_or_empty("version", "Version", 64).default("dev-latest").describe(
-                "which version of the agent: `same-as-parent`, `dev-latest`, `prod-latest`, or a version's id",
-            ),
-            talk::MAX_ROUNDS,
-            talk::MAX_TOOL_CALLS,
-            talk::ID,
-            SettingSpec::text_or_empty("name", "Name", 200).nullable().describe("what messages call the agent"),
-            talk::DESC,
-            talk::LOGO,
-            talk::DOMAIN,
-        ])
-        .inputs(&[PortSpec::new("Prompt", "Any", "what the agent is asked; what is no text is sent as JSON")])
-        .outputs(&[PortSpec::new("Response", "Any", "the answer; outputs that are added are its members")])
-        .scopes(&["sre.llm.v1.Models", "sre.security.v1.Vault"]);
+static SPEC: ComponentSpec = ComponentSpec::new(
+    "AgentPlugin",
+    "Asks another agent: a model answers with that agent's skills as its tools",
+)
+.effect(Effect::Effect)
+.waits()
+.settings(&[
+    SettingSpec::text_or_empty("agentId", "Agent Id", 200)
+        .required()
+        .describe("the agent; it must let this agent call it"),
+    talk::MODEL,
+    talk::OLD_MODEL,
+    SettingSpec::text_or_empty("descForModel", "Description for Model", 5000)
+        .template()
+        .describe("what the model is told about its task; empty for the other agent's behaviour"),
+    SettingSpec::text_or_empty("version", "Version", 64).default("dev-latest").describe(
+        "which version of the agent: `same-as-parent`, `dev-latest`, `prod-latest`, or a version's id",
+    ),
+    talk::MAX_ROUNDS,
+    talk::MAX_TOOL_CALLS,
+    talk::ID,
+    SettingSpec::text_or_empty("name", "Name", 200).nullable().describe("what messages call the agent"),
+    talk::DESC,
+    talk::LOGO,
+    talk::DOMAIN,
+])
+.inputs(&[PortSpec::new("Prompt", "Any", "what the agent is asked; what is no text is sent as JSON")])
+.outputs(&[PortSpec::new("Response", "Any", "the answer; outputs that are added are its members")])
+.scopes(&["sre.llm.v1.Models", "sre.security.v1.Vault"]);
 
 /// The type.
 pub struct AgentPlugin;
@@ -59,7 +61,9 @@ async fn ask(call: Call<'_>) -> Result<Outcome, String> {
         return Err("Agent Component ID is required!".to_owned());
     }
     let model = talk::model(call).await?;
-    talk_with(call, agent, &model).await.map_err(|message| format!("Error on running Agent Component!\n{message}"))
+    talk_with(call, agent, &model)
+        .await
+        .map_err(|message| format!("Error on running Agent Component!\n{message}"))
 }
 
 async fn talk_with(

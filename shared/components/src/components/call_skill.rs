@@ -8,7 +8,9 @@ use sre_engine::Outcome;
 use sre_engine::spec::{ComponentSpec, Effect, PortSpec, SettingSpec};
 use sre_engine::value::{Map, Value};
 
-use crate::context::calls::{CallError, CallFailure, Callee, SkillAnswer, SkillCalled, SkillResult, VersionOf};
+use crate::context::calls::{
+    CallError, CallFailure, Callee, SkillAnswer, SkillCalled, SkillResult, VersionOf,
+};
 use crate::context::{Call, Component};
 use crate::outcome::{failed_with, values};
 use crate::settings;
@@ -49,9 +51,7 @@ impl Component for CallSkill {
         async move {
             match run(call).await {
                 Ok(answer) => values([("Result", result(answer.results)), ("Answer", answer.answer)]),
-                Err(error) => {
-                    failed_with([("Reason", Value::from(error.kind.word()))], &error.message)
-                }
+                Err(error) => failed_with([("Reason", Value::from(error.kind.word()))], &error.message),
             }
         }
         .boxed()

@@ -29,8 +29,9 @@ static SPEC: ComponentSpec =
                 .describe("the server's address; empty where `mcpCommand` names a program"),
             SettingSpec::text_or_empty("mcpCommand", "MCP Command", 64)
                 .describe("the name of a program that the operator listed under `[mcp.commands]`"),
-            SettingSpec::any("headers", "Headers")
-                .describe("an object of headers for the server; values are templates and may name vault keys"),
+            SettingSpec::any("headers", "Headers").describe(
+                "an object of headers for the server; values are templates and may name vault keys",
+            ),
             SettingSpec::text_or_empty("tools", "Tools", 20_000)
                 .default("")
                 .describe("names of the tools that the model may use, between commas; empty for all"),
@@ -49,7 +50,9 @@ static SPEC: ComponentSpec =
             talk::MAX_ROUNDS,
             talk::MAX_TOOL_CALLS,
             talk::ID,
-            SettingSpec::text_or_empty("name", "Name", 200).nullable().describe("shown to people in the editor"),
+            SettingSpec::text_or_empty("name", "Name", 200)
+                .nullable()
+                .describe("shown to people in the editor"),
             talk::DESC,
             talk::LOGO,
             talk::DOMAIN,

@@ -36,7 +36,9 @@ static SPEC: ComponentSpec = ComponentSpec::new(
         .template()
         .describe("what the model is told about its task; empty for the document's description"),
     SettingSpec::text_or_empty("name", "Name", 200).required().describe("shown to people in the editor"),
-    SettingSpec::text_or_empty("desc", "Description", 5000).required().describe("shown to people in the editor"),
+    SettingSpec::text_or_empty("desc", "Description", 5000)
+        .required()
+        .describe("shown to people in the editor"),
     talk::MODEL,
     talk::OLD_MODEL,
     auth::AUTHENTICATION,

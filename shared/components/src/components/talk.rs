@@ -68,7 +68,11 @@ fn text(value: &Value) -> String {
 
 /// How often the model may call tools, and how many calls there may be.
 pub(crate) fn limits(call: Call<'_>) -> (u32, u32) {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "validated to be small and positive")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "validated to be small and positive"
+    )]
     let count = |name: &str, usual: u32| {
         settings::number(call, name).filter(|count| *count >= 1.0).map_or(usual, |count| count as u32)
     };

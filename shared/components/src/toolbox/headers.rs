@@ -28,7 +28,8 @@ pub(crate) async fn of_setting(call: Call<'_>, name: &str) -> Result<HeaderMap, 
         }
         let text = settings::render(call, &template.to_text()).await.map_err(|error| error.message)?;
         let value = HeaderValue::from_str(text.trim());
-        let mut value = value.map_err(|_| format!("the header {header} has characters that no header can carry"))?;
+        let mut value =
+            value.map_err(|_| format!("the header {header} has characters that no header can carry"))?;
         value.set_sensitive(true);
         headers.insert(header, value);
     }
@@ -53,7 +54,15 @@ fn members(call: Call<'_>, name: &str) -> Result<Map, String> {
 /// Headers that decide how a message is framed or read.
 pub(super) fn is_reserved(name: &HeaderName) -> bool {
     let own = [
-        ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, TRANSFER_ENCODING, UPGRADE,
+        ACCEPT,
+        ACCEPT_ENCODING,
+        CONNECTION,
+        CONTENT_LENGTH,
+        CONTENT_TYPE,
+        HOST,
+        TE,
+        TRANSFER_ENCODING,
+        UPGRADE,
     ];
     own.contains(name) || name.as_str().starts_with("mcp-") || name.as_str() == "last-event-id"
 }

@@ -76,14 +76,19 @@ async fn d35_programs_that_are_listed_are_started_and_no_others() {
         let Some(command) = server(variable) else { continue };
         let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
         let suite = Suite::new(&[]);
-        let listed = ListedCommand { program: words[0].clone(), arguments: words[1..].to_vec(), environment: Vec::new() };
+        let listed = ListedCommand {
+            program: words[0].clone(),
+            arguments: words[1..].to_vec(),
+            environment: Vec::new(),
+        };
         suite.commands.lock().insert("sums".into(), listed);
         let opened = open(&suite, "MCPClient", json!({"mcpCommand": "sums", "name": ""})).await.unwrap();
         assert_eq!(opened.call("add", json!({"a": 7, "b": 5})).await.text, "12");
         let began = Instant::now();
         opened.tools.close().await;
         assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
-        let refused = open(&suite, "MCPClient", json!({"mcpCommand": "/bin/sh", "name": ""})).await.err().unwrap();
+        let refused =
+            open(&suite, "MCPClient", json!({"mcpCommand": "/bin/sh", "name": ""})).await.err().unwrap();
         assert!(refused.contains("is not listed"), "{refused}");
     }
 }
@@ -170,7 +175,12 @@ async fn d35_a_server_that_is_away_is_named_and_inner_addresses_are_refused() {
     let away = open(&suite, "MCPClient", mcp(format!("http://{nobody}/mcp"))).await.err().unwrap();
     assert!(away.contains("ECONNREFUSED"), "{away}");
     let closed = Suite::new(&[]);
-    for url in ["http://127.0.0.1/mcp", "http://[::ffff:127.0.0.1]/mcp", "http://2130706433/mcp", "http://localhost/mcp"] {
+    for url in [
+        "http://127.0.0.1/mcp",
+        "http://[::ffff:127.0.0.1]/mcp",
+        "http://2130706433/mcp",
+        "http://localhost/mcp",
+    ] {
         let refused = open(&closed, "MCPClient", mcp(url.to_owned())).await.err().unwrap();
         assert!(refused.contains("not allowed by the egress policy"), "{url}: {refused}");
     }
@@ -181,7 +191,12 @@ async fn d35_a_server_that_is_away_is_named_and_inner_addresses_are_refused() {
 }
 
 fn component(settings: Json) -> Json {
-    lone("MCPClient", settings, json!([{"name": "Prompt", "type": "Any"}]), json!([{"name": "Output", "default": true}]))
+    lone(
+        "MCPClient",
+        settings,
+        json!([{"name": "Prompt", "type": "Any"}]),
+        json!([{"name": "Output", "default": true}]),
+    )
 }
 
 #[tokio::test]
@@ -204,11 +219,17 @@ async fn it_fails_in_the_words_of_the_reference() {
         result_of(&suite, &component(settings), body).await["_error"].as_str().unwrap().to_owned()
     };
     let url = json!({"mcpUrl": "http://h/mcp", "name": "", "model": "mock-gpt"});
-    assert_eq!(error(json!({"mcpUrl": "", "name": ""}), json!({"Prompt": "x"})).await, "Please provide a MCP URL!");
+    assert_eq!(
+        error(json!({"mcpUrl": "", "name": ""}), json!({"Prompt": "x"})).await,
+        "Please provide a MCP URL!"
+    );
     assert_eq!(error(url.clone(), json!({"Prompt": ""})).await, "Please provide a prompt");
     assert_eq!(
         error(json!({"mcpUrl": "http://h/", "name": "", "model": "nope"}), json!({"Prompt": "x"})).await,
         "Error on running MCP Client!\nThe model 'nope' is not available. Please try a different one."
     );
-    assert_eq!(error(url, json!({"Prompt": "x"})).await, "Error on running MCP Client!\n LLM Error = Empty Response!");
+    assert_eq!(
+        error(url, json!({"Prompt": "x"})).await,
+        "Error on running MCP Client!\n LLM Error = Empty Response!"
+    );
 }

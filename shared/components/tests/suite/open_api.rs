@@ -44,7 +44,8 @@ async fn answer(request: Request) -> Response {
         _ => {}
     }
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
-    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let header =
+        |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     Answer(json!({"method": parts.method.as_str(), "uri": parts.uri.to_string(), "body": String::from_utf8_lossy(&body),
         "authorization": header("authorization"), "key": header("x-key"), "cookie": header("cookie"),
         "type": header("content-type")}))
@@ -92,8 +93,16 @@ async fn d36_the_agent_says_who_it_is() {
         (json!({"authentication": "bearer"}), "authorization", "Bearer top-secret"),
         (json!({"authentication": "basic", "authUser": "me"}), "authorization", "Basic bWU6dG9wLXNlY3JldA=="),
         (json!({"authentication": "apiKey"}), "key", "top-secret"),
-        (json!({"authentication": "apiKey", "authKeyName": "k", "authKeyIn": "query"}), "uri", "/v1/things/1?k=top-secret"),
-        (json!({"authentication": "apiKey", "authKeyName": "k", "authKeyIn": "cookie"}), "cookie", "k=top-secret"),
+        (
+            json!({"authentication": "apiKey", "authKeyName": "k", "authKeyIn": "query"}),
+            "uri",
+            "/v1/things/1?k=top-secret",
+        ),
+        (
+            json!({"authentication": "apiKey", "authKeyName": "k", "authKeyIn": "cookie"}),
+            "cookie",
+            "k=top-secret",
+        ),
         (json!({"headers": {"X-Key": "{{KEY(api)}}"}}), "key", "top-secret"),
     ] {
         let mut more = auth.clone();
@@ -106,7 +115,8 @@ async fn d36_the_agent_says_who_it_is() {
         let got = answer[place].as_str().unwrap().replace("%7Bid%7D", "1");
         assert_eq!(got, value, "{auth}");
     }
-    let missing = settings(&service, "/spec.json", json!({"authentication": "bearer", "authToken": "{{KEY(no)}}"}));
+    let missing =
+        settings(&service, "/spec.json", json!({"authentication": "bearer", "authToken": "{{KEY(no)}}"}));
     assert_eq!(open(&service.suite, "OpenAPI", missing).await.err().unwrap(), "Vault key 'no' not found");
 }
 
@@ -151,7 +161,8 @@ async fn what_is_wrong_with_a_document_is_said() {
 async fn it_fails_in_the_words_of_the_reference() {
     let suite = Suite::new(&[]);
     let error = async |url: &str, body: Json| {
-        let settings = json!({"specUrl": url, "descForModel": "", "name": "", "desc": "", "model": "mock-gpt"});
+        let settings =
+            json!({"specUrl": url, "descForModel": "", "name": "", "desc": "", "model": "mock-gpt"});
         let inputs = json!([{"name": "Prompt", "type": "Any", "optional": true}, {"name": "Query", "type": "Any", "optional": true}]);
         let document = lone("OpenAPI", settings, inputs, json!([{"name": "Output", "default": true}]));
         let got = result_of(&suite, &document, body).await;
@@ -159,7 +170,10 @@ async fn it_fails_in_the_words_of_the_reference() {
     };
     assert_eq!(error("", json!({"Query": "x"})).await, "Please provide a Open API Specification URL!");
     assert_eq!(error("http://h/s", json!({"Query": ""})).await, "Please provide a prompt");
-    assert_eq!(error("http://h/s", json!({"Query": "x"})).await, "Error on running Open API!\n LLM Error = Empty Response!");
+    assert_eq!(
+        error("http://h/s", json!({"Query": "x"})).await,
+        "Error on running Open API!\n LLM Error = Empty Response!"
+    );
     suite.calls.texts.lock().push_back(Ok("fine".into()));
     assert_eq!(error("http://h/s", json!({"Query": "x"})).await, "fine");
     assert_eq!(suite.calls.talks.lock().last().unwrap().prompt, "x");

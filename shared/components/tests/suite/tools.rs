@@ -56,7 +56,10 @@ impl Opened {
 pub fn server(variable: &str) -> Option<String> {
     let found = std::env::var(variable).ok();
     if found.is_none() {
-        assert!(std::env::var_os("SRE_TEST_REQUIRE").is_none(), "{variable} is not set: start tests/stages/mcp.sh");
+        assert!(
+            std::env::var_os("SRE_TEST_REQUIRE").is_none(),
+            "{variable} is not set: start tests/stages/mcp.sh"
+        );
         println!("skipped: {variable} names no server");
     }
     found

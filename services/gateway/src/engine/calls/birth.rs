@@ -81,18 +81,10 @@ impl Birth<'_> {
         entry: (EntryKind, String),
         label: String,
     ) -> Result<String, Status> {
-        let opened = Opened {
-            entry_kind: entry.0.into(),
-            component: entry.1,
-            turn: Some(asked),
-            ..self.opened()
-        };
-        let row = RunRecord {
-            kind: RunKind::Turn.into(),
-            record_format: SUB_TURN_FORMAT,
-            label,
-            ..self.row()?
-        };
+        let opened =
+            Opened { entry_kind: entry.0.into(), component: entry.1, turn: Some(asked), ..self.opened() };
+        let row =
+            RunRecord { kind: RunKind::Turn.into(), record_format: SUB_TURN_FORMAT, label, ..self.row()? };
         self.open(row, opened).await
     }
 

@@ -43,7 +43,9 @@ impl Callee {
         let name = full_name(&asked.agent)?;
         let mut authority = match name.is_meant(&subject.version.agent) {
             true => scope.authority.clone(),
-            false => scope.authority.of_sub_agent(&name.text()).await.map_err(|status| refused(asked, &status))?,
+            false => {
+                scope.authority.of_sub_agent(&name.text()).await.map_err(|status| refused(asked, &status))?
+            }
         };
         let agent = match name.is_meant(&subject.version.agent) {
             true => subject.version.agent.clone(),

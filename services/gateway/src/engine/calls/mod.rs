@@ -15,9 +15,7 @@ mod wait;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sre_components::context::calls::{
-    CallError, CallFailure, Calls, SkillAnswer, SkillCalled, Talk,
-};
+use sre_components::context::calls::{CallError, CallFailure, Calls, SkillAnswer, SkillCalled, Talk};
 use sre_engine::ActivationKey;
 use tonic::{Code, Status};
 

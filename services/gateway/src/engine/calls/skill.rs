@@ -109,9 +109,9 @@ fn read(skill: &str, state: RunState, closed: &Closed) -> Result<SkillAnswer, Ca
         let said = answer.get("error").map_or_else(|| answer.to_json_text(), Value::to_text);
         return Err(CallError::new(CallFailure::Invalid, format!("Skill '{skill}' failed: {said}")));
     }
-    let results = closed.results.iter().map(|part| SkillResult {
-        component_type: part.component_type.clone(),
-        value: value(&part.json),
-    });
+    let results = closed
+        .results
+        .iter()
+        .map(|part| SkillResult { component_type: part.component_type.clone(), value: value(&part.json) });
     Ok(SkillAnswer { results: results.collect(), answer, run: String::new() })
 }

@@ -105,7 +105,8 @@ async fn calls_that_come_round_and_calls_too_deep_are_refused() {
     assert_eq!(reason, "FAILED", "the outer call failed because the inner one was refused");
     assert!(error.as_str().unwrap().contains("inside of its own call"), "{error}");
     // Each call gets what the one before it got, one level deeper: no two are the same.
-    let deeper = document("deeper", vec![endpoint(), call_skill(json!({"skill": "go"}))], &["go.body > call.x"]);
+    let deeper =
+        document("deeper", vec![endpoint(), call_skill(json!({"skill": "go"}))], &["go.body > call.x"]);
     let agent = world.put(&deeper).await;
     let (_, error) = reason_of(&world, &agent, json!("x")).await;
     assert!(error.as_str().unwrap().contains("calls are nested 16 deep"), "{error}");
@@ -230,8 +231,7 @@ async fn a_plugin_says_what_went_wrong() {
 
 /// An agent whose skill `go` asks a model that may call the operations of the test's server.
 async fn shop(world: &World, id: &str, more: Value) -> String {
-    let mut data =
-        json!({"specUrl": world.server.url("/openapi.json"), "descForModel": "", "name": "", "desc": "", "model": "m"});
+    let mut data = json!({"specUrl": world.server.url("/openapi.json"), "descForModel": "", "name": "", "desc": "", "model": "m"});
     data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let plugin = component("ask", "OpenAPI", data, &["Prompt"], &["Output"]);
     world.put(&document(id, vec![endpoint(), plugin], &["go.x > ask.Prompt"])).await
@@ -248,8 +248,12 @@ async fn a_model_calls_the_operations_of_a_document() {
     let asked = world.llm.asked();
     assert_eq!(asked[0].tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["sell", "look"]);
     let system = &asked[0].messages[0];
-    assert_eq!((system.role(), system.text.as_str()), (ChatRole::System, "Assistant Name : Shop\n\nSells things."));
-    let results: Vec<&str> = asked[1].messages.iter().rev().take(2).map(|message| message.text.as_str()).collect();
+    assert_eq!(
+        (system.role(), system.text.as_str()),
+        (ChatRole::System, "Assistant Name : Shop\n\nSells things.")
+    );
+    let results: Vec<&str> =
+        asked[1].messages.iter().rev().take(2).map(|message| message.text.as_str()).collect();
     assert!(results[0].contains("/look") && results[1].contains("/sell"), "{results:?}");
     assert!(!world.server.keys("/sell")[0].is_empty(), "what changes something carries a key");
 }

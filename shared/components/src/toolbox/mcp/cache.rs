@@ -7,8 +7,8 @@ use std::time::Duration;
 use http::HeaderMap;
 use sha2::{Digest as _, Sha256};
 
-use super::tools::Named;
 use super::Server;
+use super::tools::Named;
 use crate::context::Call;
 use crate::toolbox::About;
 

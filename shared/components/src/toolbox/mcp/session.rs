@@ -4,9 +4,7 @@ use std::error::Error;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rmcp::model::{
-    CallToolRequestParams, ClientCapabilities, ClientConfig, Implementation, ProtocolVersion,
-};
+use rmcp::model::{CallToolRequestParams, ClientCapabilities, ClientConfig, Implementation, ProtocolVersion};
 use rmcp::service::{
     ClientInitializeError, ClientLifecycleMode, NotificationContext, Peer, RunningService, ServiceError,
     serve_client_with_lifecycle,
@@ -234,7 +232,9 @@ fn explained(error: &ClientInitializeError) -> String {
     match error {
         ClientInitializeError::LegacyFallbackFailed { fallback, .. } => explained(fallback),
         ClientInitializeError::JsonRpcError(error) => error.message.to_string(),
-        ClientInitializeError::ConnectionClosed(_) => "the server ended the connection in the handshake".to_owned(),
+        ClientInitializeError::ConnectionClosed(_) => {
+            "the server ended the connection in the handshake".to_owned()
+        }
         other => other.to_string(),
     }
 }

@@ -106,7 +106,8 @@ impl Transport<RoleClient> for Older {
                 return Some(message);
             }
             let event = self.events.as_mut()?.next().await?.ok()?;
-            let Some(data) = event.data.filter(|_| event.event.as_deref().is_none_or(|name| name == "message"))
+            let Some(data) =
+                event.data.filter(|_| event.event.as_deref().is_none_or(|name| name == "message"))
             else {
                 continue;
             };

@@ -36,7 +36,9 @@ pub(super) fn specs(tools: &[Tool]) -> Result<Vec<Named>, String> {
         let description: String = description.chars().take(DESCRIPTION).collect();
         bytes += parameters.to_string().len() + description.len();
         if bytes > ALL_BYTES {
-            return Err(format!("the server's tools take more than {ALL_BYTES} bytes: allow only some of them"));
+            return Err(format!(
+                "the server's tools take more than {ALL_BYTES} bytes: allow only some of them"
+            ));
         }
         let hints = tool.annotations.as_ref();
         let is = |hint: Option<bool>| hint.unwrap_or(false);
@@ -116,7 +118,10 @@ mod tests {
         ];
         let named = specs(&tools).unwrap();
         assert_eq!(named[0].spec.parameters, nested);
-        assert_eq!((named[0].spec.name.as_str(), named[1].spec.name.as_str()), ("files_read", "files_read_2"));
+        assert_eq!(
+            (named[0].spec.name.as_str(), named[1].spec.name.as_str()),
+            ("files_read", "files_read_2")
+        );
         assert_eq!(named[1].server_name, "files.read");
         assert_eq!(named[1].spec.parameters, json!({"type": "object", "properties": {}}));
         assert!(named[1].spec.repeatable && !named[0].spec.repeatable);

@@ -48,13 +48,16 @@ impl Credentials {
         }
         let token = rendered(call, "authToken").await?;
         if token.is_empty() {
-            return Err("authToken is empty: name a vault key there, or set authentication to none".to_owned());
+            return Err(
+                "authToken is empty: name a vault key there, or set authentication to none".to_owned()
+            );
         }
         match kind.as_str() {
             "bearer" => credentials.authorization(&format!("Bearer {token}"))?,
             "basic" => {
                 let user = rendered(call, "authUser").await?;
-                credentials.authorization(&format!("Basic {}", STANDARD.encode(format!("{user}:{token}"))))?;
+                credentials
+                    .authorization(&format!("Basic {}", STANDARD.encode(format!("{user}:{token}"))))?;
             }
             _ => credentials.key(call, document, token)?,
         }
@@ -103,8 +106,11 @@ impl Credentials {
             headers.insert(name.clone(), value.clone());
         }
         if let Some((name, value)) = &self.query {
-            let others: Vec<(String, String)> =
-                url.query_pairs().filter(|(known, _)| known != name).map(|(k, v)| (k.into(), v.into())).collect();
+            let others: Vec<(String, String)> = url
+                .query_pairs()
+                .filter(|(known, _)| known != name)
+                .map(|(k, v)| (k.into(), v.into()))
+                .collect();
             url.query_pairs_mut().clear().extend_pairs(others).append_pair(name, value.expose_secret());
         }
         if let Some((name, value)) = &self.cookie {

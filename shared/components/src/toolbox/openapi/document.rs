@@ -102,9 +102,11 @@ impl Document {
                 }
                 Ok(Value::Object(inlined))
             }
-            Value::Array(items) => {
-                items.iter().map(|item| self.inline(item, within, left)).collect::<Result<_, _>>().map(Value::Array)
-            }
+            Value::Array(items) => items
+                .iter()
+                .map(|item| self.inline(item, within, left))
+                .collect::<Result<_, _>>()
+                .map(Value::Array),
             plain => Ok(plain.clone()),
         }
     }
@@ -116,7 +118,9 @@ impl Document {
         left: &mut usize,
     ) -> Result<Value, String> {
         let Some(pointer) = reference.strip_prefix('#') else {
-            return Err(format!("the reference {reference:?} leads out of the document, which is not followed"));
+            return Err(format!(
+                "the reference {reference:?} leads out of the document, which is not followed"
+            ));
         };
         if within.contains(&reference) || within.len() >= DEEPEST {
             return Ok(serde_json::json!({ "description": "the same kind of value again" }));

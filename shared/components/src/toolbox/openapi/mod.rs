@@ -38,7 +38,12 @@ impl OpenApiTools {
     ///
     /// # Errors
     /// What is wrong with it, for the author.
-    pub async fn open(call: Call<'_>, url: &Url, allow: &AllowList, timeout: Duration) -> Result<Self, String> {
+    pub async fn open(
+        call: Call<'_>,
+        url: &Url,
+        allow: &AllowList,
+        timeout: Duration,
+    ) -> Result<Self, String> {
         let mut request = Request::new(Method::GET, url.clone());
         let accept = HeaderValue::from_static("application/json, application/yaml, text/yaml, */*");
         request.headers.insert(ACCEPT, accept);
@@ -73,7 +78,8 @@ impl OpenToolbox for OpenApiTools {
     }
 
     async fn call(&self, call: Call<'_>, used: Used<'_>) -> ToolAnswer {
-        let Some(operation) = self.operations.iter().find(|operation| operation.spec.name == used.name) else {
+        let Some(operation) = self.operations.iter().find(|operation| operation.spec.name == used.name)
+        else {
             return ToolAnswer::failure(format!("there is no operation {:?}", used.name));
         };
         let request = match request::build(&self.server, operation, used, &self.credentials) {

@@ -158,14 +158,19 @@ fn parameter(described: &Value) -> Option<(Parameter, Value, bool)> {
         "path" => Place::Path,
         "query" => Place::Query,
         // These are the client's own to set.
-        "header" if ["accept", "content-type", "authorization"].iter().any(|own| name.eq_ignore_ascii_case(own)) => {
+        "header"
+            if ["accept", "content-type", "authorization"]
+                .iter()
+                .any(|own| name.eq_ignore_ascii_case(own)) =>
+        {
             return None;
         }
         "header" => Place::Header,
         "cookie" => Place::Cookie,
         _ => return None,
     };
-    let content = described.get("content").and_then(Value::as_object).and_then(|content| content.values().next());
+    let content =
+        described.get("content").and_then(Value::as_object).and_then(|content| content.values().next());
     let schema = described.get("schema").or_else(|| content?.get("schema"));
     let mut schema = schema.cloned().filter(Value::is_object).unwrap_or_else(|| json!({"type": "string"}));
     if let Some(description) = text("description") {
@@ -173,11 +178,21 @@ fn parameter(described: &Value) -> Option<(Parameter, Value, bool)> {
     }
     let style = text("style");
     let form = matches!(place, Place::Query | Place::Cookie);
-    let explode = described.get("explode").and_then(Value::as_bool).unwrap_or(form && style.is_none_or(|s| s == "form"));
+    let explode = described
+        .get("explode")
+        .and_then(Value::as_bool)
+        .unwrap_or(form && style.is_none_or(|s| s == "form"));
     let argument = if name == BODY { "body_parameter".to_owned() } else { name.clone() };
-    let parameter =
-        Parameter { argument, name, place, explode, deep: style == Some("deepObject"), json: content.is_some() };
-    let required = place == Place::Path || described.get("required").and_then(Value::as_bool).unwrap_or(false);
+    let parameter = Parameter {
+        argument,
+        name,
+        place,
+        explode,
+        deep: style == Some("deepObject"),
+        json: content.is_some(),
+    };
+    let required =
+        place == Place::Path || described.get("required").and_then(Value::as_bool).unwrap_or(false);
     Some((parameter, schema, required))
 }
 
@@ -185,9 +200,11 @@ fn parameter(described: &Value) -> Option<(Parameter, Value, bool)> {
 fn body_of(described: &Value) -> Option<(String, Value)> {
     let content = described.get("content")?.as_object()?;
     let is_json = |name: &str| name.contains("json");
-    let liked = [is_json as fn(&str) -> bool, |name| name == "application/x-www-form-urlencoded", |name| {
-        name == "multipart/form-data"
-    }];
+    let liked = [
+        is_json as fn(&str) -> bool,
+        |name| name == "application/x-www-form-urlencoded",
+        |name| name == "multipart/form-data",
+    ];
     let found = liked.iter().find_map(|like| content.iter().find(|(name, _)| like(name)));
     let (media_type, media) = found.or_else(|| content.iter().next())?;
     let mut schema = media.get("schema").cloned().filter(Value::is_object);
@@ -212,7 +229,9 @@ mod tests {
 
     #[test]
     fn d36_verbs_of_one_path_without_ids_do_not_collide() {
-        let document = document(&json!({"/users/{id}.json": {"get": {}, "delete": {}, "post": {"operationId": "make"}}}));
+        let document = document(
+            &json!({"/users/{id}.json": {"get": {}, "delete": {}, "post": {"operationId": "make"}}}),
+        );
         let (operations, names) = of(&document, |_| true).unwrap();
         let named: Vec<&str> = operations.iter().map(|operation| operation.spec.name.as_str()).collect();
         assert_eq!(named, ["get_users_id_json", "make", "delete_users_id_json"]);
@@ -223,14 +242,16 @@ mod tests {
 
     #[test]
     fn d36_every_place_of_a_parameter_and_every_kind_of_body_is_known() {
-        let document = document(&json!({"/a/{p}": {"parameters": [{"name": "p", "in": "path", "schema": {"type": "integer"}}],
+        let document = document(
+            &json!({"/a/{p}": {"parameters": [{"name": "p", "in": "path", "schema": {"type": "integer"}}],
             "post": {"summary": "does", "parameters": [
                 {"name": "q", "in": "query", "required": true, "schema": {"type": "array", "items": {"enum": ["x"]}}},
                 {"name": "X-H", "in": "header", "description": "why"},
                 {"name": "Authorization", "in": "header"},
                 {"name": "c", "in": "cookie"},
                 {"name": "f", "in": "query", "style": "deepObject", "schema": {"type": "object"}}],
-             "requestBody": {"required": true, "content": {"text/csv": {"schema": {"type": "string"}}}}}}}));
+             "requestBody": {"required": true, "content": {"text/csv": {"schema": {"type": "string"}}}}}}}),
+        );
         let operation = &of(&document, |_| true).unwrap().0[0];
         let places: Vec<Place> = operation.parameters.iter().map(|parameter| parameter.place).collect();
         assert_eq!(places, [Place::Query, Place::Header, Place::Cookie, Place::Query, Place::Path]);

@@ -27,7 +27,8 @@ pub(super) fn build(
     let mut url = address(server, operation, arguments)?;
     let mut request = Request::new(operation.method.clone(), url.clone());
     let mut cookies = Vec::new();
-    let given = |parameter: &Parameter| arguments.get(&parameter.argument).filter(|value| !value.is_null()).cloned();
+    let given =
+        |parameter: &Parameter| arguments.get(&parameter.argument).filter(|value| !value.is_null()).cloned();
     for parameter in &operation.parameters {
         let Some(value) = given(parameter) else { continue };
         match parameter.place {
@@ -149,7 +150,9 @@ fn body(request: &mut Request, media_type: &str, value: &Value, key: &str) -> Re
         _ => plain(value).into_bytes(),
     };
     let content_type = HeaderValue::from_str(&content_type);
-    request.headers.insert(CONTENT_TYPE, content_type.map_err(|_| "the body has a malformed type".to_owned())?);
+    request
+        .headers
+        .insert(CONTENT_TYPE, content_type.map_err(|_| "the body has a malformed type".to_owned())?);
     request.body = Some(bytes.into());
     Ok(())
 }
@@ -171,7 +174,8 @@ fn multipart(boundary: &str, members: &Map<String, Value>) -> Result<Vec<u8>, St
 
 /// What the model reads: texts as they are, of other bytes what they are.
 pub(super) fn answer(response: &Response, method: &Method) -> ToolAnswer {
-    let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type =
+        response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let plain = content_type.split(';').next().unwrap_or_default().trim();
     let text = match std::str::from_utf8(&response.body) {
         Ok(text) => text[..text.floor_char_boundary(ANSWER_BYTES)].to_owned(),
@@ -223,20 +227,26 @@ mod tests {
         let arguments = json!({"id": "x/y ?", "q": ["a", "b&c"], "c": [1, 2], "f": {"k": "v"}, "X-Many": [1, 2],
             "s": "a;b", "body": {"n": 1}});
         let request = call(&described("application/json"), &arguments).unwrap();
+        assert_eq!(request.url.as_str(), "http://h/v1/a/x%2Fy%20%3F?q=a&q=b%26c&c=1%2C2&f%5Bk%5D=v");
         assert_eq!(
-            request.url.as_str(),
-            "http://h/v1/a/x%2Fy%20%3F?q=a&q=b%26c&c=1%2C2&f%5Bk%5D=v"
+            (request.headers["x-many"].to_str().unwrap(), request.headers[COOKIE].to_str().unwrap()),
+            ("1,2", "s=a%3Bb")
         );
-        assert_eq!((request.headers["x-many"].to_str().unwrap(), request.headers[COOKIE].to_str().unwrap()), ("1,2", "s=a%3Bb"));
         assert_eq!(request.headers["idempotency-key"], "k-1");
-        assert_eq!((request.headers[CONTENT_TYPE].to_str().unwrap(), request.body.unwrap().as_ref()), ("application/json", br#"{"n":1}"#.as_slice()));
+        assert_eq!(
+            (request.headers[CONTENT_TYPE].to_str().unwrap(), request.body.unwrap().as_ref()),
+            ("application/json", br#"{"n":1}"#.as_slice())
+        );
     }
 
     #[test]
     fn d36_bodies_need_not_be_json() {
         let body = |content: &str, value: Value| {
             call(&described(content), &json!({"id": 1, "body": value})).map(|request| {
-                (request.headers[CONTENT_TYPE].to_str().unwrap().to_owned(), String::from_utf8(request.body.unwrap().to_vec()).unwrap())
+                (
+                    request.headers[CONTENT_TYPE].to_str().unwrap().to_owned(),
+                    String::from_utf8(request.body.unwrap().to_vec()).unwrap(),
+                )
             })
         };
         let form = body("application/x-www-form-urlencoded", json!({"a": "b c", "n": 1})).unwrap();

@@ -132,7 +132,12 @@ impl Drive {
 
     /// A call of a component's own tool. One that an engine began which died is made again only where that does no
     /// harm.
-    async fn start_here(&mut self, index: usize, call: Call, own: &OwnTools) -> Result<Option<Begun>, Stopped> {
+    async fn start_here(
+        &mut self,
+        index: usize,
+        call: Call,
+        own: &OwnTools,
+    ) -> Result<Option<Begun>, Stopped> {
         if call.begun && !own.is_repeatable(&call.called.name) {
             let answer = Answer::failure(
                 "the call was interrupted and nobody knows whether it happened: find out before calling it again",
