@@ -16,6 +16,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     security(config)?;
     compute(config)?;
     connectors(config)?;
+    mcp(config)?;
     if config.is_production() {
         production(config)?;
     }
@@ -35,6 +36,20 @@ fn compute(config: &Config) -> Result<(), ConfigError> {
     within("compute.max_workers", compute.max_workers, 1_000)?;
     within("compute.concurrent_per_team", compute.concurrent_per_team, 100)?;
     within("compute.calls_per_worker", compute.calls_per_worker as usize, 100_000)
+}
+
+fn mcp(config: &Config) -> Result<(), ConfigError> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    for (name, command) in &config.mcp.commands {
+        if name.is_empty() || name.len() > 64 || !name.chars().all(fine) {
+            let message = format!("{name:?} is no name: use 1 to 64 of A-Z, a-z, 0-9, `_`, `-`");
+            return Err(wrong(config, "mcp.commands", message));
+        }
+        if command.program.is_empty() {
+            return Err(wrong(config, "mcp.commands", format!("{name} has no program: set `program`")));
+        }
+    }
+    Ok(())
 }
 
 fn trust_domain(config: &Config) -> Result<(), ConfigError> {
