@@ -39,6 +39,7 @@ async fn answer(request: Request) -> Response {
         "/spec.json" => return Answer(document()).into_response(),
         "/huge" => return "x".repeat(5 << 20).into_response(),
         "/v1/away" => return Redirect::temporary("http://127.0.0.1:1/").into_response(),
+        "/inner" => return Redirect::temporary("http://127.0.0.1:1/spec.json").into_response(),
         "/v1/refused" => return (StatusCode::CONFLICT, "taken").into_response(),
         "/v1/slow" => tokio::time::sleep(std::time::Duration::from_secs(30)).await,
         _ => {}
@@ -152,9 +153,17 @@ async fn what_is_wrong_with_a_document_is_said() {
         let error = open(&service.suite, "OpenAPI", settings(&service, path, more)).await.err().unwrap();
         assert!(error.contains(words), "{path}: {error}");
     }
+    let refused = async |suite: &Arc<Suite>, url: &str| {
+        let settings = json!({"specUrl": url, "descForModel": "", "name": "", "desc": ""});
+        let error = open(suite, "OpenAPI", settings).await.err().unwrap();
+        assert!(error.contains("not allowed by the egress policy"), "{url}: {error}");
+    };
     let closed = Suite::new(&[]);
-    let error = open(&closed, "OpenAPI", settings(&service, "/spec.json", json!({}))).await.err().unwrap();
-    assert!(error.contains("not allowed by the egress policy"), "{error}");
+    for url in ["http://127.0.0.1/s", "http://[::ffff:127.0.0.1]/s", "http://2130706433/s", "http://localhost/s"] {
+        refused(&closed, url).await;
+    }
+    // A redirect leads no further than the policy does.
+    refused(&service.suite, &format!("{}/inner", service.url)).await;
 }
 
 #[tokio::test]
