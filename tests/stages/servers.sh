@@ -11,9 +11,9 @@
 #
 # Sourced, it gives servers_start DIR LIST (exports the variables) and servers_stop DIR.
 stages=$(dirname "${BASH_SOURCE[0]}")
-for script in postgres redis moto azurite milvus pgvector oidc connector prometheus; do source "$stages/$script.sh"; done
+for script in postgres redis moto azurite milvus pgvector oidc connector prometheus mcp; do source "$stages/$script.sh"; done
 
-servers_all='postgres redis redis-tls redis-sentinel moto azurite milvus pgvector oidc connector prometheus'
+servers_all='postgres redis redis-tls redis-sentinel moto azurite milvus pgvector oidc connector prometheus mcp'
 
 servers_start_one() {
   local dir=$1/$2
@@ -29,6 +29,7 @@ servers_start_one() {
     oidc) oidc_start "$dir" ;;
     connector) connector_start "$dir" ;;
     prometheus) prometheus_start "$dir" ;;
+    mcp) mcp_start "$dir" ;;
     *) echo "no server $2: there are $servers_all" >&2; return 1 ;;
   esac
 }
@@ -61,6 +62,7 @@ servers_stop() {
   for name in moto azurite milvus pgvector oidc connector; do
     if [ -d "$dir/$name" ]; then process_stop "$dir/$name" & pids+=($!); fi
   done
+  if [ -d "$dir/mcp" ]; then mcp_stop "$dir/mcp" & pids+=($!); fi
   for pid in "${pids[@]}"; do wait "$pid" || true; done
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`start`] (what happens to a call), [`drive`] (the loop of one run), [`journal`] (what
 //! is written when), [`session`] and [`takeover`] (who owns a run, and what happens when its owner dies),
-//! [`launch`] (how a run is rebuilt from its records).
+//! [`launch`] (how a run is rebuilt from its records), [`calls`] (what a run calls: skills, and models with tools).
 
 pub mod acl;
 pub mod admission;

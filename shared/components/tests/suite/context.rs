@@ -147,6 +147,11 @@ impl TestContext {
     pub fn suite(&self) -> &Suite {
         &self.agent.suite
     }
+
+    /// Somebody cancels the run.
+    pub fn cancel(&self) {
+        self.cancelled.cancel();
+    }
 }
 
 #[async_trait]

@@ -19,6 +19,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     web(config)?;
     components(config)?;
     connectors(config)?;
+    mcp(config)?;
     if config.is_production() {
         production(config)?;
     }
@@ -101,6 +102,20 @@ fn components(config: &Config) -> Result<(), ConfigError> {
             // The operator says where: the folders for sockets are for those who register.
             let place = crate::dial::Place::parse_or_loopback(endpoint);
             place.map_err(|error| wrong(config, "components.fixed", format!("{endpoint:?}: {error:#}")))?;
+        }
+    }
+    Ok(())
+}
+
+fn mcp(config: &Config) -> Result<(), ConfigError> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    for (name, command) in &config.mcp.commands {
+        if name.is_empty() || name.len() > 64 || !name.chars().all(fine) {
+            let message = format!("{name:?} is no name: use 1 to 64 of A-Z, a-z, 0-9, `_`, `-`");
+            return Err(wrong(config, "mcp.commands", message));
+        }
+        if command.program.is_empty() {
+            return Err(wrong(config, "mcp.commands", format!("{name} has no program: set `program`")));
         }
     }
     Ok(())

@@ -158,7 +158,8 @@ pub struct Config {
     /// Where components may connect to. Public addresses are open; private, loopback and link-local ones are
     /// refused unless listed.
     pub egress: Egress,
-    /// `[mcp]`: programs that components may start.
+    /// Programs that agents may use as servers of the Model Context Protocol. An agent names one by the key that it
+    /// has here; nothing that is not listed is started.
     pub mcp: Mcp,
     /// Where the services are that components of the web use. An inner address must be listed in `[egress] allow`
     /// too.

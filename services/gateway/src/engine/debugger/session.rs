@@ -385,19 +385,14 @@ async fn restored(
     let session = RequestData { session_id: request.session_id, ..RequestData::default() };
     let time = engine.host.config().gateway.run_deadline();
     let live = held.entry.run();
-    let scopes = all_scopes(&compiled);
+    let (scopes, version) = (all_scopes(&compiled), stored.version()?);
     let mut scope = RunScope::new(
         engine.clone(),
         NewScope {
             traced: Some(TraceParent::current()),
             lineage: Default::default(),
             id: held.row.run_id.clone(),
-            subject: Subject {
-                version: stored.version()?,
-                compiled,
-                entry,
-                root: opened.root.as_str().into(),
-            },
+            subject: Subject { version, compiled, entry, root: opened.root.as_str().into() },
             marker: opened.marker.clone(),
             time,
             left: time,

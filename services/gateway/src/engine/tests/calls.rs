@@ -228,3 +228,83 @@ async fn a_plugin_says_what_went_wrong() {
     let error = answer["result"]["_error"].as_str().unwrap().to_owned();
     assert_eq!(error, "Error on running Agent Component!\n500 mock error");
 }
+
+/// An agent whose skill `go` asks a model that may call the operations of the test's server.
+async fn shop(world: &World, id: &str, more: Value) -> String {
+    let mut data = json!({"specUrl": world.server.url("/openapi.json"), "descForModel": "", "name": "", "desc": "", "model": "m"});
+    data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let plugin = component("ask", "OpenAPI", data, &["Prompt"], &["Output"]);
+    world.put(&document(id, vec![endpoint(), plugin], &["go.x > ask.Prompt"])).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_calls_the_operations_of_a_document() {
+    let world = World::new().await;
+    let agent = shop(&world, "shop", json!({})).await;
+    world.llm.answer([calls(&[("c1", "sell", r#"{"body":{"n":1}}"#), ("c2", "look", "{}")]), says("sold")]);
+    let run = world.start(0, &agent, json!("please")).await;
+    let answer = world.done(&run.name).await;
+    assert_eq!(answer["result"]["Output"], "sold", "{answer}");
+    let asked = world.llm.asked();
+    assert_eq!(asked[0].tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["sell", "look"]);
+    let system = &asked[0].messages[0];
+    assert_eq!(
+        (system.role(), system.text.as_str()),
+        (ChatRole::System, "Assistant Name : Shop\n\nSells things.")
+    );
+    let results: Vec<&str> =
+        asked[1].messages.iter().rev().take(2).map(|message| message.text.as_str()).collect();
+    assert!(results[0].contains("/look") && results[1].contains("/sell"), "{results:?}");
+    assert!(!world.server.keys("/sell")[0].is_empty(), "what changes something carries a key");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operation_that_an_engine_left_behind_is_not_made_twice_unless_that_does_no_harm() {
+    let world = World::new().await;
+    let agent = shop(&world, "left-behind", json!({})).await;
+    world.server.hold("/sell");
+    world.server.hold("/look");
+    world.llm.answer([calls(&[("c1", "sell", "{}"), ("c2", "look", "{}")]), says("looked")]);
+    let run = world.start(0, &agent, json!("please")).await;
+    world.server.called("/sell", 1).await;
+    world.server.called("/look", 1).await;
+    // Whichever engine works on the turn: both lose what they have.
+    world.kill(0).await;
+    world.kill(1).await;
+    world.server.called("/look", 2).await;
+    world.server.release("/sell");
+    world.server.release("/look");
+    let answer = world.done(&run.name).await;
+    assert_eq!(answer["result"]["Output"], "looked", "{answer}");
+    assert_eq!(world.server.count("/sell"), 1);
+    let messages = world.llm.asked().last().unwrap().messages.clone();
+    let sold = messages.iter().find(|message| message.tool_call_id == "c1").unwrap();
+    assert!(sold.tool_failed && sold.text.contains("nobody knows whether it happened"), "{}", sold.text);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_toolbox_that_cannot_be_opened_is_said_before_the_model_is_asked() {
+    let world = World::new().await;
+    let more = json!({"headers": {"x-key": "{{KEY(nope)}}"}});
+    let agent = shop(&world, "without-key", more).await;
+    let run = world.start(0, &agent, json!("please")).await;
+    let answer = world.done(&run.name).await;
+    let error = answer["result"]["_error"].as_str().unwrap();
+    assert!(error.starts_with("Error on running Open API!\n"), "{error}");
+    assert!(world.llm.asked().is_empty(), "the model is not asked before the tools are there");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_talk_is_cancelled_with_its_run() {
+    let world = World::new().await;
+    let agent = shop(&world, "stopped", json!({})).await;
+    world.server.hold("/look");
+    world.llm.answer([calls(&[("c1", "look", "{}")])]);
+    let run = world.start(0, &agent, json!("please")).await;
+    world.server.called("/look", 1).await;
+    let request = CancelRunRequest { name: run.name.clone(), reason: "enough".into() };
+    world.runs("user/dev").cancel_run(request).await.unwrap();
+    let turn = children(&world, &agent, &run.name).await.remove(0);
+    assert_eq!(turn.kind(), RunKind::Turn);
+    world.until(&format!("{agent}/runs/{}", turn.run_id), RunState::Cancelled).await;
+}

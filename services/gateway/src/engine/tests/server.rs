@@ -74,6 +74,15 @@ impl Server {
     }
 }
 
+/// A document with an operation that changes something, and one that does not.
+fn document() -> serde_json::Value {
+    let body = json!({"content": {"application/json": {"schema": {"type": "object"}}}});
+    json!({"openapi": "3.0.0", "info": {"title": "Shop", "description": "Sells things."}, "paths": {
+        "/sell": {"post": {"operationId": "sell", "requestBody": body}},
+        "/look": {"get": {"operationId": "look"}},
+    }})
+}
+
 async fn answer(State(shared): State<Shared>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
     let key = request.headers().get("idempotency-key").map(|key| key.to_str().unwrap().to_owned());
@@ -88,6 +97,7 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         released.wait_for(|released| *released).await.unwrap();
     }
     match path.as_str() {
+        "/openapi.json" => Json(document()).into_response(),
         "/lookup/missing" => StatusCode::NOT_FOUND.into_response(),
         "/lookup/broken" => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         _ => Json(json!({ "path": path, "count": count })).into_response(),

@@ -82,7 +82,7 @@ pub(super) async fn connect(
     let cancelled = call.context.cancelled();
     let connecting = async {
         match server {
-            Server::Http { url, .. } => http(call, server, url, key, timeout).await,
+            Server::Http { url, headers } => http(call, (url, headers), key, timeout).await,
             Server::Command { name, command } => program(name, command, key).await,
         }
     };
@@ -96,12 +96,10 @@ pub(super) async fn connect(
 
 async fn http(
     call: Call<'_>,
-    server: &Server,
-    url: &Url,
+    (url, headers): (&Url, &HeaderMap),
     key: &Key,
     timeout: Duration,
 ) -> Result<Connected, String> {
-    let Server::Http { headers, .. } = server else { return Err("no address".to_owned()) };
     let client = call.context.http().clone();
     let calls = Calls { client: client.clone(), within: timeout.max(HANDSHAKE), lasting: LASTING };
     let config = StreamableHttpClientTransportConfig::with_uri(as_text(url))
