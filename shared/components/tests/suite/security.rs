@@ -112,6 +112,8 @@ const NONE: &[&str] = &[
     "APIEndpoint", "APIOutput", "Approval", "Async", "Await", "Component", "ECMASandbox", "FEncDec", "FSign", "FSleep",
     "FTimestamp", "ForEach", "GenAILLM", "JSONFilter", "LogicAND", "LogicAtLeast", "LogicAtMost", "LogicOR",
     "LogicXOR", "Note", "PromptGenerator", "ServerlessCode",
+    // Triggers collect before a run: theirs are looked at below.
+    "GmailTrigger", "JobSchedulerTrigger", "WebhookTrigger", "WhatsAppTrigger",
 ];
 
 #[test]
@@ -373,4 +375,16 @@ async fn no_failure_shows_a_secret() {
             assert!(!shown.contains("secret-of"), "{} by {}: {shown}", used.type_name, used.way);
         }
     }
+}
+
+/// The one trigger that reaches out does so under the same policy.
+#[tokio::test]
+async fn d17_no_trigger_reaches_an_inner_address() {
+    let suite = Suite::with_client(client(&[]), &[]);
+    let mut configured = places("http://203.0.114.1", Scraper::Auto);
+    configured.google = url("http://169.254.169.254/");
+    *suite.places.lock() = configured;
+    suite.managed.put("mail", r#"{"primary":"t","expires_in":"9999999999999"}"#);
+    let refused = crate::triggers::asked_gmail(&suite).await;
+    assert!(refused.contains("is not allowed by the egress policy"), "{refused}");
 }
