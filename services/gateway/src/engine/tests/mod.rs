@@ -11,6 +11,7 @@ mod llm;
 mod recovery;
 mod server;
 mod slots;
+mod triggers;
 mod uncertain;
 mod waits;
 mod watching;
