@@ -42,7 +42,11 @@ pub(crate) async fn read(call: Call<'_>, value: Option<&Value>) -> Result<Option
 ///
 /// # Errors
 /// If a file cannot be stored, or the agent may not read it.
-pub(crate) async fn linked(call: Call<'_>, value: &Value, links: &mut Links<'_>) -> Result<Value, ContextError> {
+pub(crate) async fn linked(
+    call: Call<'_>,
+    value: &Value,
+    links: &mut Links<'_>,
+) -> Result<Value, ContextError> {
     match value {
         Value::Binary(binary) => {
             let file = call.context.store_temp(binary).await?;

@@ -66,7 +66,9 @@ pub use issue::{Issue, Severity};
 pub use key::{ActivationKey, LoopStep};
 pub use node::{InputPort, Node, OutputPort};
 pub use outcome::Outcome;
-pub use plan::{EntryId, EntryKind, Environment, Needs, Plan, RouteError, Skill, check, check_in, compile, needs};
+pub use plan::{
+    EntryId, EntryKind, Environment, Needs, Plan, RouteError, Skill, check, check_in, compile, needs,
+};
 pub use prepare::PAYLOADS;
 pub use request::{RequestData, UploadedFile};
 pub use run::{

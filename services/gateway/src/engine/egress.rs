@@ -12,9 +12,9 @@ use url::Url;
 pub fn gate(config: &Config) -> anyhow::Result<Gate> {
     let egress = &config.egress;
     let lists = |of: &BTreeMap<String, EgressOf>| {
-        let lists = of.iter().map(|(name, of)| {
-            (name.clone(), Lists { allow: of.allow.clone(), only: of.only.clone() })
-        });
+        let lists = of
+            .iter()
+            .map(|(name, of)| (name.clone(), Lists { allow: of.allow.clone(), only: of.only.clone() }));
         lists.collect()
     };
     let table =

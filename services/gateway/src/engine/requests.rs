@@ -209,7 +209,13 @@ fn not_found(error: &RouteError) -> Status {
     with_answer(Code::NotFound, Reason::NotFound, &error.to_string(), 404, reference)
 }
 
-pub(super) fn with_answer(code: Code, reason: Reason, message: &str, http: u16, reference: Option<u16>) -> Status {
+pub(super) fn with_answer(
+    code: Code,
+    reason: Reason,
+    message: &str,
+    http: u16,
+    reference: Option<u16>,
+) -> Status {
     let legacy = serde_json::json!({ "error": message }).to_string();
     sre_proto::error::with_metadata(
         code,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prost::Message as _;
-use sre_engine::run::Observe;
 use sre_components::trigger::{Collected, Reply};
+use sre_engine::run::Observe;
 use sre_engine::{PAYLOADS, RequestData, RunOptions, Value};
 use sre_identity::token::Purpose;
 use sre_identity::{Caller, Candidate};

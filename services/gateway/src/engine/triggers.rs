@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sre_components::trigger::{Collected, Refused, Reply, TriggerRequest};
 use sre_components::Call;
+use sre_components::trigger::{Collected, Refused, Reply, TriggerRequest};
 use sre_engine::ActivationKey;
 use sre_proto::error::{Reason, status};
 use sre_proto::gateway::v1::RunSkillResponse;

@@ -41,7 +41,9 @@ static SPEC: ComponentSpec =
                 .nullable()
                 .describe("not supported: the operator configures the account, as a connector"),
             SettingSpec::text_or_empty("accessKeyId", "Access Key Id", 0).nullable().describe("not used"),
-            SettingSpec::text_or_empty("secretAccessKey", "Secret Access Key", 0).nullable().describe("not used"),
+            SettingSpec::text_or_empty("secretAccessKey", "Secret Access Key", 0)
+                .nullable()
+                .describe("not used"),
             SettingSpec::text_or_empty("region", "Region", 0).nullable().describe("not used"),
             SettingSpec::any("deploy_btn", "Deploy").nullable().describe("for editors"),
             SettingSpec::any("function_label", "Function").nullable().describe("for editors"),
@@ -66,9 +68,11 @@ impl Component for ServerlessCode {
 
 async fn run(call: Call<'_>) -> Result<Outcome, String> {
     if settings::flag(call, "use_own_keys") {
-        return Err("AWS keys of an agent are not used: ask the operator for a connector with this account, and \
+        return Err(
+            "AWS keys of an agent are not used: ask the operator for a connector with this account, and \
                     switch `use_own_keys` off"
-            .to_owned());
+                .to_owned(),
+        );
     }
     let source = source(call)?;
     if let Some(key) = template::keys(&source).into_iter().next() {
@@ -90,8 +94,8 @@ async fn run(call: Call<'_>) -> Result<Outcome, String> {
     if done.result_json.is_empty() {
         return Ok(Outcome::output(Map::new()));
     }
-    let result: Value =
-        serde_json::from_slice(&done.result_json).map_err(|error| format!("the result is no JSON: {error}"))?;
+    let result: Value = serde_json::from_slice(&done.result_json)
+        .map_err(|error| format!("the result is no JSON: {error}"))?;
     Ok(one("Output", result))
 }
 

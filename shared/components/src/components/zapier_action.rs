@@ -1,8 +1,8 @@
 //! ZapierAction: runs an action that the team exposed at Zapier.
 
 use futures::future::{BoxFuture, FutureExt as _};
-use http::header::{HeaderName, HeaderValue};
 use http::Method;
+use http::header::{HeaderName, HeaderValue};
 use sre_engine::Outcome;
 use sre_engine::data::permissive_json;
 use sre_engine::spec::{ComponentSpec, Effect, PortSpec, SettingSpec};

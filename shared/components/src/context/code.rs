@@ -23,5 +23,9 @@ pub trait DeployedCode: Send + Sync {
     ///
     /// # Errors
     /// What is wrong with the code, or what the place where it runs says. What code throws is no error.
-    async fn run(&self, code: Deployable<'_>, arguments_json: Vec<u8>) -> Result<ExecuteCodeResponse, ContextError>;
+    async fn run(
+        &self,
+        code: Deployable<'_>,
+        arguments_json: Vec<u8>,
+    ) -> Result<ExecuteCodeResponse, ContextError>;
 }

@@ -47,7 +47,9 @@ pub enum EgressError {
         limit_bytes: usize,
     },
     /// A small answer grows too large when it is decompressed.
-    #[error("the answer is more than {times} times as large as what was sent: it is not decompressed further")]
+    #[error(
+        "the answer is more than {times} times as large as what was sent: it is not decompressed further"
+    )]
     Expands {
         /// The limit.
         times: usize,

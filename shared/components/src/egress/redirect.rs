@@ -6,8 +6,8 @@ use http::header::{
 use http::{HeaderMap, Method, StatusCode};
 use url::Url;
 
-use super::request::Request;
 use super::error::EgressError;
+use super::request::Request;
 
 /// The request that a response redirects to; `None` if it does not redirect.
 pub(super) fn next(

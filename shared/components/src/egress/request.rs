@@ -82,9 +82,8 @@ impl Request {
             self.headers.remove(name);
         }
         own.iter().for_each(|name| drop(self.headers.remove(*name)));
-        let says_empty = |headers: &HeaderMap| {
-            headers.get_all(CONTENT_LENGTH).iter().eq([&HeaderValue::from_static("0")])
-        };
+        let says_empty =
+            |headers: &HeaderMap| headers.get_all(CONTENT_LENGTH).iter().eq([&HeaderValue::from_static("0")]);
         if self.body.is_some() || !says_empty(&self.headers) {
             self.headers.remove(CONTENT_LENGTH);
         }
@@ -120,12 +119,17 @@ mod tests {
 
     #[test]
     fn framing_is_not_the_authors_to_choose() {
-        let smuggled = [("transfer-encoding", "chunked"), ("content-length", "4"), ("connection", "x"), ("x", "y")];
+        let smuggled =
+            [("transfer-encoding", "chunked"), ("content-length", "4"), ("connection", "x"), ("x", "y")];
         let kept: Vec<_> = request(Some("body"), &smuggled).headers.keys().map(|k| k.to_string()).collect();
         assert_eq!(kept, ["x"]);
         assert!(request(None, &[("content-length", "0")]).headers.contains_key(CONTENT_LENGTH));
         assert!(!request(None, &[("content-length", "7")]).headers.contains_key(CONTENT_LENGTH));
-        assert!(!request(None, &[("content-length", "0"), ("content-length", "7")]).headers.contains_key(CONTENT_LENGTH));
+        assert!(
+            !request(None, &[("content-length", "0"), ("content-length", "7")])
+                .headers
+                .contains_key(CONTENT_LENGTH)
+        );
     }
 
     #[test]

@@ -64,7 +64,8 @@ impl Grant {
     /// # Errors
     /// If it answers no grant of ours, or the provider refused.
     pub fn code(&self, query: &str) -> Result<String, String> {
-        let pairs: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let pairs: Vec<(String, String)> =
+            url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         let get = |name: &str| pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
         if get("state") != Some(self.state.as_str()) {
             return Err("the answer is not to this login: its state differs. Start it again".to_owned());
@@ -75,7 +76,10 @@ impl Grant {
                 None => format!("the provider refused: {error}"),
             });
         }
-        get("code").filter(|code| !code.is_empty()).map(str::to_owned).ok_or_else(|| "there is no code in the answer".to_owned())
+        get("code")
+            .filter(|code| !code.is_empty())
+            .map(str::to_owned)
+            .ok_or_else(|| "there is no code in the answer".to_owned())
     }
 
     /// Exchanges the code for tokens and puts them into the record.

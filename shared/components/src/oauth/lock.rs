@@ -34,7 +34,10 @@ pub(super) async fn acquire<'a>(context: &'a dyn Context, record: &str) -> Resul
             return Ok(Held { vault, key, until });
         }
         if Instant::now() + look > give_up {
-            return Err(ContextError::new(Failure::Timeout, "another run renews this token and does not end"));
+            return Err(ContextError::new(
+                Failure::Timeout,
+                "another run renews this token and does not end",
+            ));
         }
         let cancelled = context.cancelled();
         tokio::select! {

@@ -9,8 +9,7 @@ use sha1::{Digest as _, Sha1};
 use url::Url;
 
 /// All but letters, digits and `-._~` (§3.6).
-const UNRESERVED: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The body of a call that is signed.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +55,8 @@ impl Signer {
         if body.media == "application/x-www-form-urlencoded" {
             signed.extend(url::form_urlencoded::parse(body.bytes).into_owned());
         }
-        let signature = signature(&base_string(method, url, signed), &self.consumer_secret, &self.token_secret);
+        let signature =
+            signature(&base_string(method, url, signed), &self.consumer_secret, &self.token_secret);
         own.push(("oauth_signature".to_owned(), signature));
         own.sort();
         let fields = own.iter().map(|(name, value)| format!("{}=\"{}\"", encode(name), encode(value)));
@@ -171,8 +171,13 @@ mod tests {
         let body = BodyOf { media: "application/json", bytes: b"{\"a\":1}" };
         let header = signer.header(&Method::POST, &"http://h/x?a=1".parse().unwrap(), body);
         for field in [
-            "oauth_consumer_key=\"ck\"", "oauth_nonce=\"n\"", "oauth_signature=\"", "oauth_version=\"1.0\"",
-            "oauth_signature_method=\"HMAC-SHA1\"", "oauth_timestamp=\"1\"", "oauth_token=\"t\"",
+            "oauth_consumer_key=\"ck\"",
+            "oauth_nonce=\"n\"",
+            "oauth_signature=\"",
+            "oauth_version=\"1.0\"",
+            "oauth_signature_method=\"HMAC-SHA1\"",
+            "oauth_timestamp=\"1\"",
+            "oauth_token=\"t\"",
             "oauth_body_hash=\"n4nHQM60bXQYySSnisV5QdXpZSA%3D\"",
         ] {
             assert!(header.starts_with("OAuth ") && header.contains(field), "{field}: {header}");

@@ -42,7 +42,13 @@ impl Record {
         let json = match serde_json::from_slice(bytes) {
             Ok(Value::Object(json)) => json,
             Ok(_) => return Err("the record is no JSON object".to_owned()),
-            Err(error) => return Err(format!("the record is no JSON (line {}, column {})", error.line(), error.column())),
+            Err(error) => {
+                return Err(format!(
+                    "the record is no JSON (line {}, column {})",
+                    error.line(),
+                    error.column()
+                ));
+            }
         };
         let shape = if json.contains_key("auth_data") || json.contains_key("auth_settings") {
             Shape::New
@@ -89,14 +95,18 @@ impl Record {
     pub fn expires_ms(&self) -> Option<i64> {
         match self.data("expires_in")? {
             Value::Number(number) => number.as_f64().map(|ms| ms as i64),
-            Value::String(text) => text.trim().parse::<f64>().ok().filter(|ms| ms.is_finite()).map(|ms| ms as i64),
+            Value::String(text) => {
+                text.trim().parse::<f64>().ok().filter(|ms| ms.is_finite()).map(|ms| ms as i64)
+            }
             _ => None,
         }
     }
 
     /// A setting as it was written; empty where there is none.
     pub fn setting(&self, name: &str) -> &str {
-        let text = |value: Option<&'_ Value>| value.and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::len);
+        let text = |value: Option<&'_ Value>| {
+            value.and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::len)
+        };
         let places = match self.shape {
             Shape::New => [self.json.get("auth_settings").and_then(|settings| settings.get(name)), None],
             Shape::Old => {
@@ -148,7 +158,10 @@ impl Record {
 /// Without its tokens and secrets.
 impl std::fmt::Debug for Record {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Record").field("shape", &self.shape).field("kind", &self.kind()).finish_non_exhaustive()
+        f.debug_struct("Record")
+            .field("shape", &self.shape)
+            .field("kind", &self.kind())
+            .finish_non_exhaustive()
     }
 }
 

@@ -165,7 +165,11 @@ pub(super) fn granted(answer: &Response) -> Result<Granted, String> {
     if !answer.status.is_success() || text("error").is_some() {
         let error: String = text("error").unwrap_or_default().chars().take(100).collect();
         let status = answer.status.as_u16();
-        return Err(if error.is_empty() { format!("status code {status}") } else { format!("{error} ({status})") });
+        return Err(if error.is_empty() {
+            format!("status code {status}")
+        } else {
+            format!("{error} ({status})")
+        });
     }
     let access = text("access_token").filter(|token| !token.is_empty());
     let lives = json.get("expires_in");
@@ -173,7 +177,9 @@ pub(super) fn granted(answer: &Response) -> Result<Granted, String> {
     Ok(Granted {
         access: access.ok_or("the answer has no access_token")?.to_owned(),
         refresh: text("refresh_token").filter(|token| !token.is_empty()).map(str::to_owned),
-        lives_s: lives.filter(|lives| lives.is_finite() && *lives > 0.0).map_or(USUAL_LIFE_S, |lives| lives as i64),
+        lives_s: lives
+            .filter(|lives| lives.is_finite() && *lives > 0.0)
+            .map_or(USUAL_LIFE_S, |lives| lives as i64),
     })
 }
 
@@ -213,7 +219,8 @@ mod tests {
             body: body.into(),
             url: "http://h/".parse().unwrap(),
         };
-        let full = granted(&answer(200, r#"{"access_token":"a","refresh_token":"r","expires_in":"60"}"#)).unwrap();
+        let full =
+            granted(&answer(200, r#"{"access_token":"a","refresh_token":"r","expires_in":"60"}"#)).unwrap();
         assert_eq!((full.access.as_str(), full.refresh.as_deref(), full.lives_s), ("a", Some("r"), 60));
         let bare = granted(&answer(200, r#"{"access_token":"a"}"#)).unwrap();
         assert_eq!((bare.refresh, bare.lives_s), (None, USUAL_LIFE_S));

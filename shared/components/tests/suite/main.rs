@@ -4,6 +4,7 @@
 
 mod api_call;
 mod approval;
+mod bombs;
 mod context;
 mod driver;
 mod fake;

@@ -27,7 +27,9 @@ impl World {
         let granted = AtomicUsize::new(0);
         let api = Fake::start(move |request| match request.path() {
             "/token" => token(request, granted.fetch_add(1, Ordering::SeqCst) + 1),
-            "/broken" => Reply::json(400, &json!({"error": "invalid_grant", "error_description": "gone: r-secret"})),
+            "/broken" => {
+                Reply::json(400, &json!({"error": "invalid_grant", "error_description": "gone: r-secret"}))
+            }
             _ => match request.header("authorization").unwrap_or_default() {
                 known if known == "Bearer good-token" || known.starts_with("Bearer new-token-") => {
                     Reply::json(200, &json!({"by": known, "body": String::from_utf8_lossy(&request.body)}))
@@ -37,7 +39,8 @@ impl World {
             },
         })
         .await;
-        let suite = Suite::with_vault(&[api.address.to_string()], &[("client-secret", "the client's secret")]);
+        let suite =
+            Suite::with_vault(&[api.address.to_string()], &[("client-secret", "the client's secret")]);
         Self { api, suite }
     }
 
@@ -113,12 +116,17 @@ async fn d20_tokens_are_used_renewed_or_asked_for_in_both_shapes() {
             match outcome {
                 Ok((token, grant)) => {
                     assert_eq!(result["Response"]["by"], format!("Bearer {token}"), "{case}");
-                    let used = asked.first().and_then(|request| request.form("grant_type")).unwrap_or_default();
+                    let used =
+                        asked.first().and_then(|request| request.form("grant_type")).unwrap_or_default();
                     assert_eq!(used, grant, "{case}");
                 }
                 Err(error) => {
                     assert!(result["_error"].as_str().unwrap().starts_with(error), "{case}");
-                    assert_eq!((&result["Response"], &result["Headers"]), (&Json::Null, &json!({})), "{case}");
+                    assert_eq!(
+                        (&result["Response"], &result["Headers"]),
+                        (&Json::Null, &json!({})),
+                        "{case}"
+                    );
                     assert!(asked.is_empty(), "{case}");
                 }
             }
@@ -136,8 +144,12 @@ async fn d20_a_renewal_is_written_back_in_its_shape_without_secrets() {
         let asked = &world.asked_for_tokens()[0];
         assert_eq!(asked.form("refresh_token").as_deref(), Some("r-secret"));
         assert_eq!(asked.header("content-type"), Some("application/x-www-form-urlencoded"));
-        let (kept, data) = (world.kept(), if shape == "new" { world.kept()["auth_data"].clone() } else { world.kept() });
-        assert_eq!((&data["primary"], &data["secondary"]), (&json!("new-token-1"), &json!("refresh-token-1")));
+        let (kept, data) =
+            (world.kept(), if shape == "new" { world.kept()["auth_data"].clone() } else { world.kept() });
+        assert_eq!(
+            (&data["primary"], &data["secondary"]),
+            (&json!("new-token-1"), &json!("refresh-token-1"))
+        );
         assert!(data["expires_in"].as_str().unwrap().parse::<i64>().unwrap() > 1_700_000_000_000);
         let settings = if shape == "new" { &kept["auth_settings"] } else { &kept["oauth_info"] };
         assert_eq!(settings["clientSecret"], "{{KEY(client-secret)}}");
@@ -209,9 +221,13 @@ async fn an_applications_own_credentials_need_no_login() {
     assert_eq!(world.asked_for_tokens()[0].form("scope").as_deref(), Some("read"));
     assert_eq!(world.suite.managed.keys(), ["OAUTH_C_TOKENS"]);
     assert!(!world.suite.managed.read("OAUTH_C_TOKENS").unwrap().contains("the client's secret"));
-    let missing = json!({"oauthService": "oauth2_client_credentials", "oauth_con_id": "none", "clientID": "app"});
+    let missing =
+        json!({"oauthService": "oauth2_client_credentials", "oauth_con_id": "none", "clientID": "app"});
     let result = world.call_with(missing).await;
-    assert_eq!(result["_error"], "Failed to refresh access token: Missing client_id, client_secret OR token_url");
+    assert_eq!(
+        result["_error"],
+        "Failed to refresh access token: Missing client_id, client_secret OR token_url"
+    );
     let never = world.call_with(json!({"oauth_con_id": "never"})).await;
     assert!(never["_error"].as_str().unwrap().contains("Please authenticate"), "{never}");
 }
@@ -225,8 +241,12 @@ async fn oauth1_calls_are_signed_and_win_over_a_header_of_the_author() {
     let more = json!({"oauth_con_id": "con", "body": "{\"a\":1}", "headers": {"Authorization": "Basic own"}});
     let result = world.call_with(more).await;
     let signed = result["Response"]["by"].as_str().unwrap();
-    for field in ["oauth_consumer_key=\"ck\"", "oauth_token=\"tok\"", "oauth_signature=\"",
-        "oauth_body_hash=\"n4nHQM60bXQYySSnisV5QdXpZSA%3D\""] {
+    for field in [
+        "oauth_consumer_key=\"ck\"",
+        "oauth_token=\"tok\"",
+        "oauth_signature=\"",
+        "oauth_body_hash=\"n4nHQM60bXQYySSnisV5QdXpZSA%3D\"",
+    ] {
         assert!(signed.contains(field), "{signed}");
     }
     assert_eq!(world.asked_for_tokens().len(), 0);

@@ -50,9 +50,12 @@ async fn proxies_and_what_is_behind_them_are_under_the_policy() {
     let proxy = Fake::start(|_| Reply::json(200, &json!({"ok": true}))).await;
     let allowed = Suite::new(&[proxy.address.to_string()]);
     let through = |url: &str, proxy: String| json!({"method": "GET", "url": url, "proxy": proxy});
-    let inner = call(&allowed, through("http://169.254.169.254/", format!("http://{}", proxy.address)), json!(1)).await;
+    let inner =
+        call(&allowed, through("http://169.254.169.254/", format!("http://{}", proxy.address)), json!(1))
+            .await;
     assert!(inner["_error"].as_str().unwrap().contains("egress policy"), "{inner}");
-    let named = call(&allowed, through("http://localhost:9/", format!("http://{}", proxy.address)), json!(1)).await;
+    let named =
+        call(&allowed, through("http://localhost:9/", format!("http://{}", proxy.address)), json!(1)).await;
     assert!(named["_error"].as_str().unwrap().contains("egress policy"), "{named}");
     for scheme in ["http", "socks4", "socks5", "socks5h"] {
         let closed = Suite::new(&[]);
@@ -61,7 +64,9 @@ async fn proxies_and_what_is_behind_them_are_under_the_policy() {
         assert!(refused["_error"].as_str().unwrap().contains("egress policy"), "{scheme}: {refused}");
     }
     assert!(proxy.seen().is_empty());
-    for (text, error) in [("{{nothing}}", "Invalid URL"), ("gopher://h:1", "`gopher` is no scheme of a proxy")] {
+    for (text, error) in
+        [("{{nothing}}", "Invalid URL"), ("gopher://h:1", "`gopher` is no scheme of a proxy")]
+    {
         let result = call(&allowed, through("http://203.0.114.9/", text.to_owned()), json!(1)).await;
         assert!(result["_error"].as_str().unwrap().starts_with(error), "{result}");
     }
@@ -78,11 +83,16 @@ async fn what_does_no_harm_is_made_again() {
     })
     .await;
     let suite = Suite::new(&[server.address.to_string()]);
-    let settings = |method: &str, retries: Json| json!({"method": method, "url": server.url(), "retries": retries});
+    let settings =
+        |method: &str, retries: Json| json!({"method": method, "url": server.url(), "retries": retries});
     let result = call(&suite, settings("PUT", json!("2")), json!(1)).await;
     assert_eq!(result["Response"]["method"], "PUT", "{result}");
     let key = |at: usize| server.seen()[at].header("idempotency-key").map(str::to_owned);
-    assert_eq!((key(0), key(2)), (Some("key".into()), Some("key".into())), "a repeat has the key of the first");
+    assert_eq!(
+        (key(0), key(2)),
+        (Some("key".into()), Some("key".into())),
+        "a repeat has the key of the first"
+    );
     for (method, retries) in [("POST", json!(5)), ("GET", json!(0))] {
         count.store(0, Ordering::SeqCst);
         let result = call(&suite, settings(method, retries), json!(1)).await;
@@ -116,12 +126,13 @@ async fn a_cancelled_run_waits_for_no_answer() {
 #[tokio::test]
 async fn stored_files_in_a_query_become_links_that_end_with_the_call() {
     const FILE: &str = "smythfs://default.team/lone/_temp/a.png";
-    let server = Fake::start(|request| Reply::json(if request.path() == "/x" { 200 } else { 500 }, &json!(request.query()))).await;
+    let server = Fake::start(|request| {
+        Reply::json(if request.path() == "/x" { 200 } else { 500 }, &json!(request.query()))
+    })
+    .await;
     let suite = Suite::new(&[server.address.to_string()]);
     suite.doors.known.lock().push(FILE.into());
-    let get = |path: &str, file: &str| {
-        json!({"method": "GET", "retries": 0, "url": format!("{}{path}?a=1&f={{{{x}}}}&g={file}", server.url())})
-    };
+    let get = |path: &str, file: &str| json!({"method": "GET", "retries": 0, "url": format!("{}{path}?a=1&f={{{{x}}}}&g={file}", server.url())});
     let result = call(&suite, get("/x", "2"), json!(FILE)).await;
     let expected = json!([["a", "1"], ["f", "http://files.example/link-0?token=t"], ["g", "2"]]);
     assert_eq!(result["Response"], expected, "{result}");

@@ -8,12 +8,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use async_compression::tokio::write::{BrotliEncoder, GzipEncoder};
 use serde_json::{Value as Json, json};
 use sre_components::context::web::{Places, Scraper};
 use sre_components::egress::{Client, Limits, Policy};
 use sre_components::registry;
-use tokio::io::AsyncWriteExt as _;
 
 use crate::context::Suite;
 use crate::driver::{lone, result_of};
@@ -21,26 +19,27 @@ use crate::fake::{Fake, Reply};
 use crate::world::places;
 
 /// A use of a type that reaches an address.
-struct Use {
-    type_name: &'static str,
+pub struct Use {
+    pub type_name: &'static str,
     /// Which of its ways to an address.
-    way: &'static str,
+    pub way: &'static str,
     /// Settings and inputs that lead to an address.
     leads: fn(&str) -> (Json, Json),
     /// Where the deployment's configuration leads there instead.
     place: Option<fn(&mut Places, &str)>,
     /// What goes before it.
-    tokens: Option<fn(&str) -> Json>,
+    pub tokens: Option<fn(&str) -> Json>,
 }
 
-const PLAIN: Use = Use { type_name: "", way: "", leads: |_| (json!({}), json!({})), place: None, tokens: None };
+const PLAIN: Use =
+    Use { type_name: "", way: "", leads: |_| (json!({}), json!({})), place: None, tokens: None };
 
 fn url(text: &str) -> url::Url {
     text.parse().unwrap()
 }
 
 /// Every way of every type to an address.
-const USES: &[Use] = &[
+pub const USES: &[Use] = &[
     Use {
         type_name: "APICall",
         way: "url",
@@ -56,10 +55,12 @@ const USES: &[Use] = &[
     Use {
         type_name: "APICall",
         way: "tokenURL",
-        leads: |_| (json!({"method": "GET", "url": "http://203.0.114.1/", "oauth_con_id": "con"}), json!({"x": 1})),
-        tokens: Some(|url| {
-            json!({"primary": "a", "secondary": "r", "expires_in": "1", "tokenURL": url, "clientID": "c"})
-        }),
+        leads: |_| {
+            (json!({"method": "GET", "url": "http://203.0.114.1/", "oauth_con_id": "con"}), json!({"x": 1}))
+        },
+        tokens: Some(
+            |url| json!({"primary": "a", "secondary": "r", "expires_in": "1", "tokenURL": url, "clientID": "c"}),
+        ),
         ..PLAIN
     },
     Use {
@@ -92,7 +93,10 @@ const USES: &[Use] = &[
         type_name: "HuggingFace",
         way: "the configured place",
         leads: |_| {
-            (json!({"accessToken": "{{KEY(hf)}}", "modelName": "m", "modelTask": "fill-mask"}), json!({"Text": "t"}))
+            (
+                json!({"accessToken": "{{KEY(hf)}}", "modelName": "m", "modelTask": "fill-mask"}),
+                json!({"Text": "t"}),
+            )
         },
         place: Some(|places, to| places.huggingface = url(to)),
         ..PLAIN
@@ -100,7 +104,9 @@ const USES: &[Use] = &[
     Use {
         type_name: "ZapierAction",
         way: "the configured place",
-        leads: |_| (json!({"actionName": "n", "actionId": "i", "apiKey": "{{KEY(zapier)}}"}), json!({"x": 1})),
+        leads: |_| {
+            (json!({"actionName": "n", "actionId": "i", "apiKey": "{{KEY(zapier)}}"}), json!({"x": 1}))
+        },
         place: Some(|places, to| places.zapier = url(to)),
         ..PLAIN
     },
@@ -109,16 +115,39 @@ const USES: &[Use] = &[
 /// Types that reach no address of the web by themselves: those of the engine, and those that ask another service,
 /// which has its own policy.
 const NONE: &[&str] = &[
-    "APIEndpoint", "APIOutput", "Approval", "Async", "Await", "Component", "ECMASandbox", "FEncDec", "FSign", "FSleep",
-    "FTimestamp", "ForEach", "GenAILLM", "JSONFilter", "LogicAND", "LogicAtLeast", "LogicAtMost", "LogicOR",
-    "LogicXOR", "Note", "PromptGenerator", "ServerlessCode",
+    "APIEndpoint",
+    "APIOutput",
+    "Approval",
+    "Async",
+    "Await",
+    "Component",
+    "ECMASandbox",
+    "FEncDec",
+    "FSign",
+    "FSleep",
+    "FTimestamp",
+    "ForEach",
+    "GenAILLM",
+    "JSONFilter",
+    "LogicAND",
+    "LogicAtLeast",
+    "LogicAtMost",
+    "LogicOR",
+    "LogicXOR",
+    "Note",
+    "PromptGenerator",
+    "ServerlessCode",
     // Triggers collect before a run: theirs are looked at below.
-    "GmailTrigger", "JobSchedulerTrigger", "WebhookTrigger", "WhatsAppTrigger",
+    "GmailTrigger",
+    "JobSchedulerTrigger",
+    "WebhookTrigger",
+    "WhatsAppTrigger",
 ];
 
 #[test]
 fn every_type_is_looked_at() {
-    let known: BTreeSet<&str> = USES.iter().map(|known| known.type_name).chain(NONE.iter().copied()).collect();
+    let known: BTreeSet<&str> =
+        USES.iter().map(|known| known.type_name).chain(NONE.iter().copied()).collect();
     let built: BTreeSet<&str> = registry().specs().map(|spec| spec.name).collect();
     let missing: Vec<_> = built.difference(&known).collect();
     assert!(
@@ -129,12 +158,14 @@ fn every_type_is_looked_at() {
 }
 
 const KEYS: &[(&str, &str)] = &[
-    ("hf", "secret-of-hf-0001"), ("zapier", "secret-of-zapier-0001"), ("tavily", "secret-of-tavily-0001"),
+    ("hf", "secret-of-hf-0001"),
+    ("zapier", "secret-of-zapier-0001"),
+    ("tavily", "secret-of-tavily-0001"),
     ("scrapfly", "secret-of-scrapfly-0001"),
 ];
 
 /// Runs one use against an address, and gives what anybody could see of it.
-async fn seen(used: &Use, client: Client, to: &str) -> String {
+pub async fn seen(used: &Use, client: Client, to: &str) -> String {
     let suite = Suite::with_client(client, KEYS);
     let mut configured = places("http://203.0.114.1", Scraper::Auto);
     if let Some(place) = used.place {
@@ -158,7 +189,7 @@ async fn shown(suite: &Arc<Suite>, type_name: &str, settings: Json, body: Json) 
     format!("{result}\n{logged}")
 }
 
-fn client(allow: &[&str]) -> Client {
+pub fn client(allow: &[&str]) -> Client {
     let names = |name: &str| -> Vec<IpAddr> {
         match name {
             "inner.example" | "localhost" => vec!["127.0.0.1".parse().unwrap()],
@@ -175,15 +206,35 @@ async fn d17_no_inner_address_is_reached_by_any_way() {
     let inside = Fake::start(|_| Reply::json(200, &json!({"inside": "the treasure"}))).await;
     let port = inside.address.port();
     let mut hostile: Vec<String> = [
-        "127.0.0.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0", "[::1]", "[::ffff:127.0.0.1]",
-        "[::ffff:7f00:1]", "[64:ff9b::7f00:1]", "localhost", "inner.example", "user@127.0.0.1", "①②⑦.0.0.1",
+        "127.0.0.1",
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "127.1",
+        "0",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[64:ff9b::7f00:1]",
+        "localhost",
+        "inner.example",
+        "user@127.0.0.1",
+        "①②⑦.0.0.1",
     ]
     .iter()
     .map(|host| format!("http://{host}:{port}/"))
     .collect();
     hostile.extend(
-        ["http://169.254.169.254/latest/meta-data/", "http://metadata.example/", "http://mapped.example/",
-            "http://10.0.0.1/", "http://192.168.0.1/", "http://[fd00::1]/", "http://[fe80::1]/", "https://100.64.0.1/"]
+        [
+            "http://169.254.169.254/latest/meta-data/",
+            "http://metadata.example/",
+            "http://mapped.example/",
+            "http://10.0.0.1/",
+            "http://192.168.0.1/",
+            "http://[fd00::1]/",
+            "http://[fe80::1]/",
+            "https://100.64.0.1/",
+        ]
         .map(str::to_owned),
     );
     for used in USES {
@@ -206,7 +257,12 @@ async fn d17_no_redirect_leads_inside() {
     for used in USES {
         let seen = seen(used, client(&[&outside.address.to_string()]), &outside.url()).await;
         // A redirected POST of tokens becomes a GET like any other: the address is what counts.
-        assert!(seen.contains("is not allowed by the egress policy"), "{} by {}: {seen}", used.type_name, used.way);
+        assert!(
+            seen.contains("is not allowed by the egress policy"),
+            "{} by {}: {seen}",
+            used.type_name,
+            used.way
+        );
     }
     assert!(inside.seen().is_empty(), "{:?}", inside.seen());
 }
@@ -219,66 +275,6 @@ async fn what_is_no_address_of_the_web_is_refused() {
             assert!(seen.contains("Unsupported protocol"), "{} by {}: {seen}", used.type_name, used.way);
         }
     }
-}
-
-async fn gzip(size: usize) -> Vec<u8> {
-    let mut encoder = GzipEncoder::new(Vec::new());
-    let piece = vec![b' '; 1 << 20];
-    for _ in 0..size >> 20 {
-        encoder.write_all(&piece).await.unwrap();
-    }
-    encoder.shutdown().await.unwrap();
-    encoder.into_inner()
-}
-
-async fn brotli(size: usize) -> Vec<u8> {
-    let mut encoder = BrotliEncoder::new(Vec::new());
-    let piece = vec![b' '; 1 << 20];
-    for _ in 0..size >> 20 {
-        encoder.write_all(&piece).await.unwrap();
-    }
-    encoder.shutdown().await.unwrap();
-    encoder.into_inner()
-}
-
-#[tokio::test]
-async fn an_answer_that_explodes_is_put_down_by_every_way() {
-    let (small, smaller) = (gzip(20 << 20).await, brotli(20 << 20).await);
-    let bombs = [("gzip", small), ("br", smaller)];
-    for (coding, bomb) in bombs {
-        let body = bomb.clone();
-        let server = Fake::start(move |_| {
-            let reply = Reply::new(200, "application/json", body.clone());
-            Reply { headers: [reply.headers, vec![("content-encoding".into(), coding.into())]].concat(), ..reply }
-        })
-        .await;
-        for used in USES.iter().filter(|used| used.tokens.is_none()) {
-            let seen = seen(used, client(&[&server.address.to_string()]), &server.url()).await;
-            assert!(seen.contains("times as large"), "{coding}: {} by {}: {seen}", used.type_name, used.way);
-        }
-    }
-}
-
-#[tokio::test]
-async fn what_compresses_well_and_stays_small_is_read() {
-    let body = gzip(1 << 20).await;
-    let server = Fake::start(move |request| match request.path() {
-        "/cut" => Reply::new(200, "text/plain", body[..body.len() / 2].to_vec()).with("content-encoding", "gzip"),
-        "/head" => Reply::new(200, "text/plain", "").with("content-encoding", "gzip"),
-        _ => Reply::new(200, "text/plain", body.clone()).with("content-encoding", "gzip"),
-    })
-    .await;
-    let suite = Suite::new(&[server.address.to_string()]);
-    let get = async |path: &str| {
-        let settings = json!({"method": "GET", "url": format!("{}{path}", server.url()), "retries": 0});
-        let document = lone("APICall", settings, json!([{"name": "x"}]), json!([]));
-        result_of(&suite, &document, json!({"x": 1})).await
-    };
-    let whole = get("/whole").await;
-    assert_eq!(whole["Response"].as_str().unwrap().len(), 1 << 20);
-    assert!(whole["Headers"].get("content-encoding").is_none(), "{:?}", whole["Headers"]);
-    assert_eq!(get("/head").await["Response"], "");
-    assert_eq!(get("/cut").await["_error"], "the compressed answer is damaged or cut off");
 }
 
 #[tokio::test]
@@ -295,21 +291,47 @@ async fn no_value_adds_a_header_or_a_request() {
     let evil = "v\r\nX-Evil: 1\r\n\r\nGET /evil HTTP/1.1\r\n";
     let url = server.url();
     for (name, settings, body, error) in [
-        ("APICall", json!({"method": "GET", "url": url, "headers": {"X-A": "{{x}}"}}), json!({"x": evil}),
-            "Invalid character in header content"),
-        ("APICall", json!({"method": "GET", "url": url, "headers": {"{{x}}": "1"}}), json!({"x": evil}),
-            "Header name must be a valid HTTP token"),
+        (
+            "APICall",
+            json!({"method": "GET", "url": url, "headers": {"X-A": "{{x}}"}}),
+            json!({"x": evil}),
+            "Invalid character in header content",
+        ),
+        (
+            "APICall",
+            json!({"method": "GET", "url": url, "headers": {"{{x}}": "1"}}),
+            json!({"x": evil}),
+            "Header name must be a valid HTTP token",
+        ),
         ("APICall", json!({"method": "GET", "url": format!("{url}/?q={{{{x}}}}")}), json!({"x": evil}), ""),
-        ("APICall", json!({"method": "POST", "url": url, "contentType": "multipart/form-data",
-            "body": "{\"f\":\"{{x}}\"}"}), json!({"x": evil}), ""),
-        ("APICall", json!({"method": "POST", "url": url, "body": "b", "contentType": "text/plain",
-            "headers": {"Transfer-Encoding": "chunked", "Content-Length": "1", "Connection": "x"}}), json!({"x": 1}), ""),
+        (
+            "APICall",
+            json!({"method": "POST", "url": url, "contentType": "multipart/form-data",
+            "body": "{\"f\":\"{{x}}\"}"}),
+            json!({"x": evil}),
+            "",
+        ),
+        (
+            "APICall",
+            json!({"method": "POST", "url": url, "body": "b", "contentType": "text/plain",
+            "headers": {"Transfer-Encoding": "chunked", "Content-Length": "1", "Connection": "x"}}),
+            json!({"x": 1}),
+            "",
+        ),
         ("WebScrape", json!({"format": "raw"}), json!({"URLs": format!("{url}/a\r\nX-Evil: 1")}), ""),
         ("TavilyWebSearch", json!({}), json!({"SearchQuery": "q"}), "no header can carry"),
-        ("HuggingFace", json!({"accessToken": "{{KEY(hf)}}", "modelName": "m", "modelTask": "fill-mask"}),
-            json!({"Text": "t"}), "no header can carry"),
-        ("ZapierAction", json!({"actionName": "n", "actionId": "i", "apiKey": "{{KEY(zapier)}}"}), json!({"x": 1}),
-            "no header can carry"),
+        (
+            "HuggingFace",
+            json!({"accessToken": "{{KEY(hf)}}", "modelName": "m", "modelTask": "fill-mask"}),
+            json!({"Text": "t"}),
+            "no header can carry",
+        ),
+        (
+            "ZapierAction",
+            json!({"actionName": "n", "actionId": "i", "apiKey": "{{KEY(zapier)}}"}),
+            json!({"x": 1}),
+            "no header can carry",
+        ),
     ] {
         let shown = shown(&suite, name, settings.clone(), body).await;
         assert!(shown.contains(error), "{name} {settings}: {shown}");
@@ -334,26 +356,50 @@ async fn request_data_is_never_a_template() {
     let hostile = "<{{KEY(my-key)}}|{{secret}}|{{x}}|{{KEY(hf)}}>";
     let url = server.url();
     let forms = [
-        ("APICall", json!({"method": "POST", "url": format!("{url}/{{{{x}}}}?q={{{{x}}}}"), "headers": {"X-A": "{{x}}"},
-            "contentType": "application/json", "body": "{\"v\":\"{{x}}\",\"w\":{{x}}}"}), json!({"x": hostile})),
-        ("APICall", json!({"method": "POST", "url": url, "contentType": "application/xml", "body": "<a>{{x}}</a>"}),
-            json!({"x": hostile})),
-        ("APICall", json!({"method": "POST", "url": url, "contentType": "multipart/form-data",
-            "body": "{\"f\":\"{{x}}\"}"}), json!({"x": hostile})),
-        ("APICall", json!({"method": "POST", "url": url, "contentType": "application/x-www-form-urlencoded",
-            "body": "a={{x}}"}), json!({"x": hostile})),
+        (
+            "APICall",
+            json!({"method": "POST", "url": format!("{url}/{{{{x}}}}?q={{{{x}}}}"), "headers": {"X-A": "{{x}}"},
+            "contentType": "application/json", "body": "{\"v\":\"{{x}}\",\"w\":{{x}}}"}),
+            json!({"x": hostile}),
+        ),
+        (
+            "APICall",
+            json!({"method": "POST", "url": url, "contentType": "application/xml", "body": "<a>{{x}}</a>"}),
+            json!({"x": hostile}),
+        ),
+        (
+            "APICall",
+            json!({"method": "POST", "url": url, "contentType": "multipart/form-data",
+            "body": "{\"f\":\"{{x}}\"}"}),
+            json!({"x": hostile}),
+        ),
+        (
+            "APICall",
+            json!({"method": "POST", "url": url, "contentType": "application/x-www-form-urlencoded",
+            "body": "a={{x}}"}),
+            json!({"x": hostile}),
+        ),
         ("TavilyWebSearch", json!({}), json!({"SearchQuery": hostile})),
         ("WebScrape", json!({}), json!({"URLs": format!("{url}/?{hostile}")})),
-        ("HuggingFace", json!({"accessToken": "{{KEY(hf)}}", "modelName": "m", "modelTask": "fill-mask",
-            "parameters": "{\"p\":\"{{Text}}\"}"}), json!({"Text": hostile})),
-        ("ZapierAction", json!({"actionName": "n", "actionId": "i", "apiKey": "{{KEY(zapier)}}"}), json!({"x": hostile})),
+        (
+            "HuggingFace",
+            json!({"accessToken": "{{KEY(hf)}}", "modelName": "m", "modelTask": "fill-mask",
+            "parameters": "{\"p\":\"{{Text}}\"}"}),
+            json!({"Text": hostile}),
+        ),
+        (
+            "ZapierAction",
+            json!({"actionName": "n", "actionId": "i", "apiKey": "{{KEY(zapier)}}"}),
+            json!({"x": hostile}),
+        ),
     ];
     for (name, settings, body) in forms {
         let before = server.seen().len();
         shown(&suite, name, settings.clone(), body).await;
         let sent = &server.seen()[before..];
         assert_eq!(sent.len(), 1, "{name} {settings}");
-        let text = format!("{} {:?} {}", sent[0].target, sent[0].headers, String::from_utf8_lossy(&sent[0].body));
+        let text =
+            format!("{} {:?} {}", sent[0].target, sent[0].headers, String::from_utf8_lossy(&sent[0].body));
         let text = percent_encoding::percent_decode_str(&text).decode_utf8_lossy().into_owned();
         assert!(!text.contains("Hello vault"), "{name}: {text}");
         assert!(text.contains("KEY(my-key)"), "{name}: {text}");

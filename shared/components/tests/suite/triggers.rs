@@ -29,7 +29,8 @@ fn document(name: &str, settings: Json, more: Json) -> Json {
     let outputs = json!([{"name": "Payload", "default": true}, {"name": "Result", "default": true},
         {"name": "Payload.body.n", "expression": "Payload.body.n", "default": false},
         {"name": "Payload.n", "expression": "Payload.n", "default": false}]);
-    let mut components = vec![json!({"id": "T", "name": name, "displayName": name, "title": "t", "data": data,
+    let mut components =
+        vec![json!({"id": "T", "name": name, "displayName": name, "title": "t", "data": data,
         "inputs": [], "outputs": outputs})];
     components.extend(more["components"].as_array().cloned().unwrap_or_default());
     json!({"version": "1.0.0", "id": "triggered", "name": "t", "variables": {}, "components": components,
@@ -44,7 +45,11 @@ fn hashing(output: &str) -> Json {
         "connections": [{"sourceId": "T", "sourceIndex": output, "targetId": "H", "targetIndex": "Data"}]})
 }
 
-async fn collect(suite: &Arc<Suite>, document: &Json, request: &TriggerRequest) -> Result<Collected, Refused> {
+async fn collect(
+    suite: &Arc<Suite>,
+    document: &Json,
+    request: &TriggerRequest,
+) -> Result<Collected, Refused> {
     let agent = Agent::new(document, suite.clone());
     let entry = agent.plan.route(&request.method, "/v1/trigger/t").unwrap();
     let node = agent.plan.entry_node(entry).clone();
@@ -123,8 +128,13 @@ async fn a_trigger_feeds_a_skill_as_a_whole() {
             {"sourceId": "E", "sourceIndex": "n", "targetId": "H", "targetIndex": "Data"}]});
     let document = document("JobSchedulerTrigger", json!({}), more);
     let answered = answer(&suite, &document, &[json!({"n": "1"}), json!({"n": 2, "word": "x"})]).await;
-    let hashes: Vec<&Json> = answered["result"].as_array().unwrap().iter().map(|entry| &entry["Hash"]).collect();
-    assert_eq!(hashes, ["c4ca4238a0b923820dcc509a6f75849b", "c81e728d9d4c2f636f067f89cc14862c"], "{answered}");
+    let hashes: Vec<&Json> =
+        answered["result"].as_array().unwrap().iter().map(|entry| &entry["Hash"]).collect();
+    assert_eq!(
+        hashes,
+        ["c4ca4238a0b923820dcc509a6f75849b", "c81e728d9d4c2f636f067f89cc14862c"],
+        "{answered}"
+    );
     // The skill by itself is as it was.
     let agent = Agent::new(&document, suite);
     let called = agent.call(RequestData::post("/api/e", json!({"n": 1}).into())).await;
@@ -135,9 +145,14 @@ async fn a_trigger_feeds_a_skill_as_a_whole() {
 #[tokio::test]
 async fn d38_a_schedule_has_the_authors_payload_and_takes_post_alone() {
     let suite = suite();
-    for (payload, expected) in [(json!("{\"a\":1}"), json!({"a": 1})), (json!({"b": 2}), json!({"b": 2})),
-        (json!("[1]"), json!({})), (json!("x"), json!({}))] {
-        let document = document("JobSchedulerTrigger", json!({"payload": payload, "interval": "5"}), json!({}));
+    for (payload, expected) in [
+        (json!("{\"a\":1}"), json!({"a": 1})),
+        (json!({"b": 2}), json!({"b": 2})),
+        (json!("[1]"), json!({})),
+        (json!("x"), json!({})),
+    ] {
+        let document =
+            document("JobSchedulerTrigger", json!({"payload": payload, "interval": "5"}), json!({}));
         let found = payloads(collect(&suite, &document, &request("POST", &[], "{}")).await);
         assert_eq!(serde_json::to_value(&found.items).unwrap(), json!([expected]));
         assert_eq!(status(collect(&suite, &document, &request("GET", &[], "")).await), 405);
@@ -154,7 +169,10 @@ async fn d39_a_webhook_takes_what_is_signed_and_nothing_else() {
     let good = request("POST", &[("x-hub-signature-256", &signed), ("user-agent", "sender")], body);
     let found = payloads(collect(&suite, &document, &good).await);
     let item = serde_json::to_value(&found.items[0]).unwrap();
-    assert_eq!(item, json!({"body": {"n": 1}, "headers": {"user-agent": "sender"}, "query": {}, "method": "POST"}));
+    assert_eq!(
+        item,
+        json!({"body": {"n": 1}, "headers": {"user-agent": "sender"}, "query": {}, "method": "POST"})
+    );
     assert!(!found.at_once);
     for (headers, body) in [
         (vec![], body),
@@ -200,7 +218,8 @@ async fn a_webhook_that_comes_again_is_the_same_event_and_an_old_one_is_refused(
     let mut moved = at(-3_600, "{}");
     moved.headers.insert("x-slack-request-timestamp".into(), chrono::Utc::now().timestamp().to_string());
     assert_eq!(status(collect(&suite, &document, &moved).await), 401);
-    let delivered = self::document("WebhookTrigger", json!({"unsigned": true, "idHeader": "X-Delivery"}), json!({}));
+    let delivered =
+        self::document("WebhookTrigger", json!({"unsigned": true, "idHeader": "X-Delivery"}), json!({}));
     let with = |id: &str| request("POST", &[("x-delivery", id)], "{}");
     let one = payloads(collect(&suite, &delivered, &with("1")).await).event;
     assert_eq!(payloads(collect(&suite, &delivered, &with("1")).await).event, one);
@@ -241,7 +260,9 @@ async fn d39_whatsapp_proves_itself_and_every_message_counts() {
     ]})
     .to_string();
     let signed = format!("sha256={}", signature(&body));
-    let found = payloads(collect(&suite, &document, &request("POST", &[("x-hub-signature-256", &signed)], &body)).await);
+    let found = payloads(
+        collect(&suite, &document, &request("POST", &[("x-hub-signature-256", &signed)], &body)).await,
+    );
     let items = serde_json::to_value(&found.items).unwrap();
     let texts: Vec<&Json> = items.as_array().unwrap().iter().map(|item| &item["message"]["text"]).collect();
     assert_eq!(texts, ["hi", "Yes", "Tea"]);
@@ -257,7 +278,9 @@ async fn d39_whatsapp_proves_itself_and_every_message_counts() {
     // News of what was sent start nothing.
     let news = json!({"entry": [{"changes": [{"value": {"statuses": [{}]}}]}]}).to_string();
     let signed = format!("sha256={}", signature(&news));
-    let reply = collect(&suite, &document, &request("POST", &[("x-hub-signature-256", &signed)], &news)).await.unwrap();
+    let reply = collect(&suite, &document, &request("POST", &[("x-hub-signature-256", &signed)], &news))
+        .await
+        .unwrap();
     assert_eq!(reply, Collected::Reply(Reply { status: 200, text: "EVENT_RECEIVED".into() }));
     let bare = self::document("WhatsAppTrigger", json!({}), json!({}));
     assert_eq!(status(collect(&suite, &bare, &ask("x")).await), 500);
@@ -270,18 +293,27 @@ fn gmail(request: &Received) -> Answer {
     let encoded = |text: &str| URL_SAFE.encode(text);
     match request.path() {
         "/google/gmail/v1/users/me/messages" => {
-            assert_eq!(request.query(), [("q".into(), "is:unread".into()), ("maxResults".into(), "5".into())]);
+            assert_eq!(
+                request.query(),
+                [("q".into(), "is:unread".into()), ("maxResults".into(), "5".into())]
+            );
             Answer::json(200, &json!({"messages": [{"id": "m1"}, {"id": "m2"}, {"id": "../evil"}]}))
         }
-        "/google/gmail/v1/users/me/messages/m1" => Answer::json(200, &json!({
+        "/google/gmail/v1/users/me/messages/m1" => Answer::json(
+            200,
+            &json!({
             "id": "m1", "threadId": "t1", "labelIds": ["INBOX", "UNREAD"], "snippet": "Hello", "sizeEstimate": 10,
             "internalDate": "1700000000000", "payload": {"mimeType": "multipart/mixed",
                 "headers": [{"name": "From", "value": "Ada <a@h>"}, {"name": "SUBJECT", "value": "Hi"},
                     {"name": "Message-ID", "value": "<1@h>"}],
                 "parts": [{"mimeType": "text/html", "body": {"data": encoded("<p>Hello <b>you</b></p><style>p{}</style>")}},
-                    {"mimeType": "application/pdf", "filename": "a.pdf", "body": {"size": 9, "attachmentId": "at"}}]}})),
-        "/google/gmail/v1/users/me/messages/m2" => Answer::json(200, &json!({
-            "id": "m2", "labelIds": [], "payload": {"mimeType": "text/plain", "body": {"data": encoded("a < b\nc")}}})),
+                    {"mimeType": "application/pdf", "filename": "a.pdf", "body": {"size": 9, "attachmentId": "at"}}]}}),
+        ),
+        "/google/gmail/v1/users/me/messages/m2" => Answer::json(
+            200,
+            &json!({
+            "id": "m2", "labelIds": [], "payload": {"mimeType": "text/plain", "body": {"data": encoded("a < b\nc")}}}),
+        ),
         other => Answer::json(404, &json!({"error": {"message": format!("no {other}")}})),
     }
 }
@@ -303,13 +335,22 @@ async fn d39_each_mail_starts_one_run_and_no_token_is_told() {
     let items = serde_json::to_value(&found.items).unwrap();
     let first = &items[0]["email"];
     assert_eq!(items.as_array().unwrap().len(), 2, "{items}");
-    assert_eq!(first["body"], json!({"text": "Hello you\n", "html": "<p>Hello <b>you</b></p><style>p{}</style>"}));
+    assert_eq!(
+        first["body"],
+        json!({"text": "Hello you\n", "html": "<p>Hello <b>you</b></p><style>p{}</style>"})
+    );
     assert_eq!(
         first["headers"],
         json!({"from": "Ada <a@h>", "to": null, "cc": null, "bcc": null, "subject": "Hi", "date": null, "messageId": "<1@h>"})
     );
-    assert_eq!(first["attachments"], json!([{"filename": "a.pdf", "mimeType": "application/pdf", "size": 9, "attachmentId": "at"}]));
-    assert_eq!((&first["internalDate"], &first["isUnread"]), (&json!("2023-11-14T22:13:20.000Z"), &json!(true)));
+    assert_eq!(
+        first["attachments"],
+        json!([{"filename": "a.pdf", "mimeType": "application/pdf", "size": 9, "attachmentId": "at"}])
+    );
+    assert_eq!(
+        (&first["internalDate"], &first["isUnread"]),
+        (&json!("2023-11-14T22:13:20.000Z"), &json!(true))
+    );
     assert_eq!(items[1]["email"]["body"]["html"], "a &lt; b<br>c");
     // The same mail again: nothing.
     assert_eq!(payloads(collect(&suite, &document, &ask).await).items, []);
@@ -318,8 +359,10 @@ async fn d39_each_mail_starts_one_run_and_no_token_is_told() {
     // What goes wrong is said.
     suite.managed.put("mail", &record("other"));
     let refused = collect(&suite, &document, &ask).await.unwrap_err();
-    assert_eq!((refused.status, refused.message.as_str()),
-        (502, "Gmail: Request failed with status code 401: Invalid Credentials"));
+    assert_eq!(
+        (refused.status, refused.message.as_str()),
+        (502, "Gmail: Request failed with status code 401: Invalid Credentials")
+    );
     let bare = self::document("GmailTrigger", json!({}), json!({}));
     assert!(collect(&suite, &bare, &ask).await.unwrap_err().message.contains("oauth_cred_id"));
     let nobody = self::document("GmailTrigger", json!({"oauth_cred_id": "nobody"}), json!({}));

@@ -19,7 +19,8 @@ const FILE: &str = "smythfs://default.team/lone/_temp/a.png";
 fn suite(fake: &Fake, keys: &[(&str, &str)], scraper: Scraper) -> Arc<Suite> {
     let suite = Suite::with_vault(&[fake.address.to_string()], keys);
     *suite.places.lock() = places(&fake.url(), scraper);
-    let file = Binary { name: "a.png".into(), mimetype: "image/png".into(), data: vec![137, 80, 78, 71].into() };
+    let file =
+        Binary { name: "a.png".into(), mimetype: "image/png".into(), data: vec![137, 80, 78, 71].into() };
     suite.files.lock().insert(FILE.into(), file);
     suite.doors.known.lock().push(FILE.into());
     suite
@@ -84,10 +85,15 @@ async fn web_search_says_what_went_wrong() {
     assert_eq!(error(&result), "Vault key 'tavily' not found");
     let wrong = suite(&fake, &[("tavily", "other")], Scraper::Auto);
     let result = run(&wrong, "WebSearch", json!({}), json!({"SearchQuery": "q"})).await;
-    assert_eq!(error(&result), "Request failed with status code 401: Unauthorized: missing or invalid API key.");
+    assert_eq!(
+        error(&result),
+        "Request failed with status code 401: Unauthorized: missing or invalid API key."
+    );
     let result = run(&wrong, "WebSearch", json!({}), json!({"SearchQuery": " "})).await;
     assert!(error(&result).contains("SearchQuery is empty"));
-    for (settings, word) in [(json!({"sourcesLimit": 0}), "Sources Limit"), (json!({"searchTopic": "x"}), "Search Topic")] {
+    for (settings, word) in
+        [(json!({"sourcesLimit": 0}), "Sources Limit"), (json!({"searchTopic": "x"}), "Search Topic")]
+    {
         let result = run(&wrong, "WebSearch", settings, json!({"SearchQuery": "q"})).await;
         assert!(error(&result).contains(word), "{result}");
     }
@@ -122,7 +128,8 @@ async fn d37_scrapfly_gets_each_address_as_it_is_and_failures_are_told_one_by_on
     let seen = fake.seen();
     let of_first = seen.iter().find(|request| request.target.contains("ok.example")).unwrap();
     let asked: Vec<(String, String)> = of_first.query();
-    let asked: Vec<(&str, &str)> = asked.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let asked: Vec<(&str, &str)> =
+        asked.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(
         asked,
         [
@@ -179,7 +186,8 @@ async fn who_reads_is_the_deployments_and_the_components_choice() {
     assert_eq!(error(&result), "Vault key 'scrapfly' not found");
     let with = suite(&fake, &[("scrapfly", "k")], Scraper::Scrapfly);
     let url = format!("{}/x?url=local", fake.url());
-    let result = run(&with, "WebScrape", json!({"scraper": "local", "format": "raw"}), json!({"URLs": url})).await;
+    let result =
+        run(&with, "WebScrape", json!({"scraper": "local", "format": "raw"}), json!({"URLs": url})).await;
     assert_eq!(result["Results"].as_array().unwrap().len(), 1, "{result}");
     assert_eq!(fake.seen().last().unwrap().path(), "/x");
 }
@@ -216,9 +224,10 @@ fn hub(request: &Received) -> Reply {
         return Reply::json(401, &json!({"error": "Invalid credentials in Authorization header"}));
     }
     match request.path() {
-        "/hf/models/org/loading" if request.header("x-wait-for-model").is_none() => {
-            Reply::json(503, &json!({"error": "Model org/loading is currently loading", "estimated_time": 20.0}))
-        }
+        "/hf/models/org/loading" if request.header("x-wait-for-model").is_none() => Reply::json(
+            503,
+            &json!({"error": "Model org/loading is currently loading", "estimated_time": 20.0}),
+        ),
         "/hf/models/org/bad" => Reply::json(400, &json!({"error": "unknown parameter"})),
         "/hf/models/org/speech" => Reply::new(200, "audio/flac", vec![1, 2, 3]),
         "/hf/models/org/parts" => {
@@ -251,12 +260,22 @@ async fn hugging_face_sends_what_each_task_takes() {
             "parameters": {"top_k": 3, "flag": true, "who": "fine", "n": 1}})
     );
     for (name, body, inputs) in [
-        ("question-answering", json!({"Question": "q", "Context": "c"}), json!({"inputs": {"question": "q", "context": "c"}})),
-        ("sentence-similarity", json!({"Source_sentence": "a", "Sentences": ["b"]}),
-            json!({"inputs": {"source_sentence": "a", "sentences": ["b"]}})),
+        (
+            "question-answering",
+            json!({"Question": "q", "Context": "c"}),
+            json!({"inputs": {"question": "q", "context": "c"}}),
+        ),
+        (
+            "sentence-similarity",
+            json!({"Source_sentence": "a", "Sentences": ["b"]}),
+            json!({"inputs": {"source_sentence": "a", "sentences": ["b"]}}),
+        ),
         ("conversational", json!({"Text": "t"}), json!({"text": "t"})),
-        ("visual-question-answering", json!({"Image": FILE, "Question": "q"}),
-            json!({"inputs": {"image": "iVBORw==", "question": "q"}})),
+        (
+            "visual-question-answering",
+            json!({"Image": FILE, "Question": "q"}),
+            json!({"inputs": {"image": "iVBORw==", "question": "q"}}),
+        ),
         ("image-to-image", json!({"Image": FILE}), json!({"inputs": "iVBORw=="})),
     ] {
         run(&suite, "HuggingFace", task(name, "m", json!("")), body).await;
@@ -266,18 +285,26 @@ async fn hugging_face_sends_what_each_task_takes() {
     }
     run(&suite, "HuggingFace", task("image-classification", "m", json!("")), json!({"Image": FILE})).await;
     let sent = fake.seen().pop().unwrap();
-    assert_eq!((sent.header("content-type"), sent.body.as_slice()), (Some("image/png"), &[137, 80, 78, 71][..]));
+    assert_eq!(
+        (sent.header("content-type"), sent.body.as_slice()),
+        (Some("image/png"), &[137, 80, 78, 71][..])
+    );
 }
 
 #[tokio::test]
 async fn hugging_face_gives_files_and_waits_for_models() {
     let fake = Fake::start(hub).await;
     let suite = suite(&fake, &[("hf", "hf-token")], Scraper::Auto);
-    let speech = run(&suite, "HuggingFace", task("text-to-speech", "org/speech", json!("")), json!({"Text": "t"})).await;
+    let speech =
+        run(&suite, "HuggingFace", task("text-to-speech", "org/speech", json!("")), json!({"Text": "t"}))
+            .await;
     assert_eq!((&speech["Output"]["mimetype"], &speech["Output"]["size"]), (&json!("audio/flac"), &json!(3)));
-    let parts = run(&suite, "HuggingFace", task("text-to-speech", "org/parts", json!("")), json!({"Text": "t"})).await;
+    let parts =
+        run(&suite, "HuggingFace", task("text-to-speech", "org/parts", json!("")), json!({"Text": "t"}))
+            .await;
     assert_eq!(parts["Output"][0]["blob"]["mimetype"], "audio/flac", "{parts}");
-    let loading = run(&suite, "HuggingFace", task("fill-mask", "org/loading", json!("")), json!({"Text": "t"})).await;
+    let loading =
+        run(&suite, "HuggingFace", task("fill-mask", "org/loading", json!("")), json!({"Text": "t"})).await;
     assert_eq!(loading["Output"][0]["label"], "POSITIVE");
 }
 
@@ -299,7 +326,10 @@ async fn d48_hugging_face_says_what_is_wrong_and_repeats_no_mistake() {
     assert!(error(&result).contains("no model of the hub"));
     assert!(fake.seen().is_empty());
     let result = run(task("fill-mask", "org/bad", json!("")), json!({"Text": "t"})).await;
-    assert_eq!(error(&result), "Error from Hugging Face: \nRequest failed with status code 400: unknown parameter");
+    assert_eq!(
+        error(&result),
+        "Error from Hugging Face: \nRequest failed with status code 400: unknown parameter"
+    );
     assert_eq!(fake.seen().len(), 1, "what the caller did wrong is not tried again");
     let mut settings = task("fill-mask", "m", json!(""));
     settings["accessToken"] = json!("{{KEY(other)}}");
@@ -330,7 +360,8 @@ async fn d22_zapier_gets_what_is_declared_and_the_key_in_a_header() {
     let suite = suite(&fake, &[("zapier", "zap-key")], Scraper::Auto);
     let file = json!({"mimetype": "image/png", "size": 4, "url": FILE, "name": "a.png"});
     let result =
-        run(&suite, "ZapierAction", action("01ABC", "{{KEY(zapier)}}"), json!({"to": "x", "files": [file]})).await;
+        run(&suite, "ZapierAction", action("01ABC", "{{KEY(zapier)}}"), json!({"to": "x", "files": [file]}))
+            .await;
     assert_eq!(result["Output"], json!({"status": "success", "result": {"id": 7}}));
     let sent = fake.seen().pop().unwrap();
     assert!(!sent.target.contains("zap-key") && !sent.target.contains('?'), "{}", sent.target);
@@ -344,7 +375,8 @@ async fn d22_zapier_gets_what_is_declared_and_the_key_in_a_header() {
 async fn zapier_says_what_went_wrong_and_ends_its_links() {
     let fake = Fake::start(zapier).await;
     let suite = suite(&fake, &[("zapier", "zap-key"), ("other", "x")], Scraper::Auto);
-    let run = async |id: &str, key: &str, body: Json| run(&suite, "ZapierAction", action(id, key), body).await;
+    let run =
+        async |id: &str, key: &str, body: Json| run(&suite, "ZapierAction", action(id, key), body).await;
     let result = run("02DEF", "{{KEY(zapier)}}", json!({"f": {"url": FILE}})).await;
     assert_eq!(error(&result), "Zapier Error: {\"detail\":\"no such action\"}");
     assert_eq!(*suite.doors.ended.lock(), ["link-0"]);
@@ -366,7 +398,11 @@ async fn zapier_says_what_went_wrong_and_ends_its_links() {
 fn answered(result: &str, error: Option<&str>) -> Result<ExecuteCodeResponse, String> {
     Ok(ExecuteCodeResponse {
         result_json: result.to_owned().into(),
-        error: error.map(|message| CodeError { name: "Error".into(), message: message.into(), stack: String::new() }),
+        error: error.map(|message| CodeError {
+            name: "Error".into(),
+            message: message.into(),
+            stack: String::new(),
+        }),
         logs: vec![CodeLogLine { level: "log".into(), text: "hello".into() }],
         ..Default::default()
     })
@@ -388,7 +424,10 @@ async fn serverless_code_is_deployed_by_name_and_gets_its_inputs() {
     assert_eq!(result["Output"], json!({"sum": 3}));
     let (name, source, instance, arguments) = suite.deployed.ran.lock().pop().unwrap();
     assert_eq!((name.as_str(), source.as_str(), instance.as_str()), ("C", code, "lambda"));
-    assert_eq!(serde_json::from_str::<Json>(&arguments).unwrap(), json!({"a": 1, "b": {"x": 2}, "c": "it's"}));
+    assert_eq!(
+        serde_json::from_str::<Json>(&arguments).unwrap(),
+        json!({"a": 1, "b": {"x": 2}, "c": "it's"})
+    );
     assert!(suite.logged.lock().iter().any(|line| line == "hello"));
     // Agents from before `code`.
     suite.deployed.answers.lock().push(answered("", None));
@@ -402,13 +441,18 @@ async fn serverless_code_is_deployed_by_name_and_gets_its_inputs() {
 async fn serverless_code_says_what_went_wrong() {
     let fake = Fake::start(pages).await;
     let suite = suite(&fake, &[("my-key", "v")], Scraper::Auto);
-    suite.deployed.answers.lock().extend([answered("", Some("boom")), Err("the source has no main".to_owned())]);
+    suite
+        .deployed
+        .answers
+        .lock()
+        .extend([answered("", Some("boom")), Err("the source has no main".to_owned())]);
     let run = async |settings: Json| run(&suite, "ServerlessCode", settings, json!({"a": 1})).await;
     let code = json!({"code": "async function main() {}"});
     assert_eq!(error(&run(code.clone()).await), "the source has no main");
     assert_eq!(error(&run(code.clone()).await), "Error: boom");
     assert!(error(&run(json!({})).await).contains("there is no code"));
-    let own = json!({"code": "x", "use_own_keys": true, "accessKeyId": "a", "secretAccessKey": "b", "region": "r"});
+    let own =
+        json!({"code": "x", "use_own_keys": true, "accessKeyId": "a", "secretAccessKey": "b", "region": "r"});
     assert!(error(&run(own).await).contains("ask the operator"));
     let secret = json!({"code": "async function main() { return '{{KEY(my-key)}}'; }"});
     assert!(error(&run(secret).await).contains("'my-key'"));
@@ -421,7 +465,8 @@ async fn d24_names_of_packages_are_never_a_command() {
     let fake = Fake::start(pages).await;
     let suite = suite(&fake, &[], Scraper::Auto);
     let folder = std::env::temp_dir().join(format!("sre-d24-{}", std::process::id()));
-    let code = format!("import x from 'foo; touch {}'; async function main() {{ return 1; }}", folder.display());
+    let code =
+        format!("import x from 'foo; touch {}'; async function main() {{ return 1; }}", folder.display());
     suite.deployed.answers.lock().push(answered("1", None));
     run(&suite, "ServerlessCode", json!({"code": code}), json!({"a": 1})).await;
     assert_eq!(suite.deployed.ran.lock()[0].1, code);
@@ -434,6 +479,7 @@ async fn d23_nothing_is_waited_for() {
     let suite = Suite::new(&[]);
     suite.deployed.answers.lock().push(answered("1", None));
     let from = tokio::time::Instant::now();
-    run(&suite, "ServerlessCode", json!({"code": "async function main() { return 1; }"}), json!({"a": 1})).await;
+    run(&suite, "ServerlessCode", json!({"code": "async function main() { return 1; }"}), json!({"a": 1}))
+        .await;
     assert_eq!(from.elapsed(), Duration::ZERO);
 }

@@ -114,7 +114,11 @@ pub struct Deployed {
 
 #[async_trait]
 impl DeployedCode for Deployed {
-    async fn run(&self, code: Deployable<'_>, arguments: Vec<u8>) -> Result<ExecuteCodeResponse, ContextError> {
+    async fn run(
+        &self,
+        code: Deployable<'_>,
+        arguments: Vec<u8>,
+    ) -> Result<ExecuteCodeResponse, ContextError> {
         let arguments = String::from_utf8(arguments).unwrap();
         self.ran.lock().push((code.name.into(), code.source.into(), code.instance.into(), arguments));
         let answer = self.answers.lock().pop().unwrap_or_else(|| Err("nothing to answer".to_owned()));

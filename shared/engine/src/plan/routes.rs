@@ -75,8 +75,7 @@ impl Plan {
         let path = without_version(path).ok_or(RouteError::Path)?;
         let method = method.to_uppercase();
         let fits = |known: &str| known == method || known == ANY;
-        let found =
-            self.routes.get(path).and_then(|methods| methods.iter().find(|(known, _)| fits(known)));
+        let found = self.routes.get(path).and_then(|methods| methods.iter().find(|(known, _)| fits(known)));
         let missing = || RouteError::Endpoint { method: method.clone(), path: path.to_owned() };
         found.map(|(_, entry)| *entry).ok_or_else(missing)
     }

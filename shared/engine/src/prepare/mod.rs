@@ -74,7 +74,9 @@ impl Preparation<'_> {
         match role {
             Role::Called if flow == Flow::Trigger => return Prepared::Loop(self.payloads()),
             _ if flow == Flow::Trigger => {
-                return Prepared::Settled(error_output("a trigger starts runs: nothing may be connected to it"));
+                return Prepared::Settled(error_output(
+                    "a trigger starts runs: nothing may be connected to it",
+                ));
             }
             _ if flow == Flow::Endpoint => {
                 return self.prepare_endpoint(node, held, matches!(role, Role::Called));

@@ -51,7 +51,9 @@ fn egress(config: &Config) -> Result<(), ConfigError> {
         return Err(wrong(config, key, "0 allows nothing: use 1 or more"));
     }
     match egress.agents.keys().find(|agent| !agent.contains('/')) {
-        Some(agent) => Err(wrong(config, "egress.agents", format!("{agent:?} is no agent: write \"team/agent\""))),
+        Some(agent) => {
+            Err(wrong(config, "egress.agents", format!("{agent:?} is no agent: write \"team/agent\"")))
+        }
         None => Ok(()),
     }
 }

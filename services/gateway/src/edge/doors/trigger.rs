@@ -53,7 +53,10 @@ pub fn taken_out(mut request: Request) -> (Request, Given) {
 /// The key of an address.
 pub fn key(key: String) -> Result<Proof, Refusal> {
     if key.is_empty() || key.len() > MAX_BEARER_BYTES {
-        return Err(Refusal::new(StatusCode::UNAUTHORIZED, "`key` is no API key: `sre keys create` makes one"));
+        return Err(Refusal::new(
+            StatusCode::UNAUTHORIZED,
+            "`key` is no API key: `sre keys create` makes one",
+        ));
     }
     Ok(Proof::ApiKey(key))
 }
@@ -116,7 +119,8 @@ mod tests {
             ("application/x-www-form-urlencoded", "a=1&b=c+d", json!({"a": "1", "b": "c d"})),
             ("", "", json!({})),
         ] {
-            let request = Request::post("/trigger/t").header(CONTENT_TYPE, kind).body(Body::from(body)).unwrap();
+            let request =
+                Request::post("/trigger/t").header(CONTENT_TYPE, kind).body(Body::from(body)).unwrap();
             let raw = raw(request, 100).await.unwrap();
             assert_eq!(serde_json::from_slice::<Value>(&raw.body_json).unwrap(), said, "{body}");
             assert_eq!(raw.body, body.as_bytes());

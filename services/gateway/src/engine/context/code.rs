@@ -2,12 +2,13 @@
 
 use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
-use sre_components::context::code::{DeployedCode, Deployable};
+use sre_components::context::code::{Deployable, DeployedCode};
 use sre_components::{Context as _, ContextError, Failure};
 use sre_proto::compute::v1::code_client::CodeClient;
 use sre_proto::compute::v1::execution_event::Event;
 use sre_proto::compute::v1::{
-    DeployCodeRequest, ExecuteCodeResponse, ExecuteDeploymentRequest, ListDeploymentsRequest, PrepareCodeRequest,
+    DeployCodeRequest, ExecuteCodeResponse, ExecuteDeploymentRequest, ListDeploymentsRequest,
+    PrepareCodeRequest,
 };
 use sre_service::{Link, Role};
 use tonic::{Code, Status};
@@ -19,7 +20,11 @@ const LOOKED_THROUGH: i32 = 100;
 
 impl ActivationContext {
     /// The deployment of a source, which is made where there is none: the same source is deployed once.
-    async fn deployment(&self, client: &mut CodeClient<Link>, code: &Deployable<'_>) -> Result<String, Status> {
+    async fn deployment(
+        &self,
+        client: &mut CodeClient<Link>,
+        code: &Deployable<'_>,
+    ) -> Result<String, Status> {
         let name = format!("{}/code/{}", self.scope.subject.version.agent, code.name);
         let revision = hex::encode(Sha256::digest(code.source));
         let list = self.call(ListDeploymentsRequest {
@@ -33,7 +38,8 @@ impl ActivationContext {
             Err(status) => return Err(status),
         };
         let fits = |instance: &str| code.instance.is_empty() || code.instance == instance;
-        let found = known.into_iter().find(|known| known.revision.ends_with(&revision) && fits(&known.instance));
+        let found =
+            known.into_iter().find(|known| known.revision.ends_with(&revision) && fits(&known.instance));
         if let Some(found) = found {
             return Ok(found.name);
         }
@@ -60,7 +66,8 @@ impl ActivationContext {
     ) -> Result<ExecuteCodeResponse, ContextError> {
         let mut client = CodeClient::new(self.link(Role::Compute).await?);
         let name = self.deployment(&mut client, code).await?;
-        let request = ExecuteDeploymentRequest { name, arguments_json: arguments_json.into(), ..Default::default() };
+        let request =
+            ExecuteDeploymentRequest { name, arguments_json: arguments_json.into(), ..Default::default() };
         let mut events = client.execute_deployment(self.call(request)).await?.into_inner();
         let mut logs = Vec::new();
         while let Some(event) = events.message().await? {

@@ -42,7 +42,12 @@ fn raw(method: &str, delivery: &str, body: &Value) -> RawRequest {
     }
 }
 
-async fn call(world: &World, engine: usize, agent: &str, raw: RawRequest) -> Result<RunSkillResponse, Status> {
+async fn call(
+    world: &World,
+    engine: usize,
+    agent: &str,
+    raw: RawRequest,
+) -> Result<RunSkillResponse, Status> {
     let call = Some(run_skill_request::Call::Raw(raw));
     let request = RunSkillRequest { agent: agent.into(), call, ..RunSkillRequest::default() };
     let mut client = RunsClient::new(world.running_as(agent, "user/dev"));
@@ -62,7 +67,8 @@ async fn a_request_runs_what_follows_once_for_each_payload() {
     let one = call(&world, 1, &agent, raw("POST", "", &json!({"n": 1}))).await.unwrap();
     assert_eq!(answer(&one)["result"], json!([{"Hash": ONE}]));
     // Nobody makes payloads up.
-    let forged = call(&world, 0, &agent, raw("POST", "", &json!({"payloads": [{"body": {"n": 1}}]}))).await.unwrap();
+    let forged =
+        call(&world, 0, &agent, raw("POST", "", &json!({"payloads": [{"body": {"n": 1}}]}))).await.unwrap();
     assert_eq!(answer(&forged)["result"], json!([]), "{:?}", answer(&forged));
 }
 
@@ -97,7 +103,9 @@ async fn a_sender_may_hear_at_once_and_the_run_goes_on() {
 async fn what_is_not_taken_runs_nothing_and_says_why() {
     let world = World::new().await;
     let agent = agent(&world, json!({"unsigned": false})).await;
-    for (method, http, code) in [("GET", "405", Code::InvalidArgument), ("POST", "500", Code::FailedPrecondition)] {
+    for (method, http, code) in
+        [("GET", "405", Code::InvalidArgument), ("POST", "500", Code::FailedPrecondition)]
+    {
         let refused = call(&world, 0, &agent, raw(method, "", &json!({"n": 1}))).await.unwrap_err();
         let told = refused.get_details_error_info().unwrap().metadata;
         assert_eq!((refused.code(), told["http_status"].as_str()), (code, http), "{refused:?}");

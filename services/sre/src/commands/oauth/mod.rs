@@ -65,13 +65,17 @@ async fn login(client: &Client, output: Output, arguments: Login) -> Result<()> 
     };
     let door = redirect::Door::open(arguments.port).await?;
     let grant = Grant::new(door.address());
-    output::complain(&format!("open this address, and grant access there:\n\n  {}\n", grant.url(&application)));
+    output::complain(&format!(
+        "open this address, and grant access there:\n\n  {}\n",
+        grant.url(&application)
+    ));
     let patience = Duration::from_secs(arguments.patience);
     let code = door.code(&grant, patience).await?;
     let mut record = record(&arguments);
     // What the person names on the command line is theirs to reach.
     let everywhere = egress::Policy::new(&["0.0.0.0/0", "::/0"])?;
-    let http = egress::Client::new(everywhere, egress::Limits::default()).context("the outbound HTTP client")?;
+    let http =
+        egress::Client::new(everywhere, egress::Limits::default()).context("the outbound HTTP client")?;
     if let Err(message) = grant.redeem(&http, &application, code, &mut record).await {
         bail!(message);
     }
@@ -104,7 +108,10 @@ async fn secret(client: &Client, key: &str) -> Result<Zeroizing<String>> {
     let request =
         AccessSecretsRequest { parent: client.team_name(), keys: vec![key.to_owned()], ..Default::default() };
     let found = client.vault().access_secrets(request).await?.into_inner().secrets;
-    let Some(found) = found.into_iter().next() else { bail!("the vault has no key {key}: `sre vault put {key}`") };
-    let text = String::from_utf8(found.value.to_vec()).with_context(|| format!("vault key {key} is not text"))?;
+    let Some(found) = found.into_iter().next() else {
+        bail!("the vault has no key {key}: `sre vault put {key}`")
+    };
+    let text =
+        String::from_utf8(found.value.to_vec()).with_context(|| format!("vault key {key} is not text"))?;
     Ok(Zeroizing::new(text))
 }

@@ -23,7 +23,8 @@ impl Door {
     /// Opens it.
     pub async fn open(port: u16) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port)).await;
-        let listener = listener.with_context(|| format!("port {port} of this machine: choose another with --port"))?;
+        let listener =
+            listener.with_context(|| format!("port {port} of this machine: choose another with --port"))?;
         let port = listener.local_addr()?.port();
         Ok(Self { listener, port })
     }

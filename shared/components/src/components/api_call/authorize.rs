@@ -26,7 +26,8 @@ pub(super) async fn exchange(
     let media = page::media_type(&request.headers);
     let bytes = request.body.clone().unwrap_or_default();
     let body = BodyOf { media: &media, bytes: &bytes };
-    let authorized = connection.authorize(&request.method, &request.url, body).await.map_err(Failed::OAuth)?;
+    let authorized =
+        connection.authorize(&request.method, &request.url, body).await.map_err(Failed::OAuth)?;
     request.headers.insert(AUTHORIZATION, authorized.header);
     let response = through(call, request.clone(), proxies).await?;
     let Some(token) = authorized.bearer.filter(|_| response.status == StatusCode::UNAUTHORIZED) else {

@@ -29,7 +29,9 @@ pub(super) async fn ask(call: Call<'_>) -> Result<LookedUp, String> {
     let mut request = Request::new(Method::GET, url::build(&url_text, values, url::Encoding::of(call))?);
     request.headers = headers::build(call, &headers_text, values, &Method::GET, &body::Body::default())?;
     let request = request.repeatable(outbound::ATTEMPTS);
-    let answer = outbound::send(call.context, request).await.map_err(|error| format!("looking it up failed: {error}"))?;
+    let answer = outbound::send(call.context, request)
+        .await
+        .map_err(|error| format!("looking it up failed: {error}"))?;
     match answer.status {
         StatusCode::NOT_FOUND => Ok(LookedUp::NotHappened),
         status if status.is_success() => Ok(LookedUp::Happened(response::outcome(call, answer).await?)),

@@ -111,10 +111,9 @@ async fn request(call: Call<'_>, model: &str, body: Body, token: &str) -> Result
         }
         Body::Bytes(file) => {
             let kind = HeaderValue::from_str(&file.mimetype);
-            request.headers.insert(
-                CONTENT_TYPE,
-                kind.unwrap_or(HeaderValue::from_static("application/octet-stream")),
-            );
+            request
+                .headers
+                .insert(CONTENT_TYPE, kind.unwrap_or(HeaderValue::from_static("application/octet-stream")));
             request.body = Some(file.data);
         }
     }

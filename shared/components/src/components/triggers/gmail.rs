@@ -69,7 +69,8 @@ impl Component for GmailTrigger {
                 return Err(Refused::new(405, "this trigger takes POST"));
             }
             let items = unread(call).await.map_err(|message| Refused::new(502, message))?;
-            let ids: Vec<&str> = items.iter().filter_map(|item| item.get("email")?.get("id")?.as_str()).collect();
+            let ids: Vec<&str> =
+                items.iter().filter_map(|item| item.get("email")?.get("id")?.as_str()).collect();
             // Two engines that ask at the same time start one run.
             let event = if ids.is_empty() { String::new() } else { event(&ids) };
             Ok(Payloads { items, event, at_once: false }.into())

@@ -21,7 +21,9 @@ static SPEC: ComponentSpec =
                 .default("5")
                 .nullable()
                 .describe("how often it is to be called"),
-            SettingSpec::any("payload", "Payload").nullable().describe("a JSON object; anything else is an empty one"),
+            SettingSpec::any("payload", "Payload")
+                .nullable()
+                .describe("a JSON object; anything else is an empty one"),
         ])
         .outputs(&[PAYLOAD, RESULT]);
 

@@ -26,7 +26,8 @@ const ENDPOINT: SettingSpec = SettingSpec::new(
 .required()
 .describe("its name, the last part of its path `/trigger/<name>`");
 
-const PAYLOAD: PortSpec = PortSpec::new("Payload", "Any", "one payload; what is connected runs once for each");
+const PAYLOAD: PortSpec =
+    PortSpec::new("Payload", "Any", "one payload; what is connected runs once for each");
 const RESULT: PortSpec = PortSpec::new("Result", "Array", "what the payloads came to, once all are done");
 
 /// The list of results alone, whether there was one payload or many.

@@ -17,52 +17,54 @@ const USUAL_TOLERANCE_S: f64 = 300.0;
 /// Payloads of one request.
 const MOST: usize = 1_000;
 
-static SPEC: ComponentSpec =
-    ComponentSpec::new("WebhookTrigger", "Starts a run with a request of another service, whose signature it checks")
-        .effect(Effect::Read)
-        .flow(Flow::Trigger)
-        .settings(&[
-            ENDPOINT,
-            SettingSpec::one_of("method", "Method", &["POST", "PUT", "GET", ""])
-                .default("POST")
-                .describe("the method it takes"),
-            SettingSpec::text_or_empty("secret", "Secret", 500)
-                .template()
-                .nullable()
-                .describe("the key of the signature, from the vault: `{{KEY(name)}}`"),
-            SettingSpec::boolean("unsigned", "Unsigned")
-                .default("false")
-                .describe("takes requests without a signature; whoever has the address and a key then may call"),
-            SettingSpec::text_or_empty("signatureHeader", "Signature Header", 100)
-                .default("X-Signature-256")
-                .nullable()
-                .describe("where the signature is, in hexadecimal or base64"),
-            SettingSpec::text_or_empty("signaturePrefix", "Signature Prefix", 50)
-                .nullable()
-                .describe("what stands before it, such as `sha256=` or `v0=`"),
-            SettingSpec::one_of("algorithm", "Algorithm", &["sha256", "sha512", "sha1", ""])
-                .default("sha256")
-                .describe("the hash of the HMAC"),
-            SettingSpec::text_or_empty("signedContent", "Signed Content", 200)
-                .default("{body}")
-                .nullable()
-                .describe("what is signed, with `{timestamp}` and `{body}`: for example `v0:{timestamp}:{body}`"),
-            SettingSpec::text_or_empty("timestampHeader", "Timestamp Header", 100)
-                .nullable()
-                .describe("where the time of sending is, in seconds since 1970 or as a date; `signedContent` must hold it"),
-            SettingSpec::integer("tolerance", "Tolerance (s)", 1.0, 86_400.0)
-                .default("300")
-                .nullable()
-                .describe("how far that time may be from now; within it a request that comes again is not run again"),
-            SettingSpec::text_or_empty("idHeader", "Id Header", 100)
-                .nullable()
-                .describe("where the delivery's id is, if there is one: a delivery that comes again is not run again"),
-            SettingSpec::one_of("respond", "Respond", &["result", "atOnce", ""])
-                .default("result")
-                .describe("the sender gets what the run comes to, or hears at once that the request was taken"),
-        ])
-        .outputs(&[PAYLOAD, RESULT])
-        .scopes(&["sre.security.v1.Vault"]);
+static SPEC: ComponentSpec = ComponentSpec::new(
+    "WebhookTrigger",
+    "Starts a run with a request of another service, whose signature it checks",
+)
+.effect(Effect::Read)
+.flow(Flow::Trigger)
+.settings(&[
+    ENDPOINT,
+    SettingSpec::one_of("method", "Method", &["POST", "PUT", "GET", ""])
+        .default("POST")
+        .describe("the method it takes"),
+    SettingSpec::text_or_empty("secret", "Secret", 500)
+        .template()
+        .nullable()
+        .describe("the key of the signature, from the vault: `{{KEY(name)}}`"),
+    SettingSpec::boolean("unsigned", "Unsigned")
+        .default("false")
+        .describe("takes requests without a signature; whoever has the address and a key then may call"),
+    SettingSpec::text_or_empty("signatureHeader", "Signature Header", 100)
+        .default("X-Signature-256")
+        .nullable()
+        .describe("where the signature is, in hexadecimal or base64"),
+    SettingSpec::text_or_empty("signaturePrefix", "Signature Prefix", 50)
+        .nullable()
+        .describe("what stands before it, such as `sha256=` or `v0=`"),
+    SettingSpec::one_of("algorithm", "Algorithm", &["sha256", "sha512", "sha1", ""])
+        .default("sha256")
+        .describe("the hash of the HMAC"),
+    SettingSpec::text_or_empty("signedContent", "Signed Content", 200)
+        .default("{body}")
+        .nullable()
+        .describe("what is signed, with `{timestamp}` and `{body}`: for example `v0:{timestamp}:{body}`"),
+    SettingSpec::text_or_empty("timestampHeader", "Timestamp Header", 100).nullable().describe(
+        "where the time of sending is, in seconds since 1970 or as a date; `signedContent` must hold it",
+    ),
+    SettingSpec::integer("tolerance", "Tolerance (s)", 1.0, 86_400.0)
+        .default("300")
+        .nullable()
+        .describe("how far that time may be from now; within it a request that comes again is not run again"),
+    SettingSpec::text_or_empty("idHeader", "Id Header", 100).nullable().describe(
+        "where the delivery's id is, if there is one: a delivery that comes again is not run again",
+    ),
+    SettingSpec::one_of("respond", "Respond", &["result", "atOnce", ""])
+        .default("result")
+        .describe("the sender gets what the run comes to, or hears at once that the request was taken"),
+])
+.outputs(&[PAYLOAD, RESULT])
+.scopes(&["sre.security.v1.Vault"]);
 
 /// The type.
 pub struct WebhookTrigger;
@@ -126,16 +128,22 @@ async fn signed(
     if secret.is_empty() {
         return match settings::flag(call, "unsigned") {
             true => Ok(None),
-            false => Err(Refused::new(500, "the trigger has no secret: set `secret`, or allow `unsigned` requests")),
+            false => Err(Refused::new(
+                500,
+                "the trigger has no secret: set `secret`, or allow `unsigned` requests",
+            )),
         };
     }
     let header = Some(text("signatureHeader")).filter(|name| !name.is_empty());
     let header = header.unwrap_or_else(|| USUAL_HEADER.to_owned());
-    let wrong = || Refused::new(401, format!("the request is not signed as it must be: see the header {header}"));
+    let wrong =
+        || Refused::new(401, format!("the request is not signed as it must be: see the header {header}"));
     let given = request.header(&header).ok_or_else(wrong)?;
     let (prefix, hash) = (text("signaturePrefix"), Hash::parse(&text("algorithm")));
     let given = given.trim();
-    let given = if prefix.is_empty() { given.strip_prefix("sha256=").unwrap_or(given) } else {
+    let given = if prefix.is_empty() {
+        given.strip_prefix("sha256=").unwrap_or(given)
+    } else {
         given.strip_prefix(prefix.as_str()).ok_or_else(wrong)?
     };
     let timestamp_header = text("timestampHeader");
@@ -151,7 +159,10 @@ async fn signed(
         return Ok(None);
     }
     if !content.contains("{timestamp}") {
-        return Err(Refused::new(500, "the trigger's time is not signed: `signedContent` must hold {timestamp}"));
+        return Err(Refused::new(
+            500,
+            "the trigger's time is not signed: `signedContent` must hold {timestamp}",
+        ));
     }
     let tolerance = settings::number(call, "tolerance").unwrap_or(USUAL_TOLERANCE_S);
     let sent = moment(timestamp).ok_or_else(|| Refused::new(401, "the request has no time of sending"))?;
@@ -195,7 +206,8 @@ fn moment(text: &str) -> Option<DateTime<Utc>> {
 /// One payload for a body; one for each element of a list.
 fn items(request: &TriggerRequest) -> Result<Vec<Value>, Refused> {
     // Headers of the connection and of who carried it are nobody's business.
-    let shown = |name: &str| !name.contains("signature") && !matches!(name, "host" | "connection" | "content-length");
+    let shown =
+        |name: &str| !name.contains("signature") && !matches!(name, "host" | "connection" | "content-length");
     let headers: Map = request
         .headers
         .iter()

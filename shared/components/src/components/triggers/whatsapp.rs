@@ -114,7 +114,10 @@ async fn received(call: Call<'_>, request: &TriggerRequest) -> Result<Collected,
     let given = request.header(SIGNATURE).and_then(|given| given.trim().strip_prefix("sha256="));
     let good = given.is_some_and(|given| verify(Hash::Sha256, secret.as_bytes(), &[&request.raw], given));
     if secret.is_empty() || !good {
-        return Err(Refused::new(401, format!("the request is not signed as it must be: see the header {SIGNATURE}")));
+        return Err(Refused::new(
+            401,
+            format!("the request is not signed as it must be: see the header {SIGNATURE}"),
+        ));
     }
     let items = messages(&request.body);
     if items.is_empty() {

@@ -9,8 +9,9 @@ use crate::egress::Request;
 use crate::outbound;
 use crate::page::{self, LinksAs};
 
-const ACCEPTED: HeaderValue =
-    HeaderValue::from_static("text/html, application/xhtml+xml, text/plain;q=0.9, application/json;q=0.8, */*;q=0.1");
+const ACCEPTED: HeaderValue = HeaderValue::from_static(
+    "text/html, application/xhtml+xml, text/plain;q=0.9, application/json;q=0.8, */*;q=0.1",
+);
 
 pub(super) async fn read(call: Call<'_>, url: Url, format: &str) -> Result<String, String> {
     if !matches!(format, "markdown" | "markdown:no_links" | "text" | "raw") {

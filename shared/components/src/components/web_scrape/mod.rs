@@ -20,38 +20,38 @@ const KEY: &str = "scrapfly";
 const AT_A_TIME: usize = 5;
 const MOST_PAGES: usize = 100;
 
-static SPEC: ComponentSpec =
-    ComponentSpec::new("ScrapflyWebScrape", "Reads pages of the web, as Markdown or otherwise")
-        .aliases(&["WebScrape"])
-        .effect(Effect::Effect)
-        .settings(&[
-            SettingSpec::one_of("scraper", "Scraper", &["auto", "scrapfly", "local", ""])
-                .default("auto")
-                .describe(
-                    "who reads the pages: Scrapfly, or this deployment, which runs no script; `auto` is Scrapfly where \
+static SPEC: ComponentSpec = ComponentSpec::new(
+    "ScrapflyWebScrape",
+    "Reads pages of the web, as Markdown or otherwise",
+)
+.aliases(&["WebScrape"])
+.effect(Effect::Effect)
+.settings(&[
+    SettingSpec::one_of("scraper", "Scraper", &["auto", "scrapfly", "local", ""]).default("auto").describe(
+        "who reads the pages: Scrapfly, or this deployment, which runs no script; `auto` is Scrapfly where \
                      the team's vault has the key `scrapfly`, unless the deployment says otherwise",
-                ),
-            SettingSpec::boolean("antiScrapingProtection", "Anti-Scraping Protection")
-                .default("false")
-                .describe("gets by protections against reading by machines; Scrapfly only"),
-            SettingSpec::boolean("javascriptRendering", "JavaScript Rendering")
-                .default("false")
-                .describe("runs the page's scripts first; Scrapfly only"),
-            SettingSpec::boolean("autoScroll", "Auto Scroll")
-                .default("false")
-                .describe("scrolls to the page's end first, for what loads late; Scrapfly only"),
-            SettingSpec::text_or_empty("format", "Format", 100).default("markdown").describe(
-                "`markdown`, `markdown:no_links`, `text`, `raw`; with Scrapfly also `clean_html` and `json`",
-            ),
-            SettingSpec::any("countries", "Countries")
-                .describe("codes of countries to read from, as a list or between commas; Scrapfly only"),
-        ])
-        .inputs(&[PortSpec::new("URLs", "Any", "addresses: a list, JSON text of one, or between commas")])
-        .outputs(&[
-            PortSpec::new("Results", "Array", "each page that was read: url, content"),
-            PortSpec::new("FailedURLs", "Array", "each that was not: url, error"),
-        ])
-        .scopes(&["sre.security.v1.Vault"]);
+    ),
+    SettingSpec::boolean("antiScrapingProtection", "Anti-Scraping Protection")
+        .default("false")
+        .describe("gets by protections against reading by machines; Scrapfly only"),
+    SettingSpec::boolean("javascriptRendering", "JavaScript Rendering")
+        .default("false")
+        .describe("runs the page's scripts first; Scrapfly only"),
+    SettingSpec::boolean("autoScroll", "Auto Scroll")
+        .default("false")
+        .describe("scrolls to the page's end first, for what loads late; Scrapfly only"),
+    SettingSpec::text_or_empty("format", "Format", 100).default("markdown").describe(
+        "`markdown`, `markdown:no_links`, `text`, `raw`; with Scrapfly also `clean_html` and `json`",
+    ),
+    SettingSpec::any("countries", "Countries")
+        .describe("codes of countries to read from, as a list or between commas; Scrapfly only"),
+])
+.inputs(&[PortSpec::new("URLs", "Any", "addresses: a list, JSON text of one, or between commas")])
+.outputs(&[
+    PortSpec::new("Results", "Array", "each page that was read: url, content"),
+    PortSpec::new("FailedURLs", "Array", "each that was not: url, error"),
+])
+.scopes(&["sre.security.v1.Vault"]);
 
 /// The type.
 pub struct WebScrape;
@@ -75,7 +75,9 @@ enum By {
 async fn scrape(call: Call<'_>) -> Result<Outcome, String> {
     let wanted = urls::of(&call.declared())?;
     if wanted.is_empty() {
-        return Err("no address is given: connect an input with one, for example https://example.com".to_owned());
+        return Err(
+            "no address is given: connect an input with one, for example https://example.com".to_owned()
+        );
     }
     if wanted.len() > MOST_PAGES {
         return Err(format!("{} addresses are given: {MOST_PAGES} at most", wanted.len()));
@@ -99,7 +101,9 @@ async fn scrape(call: Call<'_>) -> Result<Outcome, String> {
     let (mut results, mut failed) = (Vec::new(), Vec::new());
     for (url, read) in pages {
         let entry = |name: &str, value: String| {
-            Value::object([("url".into(), Value::from(url.as_str())), (name.into(), Value::from(value))].into())
+            Value::object(
+                [("url".into(), Value::from(url.as_str())), (name.into(), Value::from(value))].into(),
+            )
         };
         match read {
             Ok(content) => results.push(entry("content", content)),

@@ -14,7 +14,12 @@ const BUDGET: &str = "80";
 /// What is said where Scrapfly does not say more.
 const FAILED: &str = "Failed to scrape URL";
 
-pub(super) async fn read(call: Call<'_>, page: &Url, key: &SecretText, format: &str) -> Result<String, String> {
+pub(super) async fn read(
+    call: Call<'_>,
+    page: &Url,
+    key: &SecretText,
+    format: &str,
+) -> Result<String, String> {
     let mut url = web::below(&call.context.web().scrapfly, "scrape");
     question(call, &mut url, page, format);
     // The one way in which this service takes its key.

@@ -85,15 +85,14 @@ mod tests {
     fn addresses_come_from_every_shape() {
         let yes = |text: &str| (text.to_owned(), true);
         assert_eq!(found(json!({"a": ["http://h/1", "http://h/2"]})), [yes("http://h/1"), yes("http://h/2")]);
-        assert_eq!(found(json!({"a": "[\"http://h/1\"]", "b": " http://h/1, http://h/2 ,"})), [
-            yes("http://h/1"),
-            yes("http://h/2")
-        ]);
-        assert_eq!(found(json!({"a": "http://h/?q=1,2,http://h/b\nhttp://h/c"})), [
-            yes("http://h/?q=1,2"),
-            yes("http://h/b"),
-            yes("http://h/c")
-        ]);
+        assert_eq!(
+            found(json!({"a": "[\"http://h/1\"]", "b": " http://h/1, http://h/2 ,"})),
+            [yes("http://h/1"), yes("http://h/2")]
+        );
+        assert_eq!(
+            found(json!({"a": "http://h/?q=1,2,http://h/b\nhttp://h/c"})),
+            [yes("http://h/?q=1,2"), yes("http://h/b"), yes("http://h/c")]
+        );
         assert_eq!(found(json!({"a": null})), []);
     }
 
