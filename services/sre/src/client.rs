@@ -113,6 +113,11 @@ impl Client {
         VaultClient::new(self.link.clone())
     }
 
+    /// Tokens of agents.
+    pub fn managed_vault(&self) -> security::v1::managed_vault_client::ManagedVaultClient<Link> {
+        security::v1::managed_vault_client::ManagedVaultClient::new(self.link.clone())
+    }
+
     /// Teams and settings.
     pub fn account(&self) -> AccountClient<Link> {
         AccountClient::new(self.link.clone())

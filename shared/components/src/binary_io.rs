@@ -10,6 +10,7 @@ use url::Url;
 
 use crate::context::{Context, ContextError, Failure};
 use crate::egress::{EgressError, Request};
+use crate::outbound;
 
 /// Does what a need asks for; every file is read as the running agent.
 ///
@@ -31,8 +32,8 @@ pub async fn perform(context: &dyn Context, need: &NeedsIo) -> Result<Value, Con
 
 async fn fetch(context: &dyn Context, url: &str, name: &str) -> Result<Binary, ContextError> {
     let url = Url::parse(url).map_err(|_| EgressError::InvalidUrl)?;
-    let left = context.deadline().saturating_duration_since(tokio::time::Instant::now());
-    let response = context.http().send(Request::new(Method::GET, url), left).await?;
+    let request = Request::new(Method::GET, url).repeatable(outbound::ATTEMPTS);
+    let response = outbound::send(context, request).await?;
     if !response.status.is_success() {
         let message = format!("Request failed with status code {}", response.status.as_u16());
         return Err(ContextError::new(Failure::Unavailable, message));

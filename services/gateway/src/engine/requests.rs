@@ -61,6 +61,19 @@ pub struct Routed {
     pub trigger: Option<TriggerRequest>,
 }
 
+impl Routed {
+    /// A trigger collects from a request; where nothing collects, it would run with what a caller made up.
+    pub fn not_a_trigger(self) -> Result<Self, Status> {
+        match self.trigger {
+            None => Ok(self),
+            Some(_) => {
+                let message = "a trigger is not debugged: debug the skill that it feeds";
+                Err(invalid_argument("call", message))
+            }
+        }
+    }
+}
+
 /// Reads what is wanted and finds where it leads.
 pub fn route(plan: &Plan, wanted: Wanted, session_id: &str) -> Result<Routed, Status> {
     if session_id.chars().count() > SESSION_CHARACTERS {

@@ -21,6 +21,7 @@ mod import_values;
 mod keys;
 mod logs;
 mod models;
+mod oauth;
 mod prompt;
 mod quota;
 mod runs;
@@ -55,6 +56,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Usage(arguments) => Box::pin(usage::run(&global, arguments)).await,
         Command::Models(command) => Box::pin(models::run(&global, command)).await,
         Command::Debug(command) => Box::pin(debug::run(&global, command)).await,
+        Command::OAuth(command) => Box::pin(oauth::run(&global, command)).await,
         Command::Keys(command) => Box::pin(keys::run(&global, command)).await,
         Command::Teams(command) => Box::pin(teams::run(&global, command)).await,
         Command::Audit(command) => Box::pin(audit::run(&global, command)).await,

@@ -24,7 +24,7 @@ pub(super) async fn send(client: &Client, agent: &str, request: &Request) -> Res
         headers: request.headers.clone().into_iter().collect(),
         query_json: text(request.query.as_ref()).into(),
         body_json: text(request.body.as_ref()).into(),
-        files: Vec::new(),
+        ..RawRequest::default()
     };
     let request = RunSkillRequest {
         agent: agent.to_owned(),

@@ -9,6 +9,7 @@ pub mod record;
 mod renew;
 
 use http::HeaderValue;
+use sha2::{Digest as _, Sha256};
 use sre_engine::template::{self, Escape, WithSecrets};
 use sre_engine::value::Map;
 use url::Url;
@@ -66,7 +67,9 @@ impl<'a> Connection<'a> {
     /// Keeps a token out of what the run writes.
     fn keep(&self, secret: &str) {
         if !secret.is_empty() {
-            self.call.context.keep_secret(&format!("oauth:{}", self.key), secret);
+            // Each under a name of its own: one that was renewed may still be in what is written.
+            let mark = hex::encode(&Sha256::digest(secret)[..4]);
+            self.call.context.keep_secret(&format!("oauth:{}:{mark}", self.key), secret);
         }
     }
 

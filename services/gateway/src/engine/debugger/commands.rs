@@ -319,7 +319,7 @@ pub async fn cycle(taken: &mut Taken) -> Result<StepReport, Status> {
 
 /// Where a request leads.
 pub fn called(plan: &Plan, raw: RawRequest, session_id: &str) -> Result<(EntryId, RequestData), Status> {
-    let routed = requests::route(plan, Wanted::Raw(raw), session_id)?;
+    let routed = requests::route(plan, Wanted::Raw(raw), session_id)?.not_a_trigger()?;
     Ok((routed.entry, routed.request))
 }
 

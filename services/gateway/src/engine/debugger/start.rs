@@ -82,7 +82,7 @@ async fn prepare(engine: &Engine, caller: &Caller, asked: Asked) -> Result<Ready
     let name = SessionName::new(version.agent.clone(), &id)?;
     let (called, request, label) = match asked.wanted {
         Some(wanted) => {
-            let routed = requests::route(plan, wanted, &asked.session_id)?;
+            let routed = requests::route(plan, wanted, &asked.session_id)?.not_a_trigger()?;
             (Some((routed.entry, routed.request.clone())), routed.request, routed.skill)
         }
         None => {

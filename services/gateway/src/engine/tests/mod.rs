@@ -14,6 +14,7 @@ mod llm;
 mod recovery;
 mod server;
 mod slots;
+mod triggers;
 mod uncertain;
 mod waits;
 mod watching;

@@ -8,6 +8,7 @@ mod component;
 mod connectors;
 mod debug;
 mod models;
+mod oauth;
 mod observe;
 mod runs;
 mod teams;
@@ -25,6 +26,7 @@ pub use component::{Component, Register as ComponentRegister, Target, Test as Co
 pub use connectors::{Connectors, Which};
 pub use debug::Debug;
 pub use models::Models;
+pub use oauth::{Connection, Login, OAuth};
 pub use observe::{Level as LogLevel, Logs, UsageBy, UsageOf};
 pub use runs::{Approvals, Runs};
 pub use teams::{Role as TeamMemberRole, Settings as TeamSettings, Teams};
@@ -146,6 +148,9 @@ pub enum Command {
     /// Debug sessions: runs an agent step by step.
     #[command(subcommand)]
     Debug(Debug),
+    /// Access that people grant agents to their accounts.
+    #[command(subcommand, name = "oauth")]
+    OAuth(OAuth),
     /// API keys for the HTTP doors.
     #[command(subcommand)]
     Keys(Keys),

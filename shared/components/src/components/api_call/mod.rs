@@ -32,13 +32,13 @@ static SPEC: ComponentSpec = ComponentSpec::new("APICall", "Sends an HTTP reques
     .settings(&[
         SettingSpec::one_of("method", "Method", &["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"])
             .required()
-            .describe("the HTTP method"),
+            .describe("the method of the request"),
         SettingSpec::text("url", "URL", 8192).required().template().describe(
             "where to; inserted values are encoded for the place they stand at, unless `encodeValues` is false",
         ),
         SettingSpec::boolean("encodeValues", "Encode Values")
             .default("true")
-            .describe("encodes what is put into the URL for the place it stands at"),
+            .describe("encodes what is inserted into the URL for the place it stands at"),
         SettingSpec::any("headers", "Headers").template().describe("a JSON object, or its text"),
         SettingSpec::one_of(
             "contentType",
@@ -54,7 +54,7 @@ static SPEC: ComponentSpec = ComponentSpec::new("APICall", "Sends an HTTP reques
             ],
         )
         .default("none")
-        .describe("what the body is, unless a header says so"),
+        .describe("how the body is made of its setting, and what it is called"),
         SettingSpec::any("body", "Body").template().describe("text or an object"),
         SettingSpec::text_or_empty("proxy", "Proxy", 0).template().describe(
             "proxies, one a line, tried in any order: http, https, socks4, socks4a, socks5, socks5h, with user and \
