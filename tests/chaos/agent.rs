@@ -55,7 +55,8 @@ pub fn chaos(honouring: &Counting, ignoring: &Counting) -> Value {
         wires.push(format!("{id}._error > {told}.outcome"));
     }
     let names: Vec<String> = (0..MAPPED).map(mapped).collect();
-    let mut map = component("map", "Map", json!({ "concurrency": "2" }), &["run", "Input"], &["Item", "Result"]);
+    let mut map =
+        component("map", "Map", json!({ "concurrency": "2" }), &["run", "Input"], &["Item", "Result"]);
     map["inputs"][1]["defaultVal"] = json!(names.join(","));
     components.push(map);
     let body = json!({ "run": "{{run}}", "component": "{{component}}" });
@@ -154,7 +155,8 @@ impl Answer {
             }
         }
         let number = |n| gathered[honoured(n)]["number"].as_u64().ok_or_else(|| wrong(&honoured(n)));
-        let number_of = |n: usize| gathered["map"][n]["Response"]["number"].as_u64().ok_or_else(|| wrong(&mapped(n)));
+        let number_of =
+            |n: usize| gathered["map"][n]["Response"]["number"].as_u64().ok_or_else(|| wrong(&mapped(n)));
         let mapped = (0..MAPPED).map(number_of).collect::<Result<_, _>>()?;
         let honoured = (0..HONOURED).map(number).collect::<Result<_, _>>()?;
         let mut ignored = Vec::new();

@@ -216,7 +216,7 @@ impl Run {
         let mut leaves = std::mem::take(&mut state.leaves);
         let unhandled = std::mem::take(&mut state.failures).into_iter().filter(|(_, handled)| !handled.get());
         leaves.extend(unhandled.map(|(leaf, _)| leaf));
-        let mut starved = BTreeSet::new();
+        let mut starved = std::mem::take(&mut state.starved);
         self.collect_starved(child, &mut starved);
         // Document order; of a leaf that ran more than once the first counts.
         leaves.sort_by_key(|leaf| (leaf.node, leaf.round));
@@ -235,7 +235,7 @@ impl Run {
             let (results, errors) = (element.results, element.errors);
             looping.early.insert(index, Early { results, errors, failed, after, starved });
             let starved = looping.take_early();
-            self.note_starved(starved);
+            self.note_starved(scope, starved);
             self.work.push_back(Work::Advance { scope, place });
             return;
         }
@@ -246,7 +246,7 @@ impl Run {
         if let Next::Again(value) = &next {
             looping.elements = Arc::new(vec![value.clone()]);
         }
-        self.note_starved(starved);
+        self.note_starved(scope, starved);
         match next {
             Next::Again(_) | Next::Pause(0) => self.work.push_back(Work::Advance { scope, place }),
             Next::Pause(ms) if !self.is_void(after) && !self.is_dropped(scope) => {
@@ -284,6 +284,19 @@ impl Run {
             at = outer;
         }
         false
+    }
+
+    /// The innermost element around a scope, itself included, of a loop that a failure ends.
+    pub(super) fn element_that_may_not_count(&self, scope: u32) -> Option<u32> {
+        let mut at = scope;
+        loop {
+            let (outer, place) = self.scopes[at as usize].parent?;
+            let looping = self.scopes[outer as usize].slots[place as usize].looping.as_ref();
+            if looping.is_some_and(|looping| matches!(&looping.kind, Kind::Each(each) if each.stops)) {
+                return Some(at);
+            }
+            at = outer;
+        }
     }
 
     /// Ends a loop over elements.

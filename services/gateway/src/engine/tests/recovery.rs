@@ -106,7 +106,8 @@ async fn a_map_is_taken_over_with_calls_under_way() {
 async fn a_retry_sleeps_on_under_its_next_owner() {
     let world = World::with(|config| config.gateway.checkpoint_records = 5).await;
     let settings = json!({"maxAttempts": "2", "delay": "2000"});
-    let retry = component("retry", "Retry", settings, &["Input"], &["Attempt", "Number", "Result", "Attempts"]);
+    let retry =
+        component("retry", "Retry", settings, &["Input"], &["Attempt", "Number", "Result", "Attempts"]);
     let stop = component("stop", "Fail", json!({"message": "not {{n}}"}), &["n"], &["_error"]);
     let links = ["go.x > retry.Input", "retry.Number > stop.n"];
     let agent = world.put(&document("retrier", vec![endpoint(), retry, stop], &links)).await;
@@ -130,4 +131,22 @@ async fn a_retry_sleeps_on_under_its_next_owner() {
     assert_eq!((of("retry:0/stop@"), of("retry:1/stop@")), (1, 1));
     // The pause, and the whole.
     assert_eq!(of("retry@"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_map_may_have_more_under_way_than_a_run_usually_has() {
+    let world = World::new().await;
+    let map =
+        component("map", "Map", json!({"concurrency": "100"}), &["Input"], &["Item", "Result", "Errors"]);
+    let call = post("call", &world.server.url("/wide"), json!({"body": "{{v}}"}));
+    let agent = world
+        .put(&document("wide", vec![endpoint(), map, call], &["go.x > map.Input", "map.Item > call.v"]))
+        .await;
+    world.server.hold("/wide");
+    let run = world.start(0, &agent, elements(120)).await;
+    world.server.called("/wide", 100).await;
+    assert_eq!(world.server.count("/wide"), 100);
+    world.server.release("/wide");
+    let answer = world.done(&run.name).await;
+    assert_eq!(answer["result"]["Result"].as_array().map(Vec::len), Some(120), "{answer}");
 }
