@@ -86,7 +86,7 @@ static MAP: ComponentSpec = ComponentSpec::new(
 ])
 .errors(&[
     "`the loop has … elements, the limit is …`: before anything starts",
-    "`element …: …`: with `onError` `stop`, the first failure; `Result` has what came before it",
+    "`element …: …`: with `onError` `stop`, the first failure; `Result` has what came up to it",
 ])
 .limits(&["100,000 elements, unless the deployment sets another bound"]);
 

@@ -44,7 +44,8 @@ fn elements(ready: &[Activation]) -> Vec<u32> {
 fn a_map_has_so_many_under_way_and_no_more() {
     let map = bodied("Map", json!({"concurrency": "3"}), "Item", "E");
     let list: Vec<u32> = (0..8).collect();
-    let (_, mut run) = start(&map, json!(list));
+    let (plan, mut run) = start(&map, json!(list));
+    assert_eq!(plan.widest_map(), 3);
     let first = run.ready();
     assert_eq!(elements(&first), [0, 1, 2]);
     // Whichever ends, the next one starts; all elements have the round in which the map started.

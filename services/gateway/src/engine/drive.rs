@@ -34,7 +34,8 @@ use super::trace;
 use super::usage::{self, Tally};
 use super::waits::Patience;
 
-/// Activations of one run that are executed at a time; those that wait are not counted.
+/// Activations of one run that are executed at a time, unless a Map of its agent asks for more; those that wait are
+/// not counted.
 const IN_FLIGHT: usize = 64;
 /// Activations that end at once before others get a turn.
 const IN_A_ROW: u32 = 256;
@@ -49,6 +50,8 @@ pub struct Drive {
     /// Effects under way, and how often they were started.
     effects: HashMap<ActivationKey, u32>,
     paused: bool,
+    /// Activations that are executed at a time.
+    in_flight: usize,
     checkpoints: Checkpoints,
     /// Activations that are ready.
     ready: VecDeque<Activation>,
@@ -112,6 +115,7 @@ impl Drive {
     }
 
     fn new(scope: Arc<RunScope>, run: Run, journal: Option<RunJournal>, recovered: Recovered) -> Self {
+        let in_flight = IN_FLIGHT.max(run.plan().widest_map());
         Self {
             scope,
             run,
@@ -119,6 +123,7 @@ impl Drive {
             intended: recovered.intended,
             effects: HashMap::new(),
             paused: recovered.paused,
+            in_flight,
             checkpoints: recovered.checkpoints,
             ready: VecDeque::new(),
             again: VecDeque::new(),
@@ -310,7 +315,7 @@ impl Drive {
             return Ok(());
         }
         let waiting = self.scope.waits.as_ref().map_or(0, |waits| waits.count());
-        let mut free = IN_FLIGHT.saturating_sub(flights.len().saturating_sub(waiting));
+        let mut free = self.in_flight.saturating_sub(flights.len().saturating_sub(waiting));
         let again = self.again.len().min(free);
         free -= again;
         let mut starting: Vec<(Activation, Option<u32>)> =

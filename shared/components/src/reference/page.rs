@@ -16,6 +16,10 @@ pub fn page(spec: &ComponentSpec, example: Option<&str>) -> String {
         out.push_str("It may wait long: the run leaves memory meanwhile and goes on where it was.\n");
     }
     settings(spec, &mut out);
+    if spec.flow == Flow::Inert {
+        example_of(spec, example, &mut out);
+        return out;
+    }
     ports("Inputs", "An author may add inputs of any name.", spec.inputs, &mut out);
     ports("Outputs", "An author may add outputs with a path into the result.", spec.outputs, &mut out);
     services(spec, &mut out);
@@ -148,12 +152,8 @@ fn services(spec: &ComponentSpec, out: &mut String) {
 
 fn errors(spec: &ComponentSpec, out: &mut String) {
     out.push_str("\n## Errors\n\n");
-    match spec.flow {
-        Flow::Inert => return out.push_str("It never runs, so it never fails.\n"),
-        _ if spec.errors.is_empty() && !validated(spec) => {
-            return out.push_str("It has none of its own: an input of a wrong type fails before it runs.\n");
-        }
-        _ => {}
+    if spec.errors.is_empty() && !validated(spec) {
+        return out.push_str("It has none of its own: an input of a wrong type fails before it runs.\n");
     }
     if validated(spec) {
         out.push_str("- `Schema Validation error: …`: a setting is not as above\n");
@@ -168,9 +168,6 @@ fn validated(spec: &ComponentSpec) -> bool {
 }
 
 fn limits(spec: &ComponentSpec, out: &mut String) {
-    if spec.flow == Flow::Inert {
-        return;
-    }
     out.push_str("\n## Limits\n\n");
     for limit in spec.limits {
         let _ = writeln!(out, "- {limit}");

@@ -141,6 +141,12 @@ impl Plan {
         &self.nodes[self.entries[entry.0 as usize].node as usize]
     }
 
+    /// The most elements that any of its Maps has under way at a time; 0 without one.
+    pub fn widest_map(&self) -> usize {
+        let maps = self.nodes.iter().filter(|node| compile::flow(node) == crate::spec::Flow::Map);
+        maps.map(|node| crate::looping::Each::map(node).at_a_time).max().unwrap_or(0)
+    }
+
     /// The components that a run from this entry may come to, its jobs left out.
     pub fn reached(&self, entry: EntryId) -> impl Iterator<Item = &Arc<Node>> {
         let regions = self.entries[entry.0 as usize].regions.iter();

@@ -112,11 +112,15 @@ impl Run {
         )
     }
 
-    /// Notes the starved components of an element that has come to its end.
-    pub(super) fn note_starved(&mut self, starved: BTreeSet<Starved>) {
-        for it in starved {
-            note(it, &mut self.starved);
-        }
+    /// Notes the starved components of an element of a loop in `scope`. Where that belongs to an element that may
+    /// not count in the end, they are noted there.
+    pub(super) fn note_starved(&mut self, scope: u32, starved: BTreeSet<Starved>) {
+        let element = self.element_that_may_not_count(scope);
+        let out = match element {
+            Some(element) => &mut self.scopes[element as usize].starved,
+            None => &mut self.starved,
+        };
+        starved.into_iter().for_each(|it| note(it, out));
     }
 
     pub(super) fn collect_starved(&self, scope: u32, out: &mut BTreeSet<Starved>) {

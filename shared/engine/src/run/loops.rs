@@ -216,15 +216,14 @@ impl Run {
         let mut leaves = std::mem::take(&mut state.leaves);
         let unhandled = std::mem::take(&mut state.failures).into_iter().filter(|(_, handled)| !handled.get());
         leaves.extend(unhandled.map(|(leaf, _)| leaf));
-        let mut starved = BTreeSet::new();
+        let mut starved = std::mem::take(&mut state.starved);
         self.collect_starved(child, &mut starved);
         // Document order; of a leaf that ran more than once the first counts.
         leaves.sort_by_key(|leaf| (leaf.node, leaf.round));
         leaves.dedup_by_key(|leaf| leaf.node);
         let plan = self.plan.clone();
         let leaves = leaves.into_iter().map(|leaf| (leaf.node, leaf.output)).collect();
-        let run_id = self.options.run_id.clone();
-        let node = plan.nodes[self.place(scope, place).node as usize].id.clone();
+        let node = &plan.nodes[self.place(scope, place).node as usize];
         let slot = &mut self.scopes[scope as usize].slots[place as usize];
         let Some(looping) = slot.looping.as_mut() else { return };
         looping.idle.push(child);
@@ -233,20 +232,20 @@ impl Run {
             let element = each.element(index, &leaves);
             let failed = element.failed && each.stops;
             let (results, errors) = (element.results, element.errors);
-            looping.early.insert(index, Early { results, errors, failed, after, starved });
-            let starved = looping.take_early();
-            self.note_starved(starved);
+            let starved = looping.take(index, Early { results, errors, failed, after, starved });
+            self.note_starved(scope, starved);
             self.work.push_back(Work::Advance { scope, place });
             return;
         }
         (looping.round, looping.after) = (after, after);
         let value = looping.elements.first().cloned().unwrap_or_default();
-        let seed = || jitter(&run_id, &node, after);
+        let run_id = &self.options.run_id;
+        let seed = || jitter(run_id, &node.id, after);
         let next = looping.kind.after(index as usize, &value, &mut looping.errors, &leaves, &seed);
         if let Next::Again(value) = &next {
             looping.elements = Arc::new(vec![value.clone()]);
         }
-        self.note_starved(starved);
+        self.note_starved(scope, starved);
         match next {
             Next::Again(_) | Next::Pause(0) => self.work.push_back(Work::Advance { scope, place }),
             Next::Pause(ms) if !self.is_void(after) && !self.is_dropped(scope) => {
@@ -284,6 +283,19 @@ impl Run {
             at = outer;
         }
         false
+    }
+
+    /// The innermost element around a scope, itself included, of a loop that a failure ends.
+    pub(super) fn element_that_may_not_count(&self, scope: u32) -> Option<u32> {
+        let mut at = scope;
+        loop {
+            let (outer, place) = self.scopes[at as usize].parent?;
+            let looping = self.scopes[outer as usize].slots[place as usize].looping.as_ref();
+            if looping.is_some_and(|looping| matches!(&looping.kind, Kind::Each(each) if each.stops)) {
+                return Some(at);
+            }
+            at = outer;
+        }
     }
 
     /// Ends a loop over elements.
@@ -339,10 +351,16 @@ impl Run {
 }
 
 impl Looping {
-    /// Takes the elements whose turn it is; gives the components of them that waited in vain.
-    fn take_early(&mut self) -> BTreeSet<Starved> {
+    /// Takes an element, or keeps it until its turn comes; gives the components that waited in vain in all whose turn
+    /// has come.
+    fn take(&mut self, index: u32, element: Early) -> BTreeSet<Starved> {
         let mut starved = BTreeSet::new();
-        while let Some(mut element) = self.early.remove(&self.taken).filter(|_| self.stopped.is_none()) {
+        if index != self.taken {
+            self.early.insert(index, element);
+            return starved;
+        }
+        let mut next = Some(element);
+        while let Some(mut element) = next.filter(|_| self.stopped.is_none()) {
             self.results.append(&mut element.results);
             self.errors.append(&mut element.errors);
             self.after = self.after.max(element.after);
@@ -351,6 +369,7 @@ impl Looping {
                 self.stopped = Some(self.taken);
             }
             self.taken += 1;
+            next = self.early.remove(&self.taken);
         }
         if !self.kind.is_map() {
             self.round = self.after;

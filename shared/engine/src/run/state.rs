@@ -1,10 +1,11 @@
 //! The mutable state of a run: a tree of scopes with a slot per component.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::answer::Starved;
 use super::loops::Looping;
 use crate::bits::Bits;
 use crate::key::LoopStep;
@@ -144,6 +145,8 @@ pub(in crate::run) struct Scope {
     pub leaves: Vec<Leaf>,
     /// Of an element: failures that wait for their handlers.
     pub failures: Vec<(Leaf, Arc<Handled>)>,
+    /// Of an element that may not count in the end: components in loops inside it that waited in vain.
+    pub starved: BTreeSet<Starved>,
 }
 
 /// The end of a branch.
@@ -178,6 +181,7 @@ impl Scope {
             iteration: 0,
             leaves: Vec::new(),
             failures: Vec::new(),
+            starved: BTreeSet::new(),
         }
     }
 

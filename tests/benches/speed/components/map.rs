@@ -47,7 +47,10 @@ pub async fn measure() {
         took[took.len() / 2]
     };
     let (through, bare) = (median(&mut through), median(&mut bare));
-    println!("\nA Map of {CALLS} calls of {} ms, {AT_A_TIME} at a time, the median of {ROUNDS}:\n", TAKES.as_millis());
+    println!(
+        "\nA Map of {CALLS} calls of {} ms, {AT_A_TIME} at a time, the median of {ROUNDS}:\n",
+        TAKES.as_millis()
+    );
     println!("| | took | of the ideal |");
     println!("|---|---|---|");
     for (what, took) in [("ideal", ideal), ("a bare client", bare), ("the Map", through)] {
@@ -80,7 +83,8 @@ async fn by_a_bare_client(url: &str) -> Duration {
     for _ in 0..AT_A_TIME {
         let (client, url, left) = (client.clone(), url.to_owned(), left.clone());
         callers.spawn(async move {
-            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+            {
                 client.post(&url).body("{}").send().await.unwrap().bytes().await.unwrap();
             }
         });

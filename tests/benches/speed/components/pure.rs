@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value as Json, json};
 use sre_components::{Call, reference, registry};
 use sre_engine::spec::{ComponentSpec, Flow};
-use sre_engine::{Activation, ActivationKey, ActivationKind, Effect, Outcome, RequestData, Run, RunOptions, Status};
+use sre_engine::{
+    Activation, ActivationKey, ActivationKind, Effect, Outcome, RequestData, Run, RunOptions, Status,
+};
 
 use super::context::{Suite, TestContext};
 use super::driver::Agent;
@@ -19,7 +21,10 @@ const TARGET: Duration = Duration::from_micros(10);
 
 /// One table over all pure types.
 pub async fn measure() {
-    println!("Pure components in process, the median of {TIMES} (the target is {} µs):\n", TARGET.as_micros());
+    println!(
+        "Pure components in process, the median of {TIMES} (the target is {} µs):\n",
+        TARGET.as_micros()
+    );
     println!("| type | median | p99 | |");
     println!("|---|---|---|---|");
     for spec in registry().specs().filter(|spec| spec.effect == Effect::Pure && spec.flow != Flow::Inert) {

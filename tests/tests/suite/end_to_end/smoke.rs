@@ -10,6 +10,28 @@ use crate::harness::{Mode, Options, Suite, agents, eventually, in_both_modes};
 
 in_both_modes!(examples);
 
+/// The example of every component type runs in a real suite, unless it says that it needs something from outside.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn component_examples() {
+    let suite = Suite::start("component-examples", Mode::AllInOne, Options::default()).await;
+    let dev = suite.client("user/dev");
+    let (mut ran, mut wrong) = (0, Vec::new());
+    for (id, document) in agents::component_examples() {
+        dev.put(&name(&id), &document).await.unwrap();
+        if document["needs"].is_string() {
+            continue;
+        }
+        let answer = dev.answer(&name(&id), "demo", &json!({})).await.unwrap();
+        ran += 1;
+        if answer.is_null() || answer == json!([]) || answer.to_string().contains("\"_error\"") {
+            wrong.push(format!("{id}: {answer}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(ran >= 20, "only {ran} ran");
+    suite.stop().await;
+}
+
 async fn examples(mode: Mode) {
     let suite = Suite::start("examples", mode, Options::default()).await;
     let dev = suite.client("user/dev");

@@ -142,7 +142,16 @@ pub fn asker(id: &str, settings: Value) -> Value {
 
 /// The project's own example agents: id and document.
 pub fn examples() -> Vec<(String, Value)> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    documents_in("../examples")
+}
+
+/// The examples of component types, by id.
+pub fn component_examples() -> Vec<(String, Value)> {
+    documents_in("../examples/components")
+}
+
+fn documents_in(folder: &str) -> Vec<(String, Value)> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())

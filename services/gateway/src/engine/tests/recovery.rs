@@ -132,3 +132,21 @@ async fn a_retry_sleeps_on_under_its_next_owner() {
     // The pause, and the whole.
     assert_eq!(of("retry@"), 2);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_map_may_have_more_under_way_than_a_run_usually_has() {
+    let world = World::new().await;
+    let map =
+        component("map", "Map", json!({"concurrency": "100"}), &["Input"], &["Item", "Result", "Errors"]);
+    let call = post("call", &world.server.url("/wide"), json!({"body": "{{v}}"}));
+    let agent = world
+        .put(&document("wide", vec![endpoint(), map, call], &["go.x > map.Input", "map.Item > call.v"]))
+        .await;
+    world.server.hold("/wide");
+    let run = world.start(0, &agent, elements(120)).await;
+    world.server.called("/wide", 100).await;
+    assert_eq!(world.server.count("/wide"), 100);
+    world.server.release("/wide");
+    let answer = world.done(&run.name).await;
+    assert_eq!(answer["result"]["Result"].as_array().map(Vec::len), Some(120), "{answer}");
+}

@@ -216,6 +216,7 @@ impl Run {
         state.iteration = saved.iteration;
         state.leaves = leaves?;
         state.failures = failures?;
+        state.starved = saved.starved.into_iter().collect();
         Ok(())
     }
 

@@ -183,6 +183,7 @@ impl Saver {
                 .iter()
                 .map(|(leaf, handled)| (self.leaf(plan, leaf), self.handled(handled)))
                 .collect(),
+            starved: scope.starved.iter().cloned().collect(),
         }
     }
 

@@ -63,6 +63,8 @@ pub struct SavedScope {
     pub leaves: Vec<SavedLeaf>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<(SavedLeaf, u32)>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub starved: Vec<Starved>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
