@@ -49,9 +49,12 @@ pub struct Version {
 }
 
 impl Registered {
-    /// Its full name.
+    /// Its full name; one that the configuration declares is of no team.
     pub fn name(&self) -> String {
-        format!("teams/{}/components/{}", self.row.team, self.row.name)
+        match self.row.team.as_str() {
+            "" => format!("components/{}", self.row.name),
+            team => format!("teams/{team}/components/{}", self.row.name),
+        }
     }
 
     /// A version; the default one where none is named.

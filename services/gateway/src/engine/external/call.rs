@@ -1,13 +1,14 @@
 //! One stream of one activation: it is sent what to do, and says what comes of it.
 
+use std::pin::Pin;
 use std::time::Duration;
 
-use futures::{FutureExt as _, StreamExt as _, TryFutureExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _, TryFutureExt as _};
 use sre_components::Context;
 use sre_proto::component::v1::component_client::ComponentClient;
 use sre_proto::component::v1::process_request::Message as Sent;
 use sre_proto::component::v1::process_response::Message as Said;
-use sre_proto::component::v1::{Activation, Answer, Cancel, Failure, ProcessRequest};
+use sre_proto::component::v1::{Activation, Answer, Cancel, Failure, ProcessRequest, ProcessResponse};
 use sre_service::connectors::grpc::with_causes;
 use sre_service::dial::Channel;
 use sre_service::task;
@@ -19,10 +20,8 @@ use tonic::{Code, Request, Response, Status};
 use super::endpoint::never_connected;
 use super::telling::Telling;
 
-/// How long a component that was told to stop may go on.
+/// How long a component that was told to stop, or has answered, may go on.
 const GRACE: Duration = Duration::from_secs(2);
-/// How long a stream whose answer is there may take to end.
-const ENDING: Duration = Duration::from_secs(2);
 /// What a message holds beside outputs.
 const MESSAGE_ROOM: usize = 64 << 10;
 
@@ -60,6 +59,83 @@ impl Ended {
     }
 }
 
+/// A stream under way. However it is left, the component hears of it: one that is given up in the middle is told to
+/// stop, and has a moment for it.
+struct Open {
+    sender: Option<mpsc::Sender<ProcessRequest>>,
+    said: Option<Pin<Box<dyn Stream<Item = Result<ProcessResponse, Status>> + Send>>>,
+    /// What it is told when it is left.
+    farewell: Option<&'static str>,
+}
+
+impl Open {
+    fn begin(client: ComponentClient<Channel>, activation: Activation, until: Instant) -> Self {
+        let mut client = client;
+        // There is room for both messages that are ever sent.
+        let (sender, receiver) = mpsc::channel(2);
+        let traceparent = activation.traceparent.parse().ok();
+        let mut request = Request::new(ReceiverStream::new(receiver));
+        request.set_timeout(until.saturating_duration_since(Instant::now()));
+        if let Some(traceparent) = traceparent {
+            request.metadata_mut().insert("traceparent", traceparent);
+        }
+        let opening = async move { client.process(request).await };
+        let said = opening.map_ok(Response::into_inner).try_flatten_stream();
+        let open =
+            Self { sender: Some(sender), said: Some(Box::pin(said)), farewell: Some("the run is over") };
+        open.send(Sent::Activation(activation));
+        open
+    }
+
+    fn send(&self, message: Sent) {
+        if let Some(sender) = &self.sender {
+            // Full or closed: the stream has ended.
+            let _ = sender.try_send(ProcessRequest { message: Some(message) });
+        }
+    }
+
+    fn cancel(&self, reason: &str) {
+        self.send(Sent::Cancel(Cancel { reason: reason.to_owned() }));
+    }
+
+    async fn next(&mut self) -> Option<Result<ProcessResponse, Status>> {
+        self.said.as_mut()?.next().await
+    }
+
+    /// It has said all that counts: that it ends its stream itself is politeness.
+    fn answered(mut self) {
+        self.farewell = None;
+        self.sender = None;
+        if let Some(said) = &mut self.said
+            && said.next().now_or_never().is_some_and(|next| next.is_none())
+        {
+            self.said = None;
+        }
+    }
+
+    /// It is over.
+    fn over(mut self) {
+        self.said = None;
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let Some(mut said) = self.said.take() else { return };
+        if let Some(reason) = self.farewell {
+            self.cancel(reason);
+        }
+        self.sender = None;
+        // Where everything ends there is nobody to wait.
+        if tokio::runtime::Handle::try_current().is_ok() {
+            task::spawn("component stream", async move {
+                let rest = async { while said.next().await.is_some_and(|next| next.is_ok()) {} };
+                let _ = tokio::time::timeout(GRACE, rest).await;
+            });
+        }
+    }
+}
+
 /// Sends an activation and hears what the component says, until it is done, its time is over or it is cancelled.
 pub async fn run(
     client: ComponentClient<Channel>,
@@ -68,21 +144,10 @@ pub async fn run(
     max_output: usize,
     context: &dyn Context,
 ) -> Ended {
-    let mut client = client
+    let client = client
         .max_decoding_message_size(max_output.saturating_add(MESSAGE_ROOM))
         .max_encoding_message_size(usize::MAX);
-    let (sender, receiver) = mpsc::channel(2);
-    // There is room for both messages that are ever sent.
-    let send = |message| sender.try_send(ProcessRequest { message: Some(message) }).is_ok();
-    let traceparent = activation.traceparent.parse().ok();
-    send(Sent::Activation(activation));
-    let mut request = Request::new(ReceiverStream::new(receiver));
-    request.set_timeout(until.saturating_duration_since(Instant::now()));
-    if let Some(traceparent) = traceparent {
-        request.metadata_mut().insert("traceparent", traceparent);
-    }
-    let opening = async move { client.process(request).await };
-    let mut said = Box::pin(opening.map_ok(Response::into_inner).try_flatten_stream());
+    let mut open = Open::begin(client, activation, until);
     let (cancelled, deadline) = (context.cancelled(), tokio::time::sleep_until(until));
     let grace = tokio::time::sleep(GRACE);
     tokio::pin!(deadline, grace);
@@ -94,19 +159,29 @@ pub async fn run(
             () = cancelled.cancelled(), if !is_told => {
                 is_told = true;
                 grace.as_mut().reset(Instant::now() + GRACE);
-                send(Sent::Cancel(Cancel { reason: "the run was cancelled".to_owned() }));
+                open.cancel("the run was cancelled");
                 continue;
             }
-            () = &mut grace, if is_told => return Ended::Cancelled,
-            () = &mut deadline => return Ended::Late,
-            next = said.next() => next,
+            () = &mut grace, if is_told => {
+                open.over();
+                return Ended::Cancelled;
+            }
+            () = &mut deadline => {
+                open.farewell = Some("its time is over");
+                return Ended::Late;
+            }
+            next = open.next() => next,
         };
         let message = match next {
-            None if is_told => return Ended::Cancelled,
-            None => return Ended::Broken("the stream ended without an answer".to_owned()),
-            Some(Err(_)) if is_told => return Ended::Cancelled,
-            Some(Err(status)) => return of_status(&status, until),
             Some(Ok(response)) => response.message,
+            ended => {
+                open.over();
+                return match ended {
+                    _ if is_told => Ended::Cancelled,
+                    Some(Err(status)) => of_status(&status, until),
+                    _ => Ended::Broken("the stream ended without an answer".to_owned()),
+                };
+            }
         };
         let ended = match message {
             Some(Said::Answer(answer)) => Ended::Answered(answer),
@@ -126,14 +201,7 @@ pub async fn run(
             // A message of a later version of the contract.
             None => continue,
         };
-        drop(sender);
-        if said.next().now_or_never().is_none() {
-            // It has said all that counts. That it ends its stream itself is politeness.
-            task::spawn("component stream", async move {
-                let rest = async { while said.next().await.is_some_and(|next| next.is_ok()) {} };
-                let _ = tokio::time::timeout(ENDING, rest).await;
-            });
-        }
+        open.answered();
         return if is_told { Ended::Cancelled } else { ended };
     }
 }

@@ -265,6 +265,12 @@ async fn time_and_cancellation_reach_it() {
     let request = sre_proto::gateway::v1::CancelRunRequest { name: run.name.clone(), ..Default::default() };
     place.world.runs("user/dev").cancel_run(request).await.unwrap();
     place.world.until(&run.name, RunState::Cancelled).await;
+    let told = async {
+        while server.cancelled() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), told).await.expect("the component is not told to stop");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
