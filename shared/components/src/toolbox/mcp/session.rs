@@ -4,6 +4,7 @@ use std::error::Error;
 use std::process::Stdio;
 use std::time::Duration;
 
+use ::http::HeaderMap;
 use rmcp::model::{CallToolRequestParams, ClientCapabilities, ClientConfig, Implementation, ProtocolVersion};
 use rmcp::service::{
     ClientInitializeError, ClientLifecycleMode, NotificationContext, Peer, RunningService, ServiceError,
