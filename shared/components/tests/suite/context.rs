@@ -150,7 +150,7 @@ impl TestContext {
 
     /// Somebody cancels the run.
     pub fn cancel(&self) {
-        self.cancelled.cancel();
+        self.agent.suite.cancelled.cancel();
     }
 }
 

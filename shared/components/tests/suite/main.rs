@@ -18,7 +18,6 @@ mod llm_family;
 mod mcp;
 mod memory;
 mod mock_http;
-mod mock_http;
 mod oauth;
 mod oauth_provider;
 mod open_api;
