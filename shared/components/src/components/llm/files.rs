@@ -37,9 +37,8 @@ pub(crate) async fn parts(call: Call<'_>, model: &Model, native: &[&str]) -> Res
 /// # Errors
 /// If something is no file, or cannot be had.
 pub(crate) async fn collect(call: Call<'_>, native: &[&str]) -> Result<Vec<Media>, String> {
-    let is_file = |name: &str, kind: &str| {
-        InputType::parse(kind) == InputType::Binary || native.iter().any(|wanted| *wanted == name)
-    };
+    let is_file =
+        |name: &str, kind: &str| InputType::parse(kind) == InputType::Binary || native.contains(&name);
     let ports = call.node.inputs.iter().filter(|port| is_file(&port.name, &port.type_name));
     let mut found = Vec::new();
     let mut inline = 0;
