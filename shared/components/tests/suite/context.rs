@@ -93,7 +93,7 @@ impl TestContext {
             id,
             team: "default".into(),
             behavior: agent.plan.identity().behavior.clone(),
-            variables: Map::new(),
+            variables: agent.variables.clone(),
         };
         let run = agent.suite.run.lock().clone();
         Self { agent, info, request: RequestInfo::default(), run }
