@@ -59,11 +59,13 @@ pub(crate) fn of(bytes: &[u8], name: &str, mimetype: &str) -> Result<Format, Doc
         return Err(DocumentError::Unsupported(words.to_owned()));
     }
     if head.starts_with(b"PK\x03\x04") {
-        return match () {
-            () if contains(bytes, b"word/document") => Ok(Format::Docx),
-            () if contains(bytes, b"xl/workbook") => Ok(Format::Xlsx),
-            () => Err(DocumentError::Unsupported("a ZIP archive that is neither DOCX nor XLSX".to_owned())),
-        };
+        if contains(bytes, b"word/document") {
+            return Ok(Format::Docx);
+        }
+        if contains(bytes, b"xl/workbook") {
+            return Ok(Format::Xlsx);
+        }
+        return Err(DocumentError::Unsupported("a ZIP archive that is neither DOCX nor XLSX".to_owned()));
     }
     let is_utf16 = head.starts_with(b"\xFF\xFE") || head.starts_with(b"\xFE\xFF");
     if head.contains(&0) && !is_utf16 {

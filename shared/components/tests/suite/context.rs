@@ -136,7 +136,7 @@ impl TestContext {
             id,
             team: "default".into(),
             behavior: agent.plan.identity().behavior.clone(),
-            variables: Map::new(),
+            variables: agent.variables.clone(),
         };
         let run = agent.suite.run.lock().clone();
         let places = agent.suite.places.lock().clone();

@@ -16,13 +16,16 @@ use super::context::{Suite, TestContext};
 #[derive(Clone)]
 pub struct Agent {
     pub plan: Arc<Plan>,
+    /// As they are written.
+    pub variables: Map,
     pub suite: Arc<Suite>,
 }
 
 impl Agent {
     pub fn new(document: &Json, suite: Arc<Suite>) -> Self {
         let plan = compile(document, registry()).unwrap_or_else(|issues| panic!("{issues:?}"));
-        Self { plan: Arc::new(plan), suite }
+        let variables = Value::from(document["variables"].clone()).as_object().cloned().unwrap_or_default();
+        Self { plan: Arc::new(plan), variables, suite }
     }
 
     /// The whole answer as the reference gives it, `{data}` or `{status, data}`.

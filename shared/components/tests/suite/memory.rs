@@ -193,3 +193,14 @@ async fn a_cache_that_hangs_ends_with_the_runs_time() {
     suite.hangs.store(true, Ordering::SeqCst);
     assert_eq!(read(&suite, "k").await, json!({"_error": "the run's time is over"}));
 }
+
+#[tokio::test]
+async fn secrets_are_not_remembered() {
+    let suite = Suite::new(&[]);
+    for value in [json!("{{KEY(my-key)}}"), json!("x {{secret}}"), json!({"a": ["{{KEY(my-key)}}"]})] {
+        let settings = json!({"key": "k", "value": value});
+        let result = run(&suite, "MemoryWriteKeyVal", settings, json!({"x": 1})).await;
+        assert!(result["_error"].as_str().unwrap().contains("may not be remembered"), "{value}: {result}");
+    }
+    assert!(suite.memory.lock().is_empty());
+}

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use sre_engine::spec::SettingSpec;
+use sre_engine::template;
 use sre_engine::value::Value;
 
 use crate::context::{Call, ContextError, Failure};
@@ -102,8 +103,32 @@ async fn stored(call: Call<'_>, value: &Value) -> Result<Value, ContextError> {
 async fn value(call: Call<'_>) -> Result<Value, ContextError> {
     match call.node.setting("value") {
         None => Ok(Value::from("")),
+        Some(setting) if names_secret(call, setting) => {
+            let message = "a secret of the vault may not be remembered, since whoever reads it would show it: \
+                           name its key where it is used";
+            Err(ContextError::new(Failure::Denied, message))
+        }
         Some(setting) => rendered::value(call, setting).await,
     }
+}
+
+/// Whether a setting names a vault key, itself or through a variable of the agent.
+fn names_secret(call: Call<'_>, setting: &Value) -> bool {
+    let variables = &call.context.agent().variables;
+    let holds_key = |token: &str| {
+        let name = token.split(['.', '[']).next().unwrap_or_default();
+        let is_variable = call.node.input(name).is_none();
+        is_variable && variables.get(name).is_some_and(has_key)
+    };
+    let mut found = has_key(setting);
+    template::texts(setting, &mut |text| found |= template::tokens(text).any(holds_key));
+    found
+}
+
+fn has_key(value: &Value) -> bool {
+    let mut found = false;
+    template::keys_of_value(value, &mut |_| found = true);
+    found
 }
 
 /// What this run sees under a key.
