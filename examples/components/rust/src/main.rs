@@ -48,7 +48,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
     let (_reporter, health) = tonic_health::server::health_reporter();
     let mut stop = signal(SignalKind::terminate())?;
-    let stopped = async move { drop(stop.recv().await) };
+    let stopped = async move {
+        stop.recv().await;
+    };
     if let Some(socket) = &options.socket {
         // Of an earlier run.
         let _ = std::fs::remove_file(socket);

@@ -265,7 +265,9 @@ fn channel(
             let wire = dialled.map_err(NotConnected)?;
             connections.fetch_add(1, Ordering::AcqRel);
             // Its end counts too, so that nothing is sent to whoever is there next before it has said what it is.
-            let wire = dial::watched(wire, move || drop(connections.fetch_add(1, Ordering::AcqRel)));
+            let wire = dial::watched(wire, move || {
+                connections.fetch_add(1, Ordering::AcqRel);
+            });
             Ok::<_, NotConnected>(wire)
         }
     }))
