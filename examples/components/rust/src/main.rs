@@ -49,7 +49,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (_reporter, health) = tonic_health::server::health_reporter();
     let mut stop = signal(SignalKind::terminate())?;
     let stopped = async move {
-        let _ = stop.recv().await;
+        stop.recv().await;
     };
     if let Some(socket) = &options.socket {
         // Of an earlier run.

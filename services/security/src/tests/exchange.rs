@@ -227,8 +227,7 @@ async fn a_components_token_is_bound_to_it_and_leads_nowhere() {
     }
     let vault = refusal(fixture.exchange("engine", asked("service/acme", "security", USE_KEY)).await);
     assert_eq!(vault, (Code::PermissionDenied, Reason::MethodNotAllowed));
-    let other = refusal(fixture.exchange("llm", asked("service/acme", "io", "sre.io.v1.Storage:read")).await);
-    assert_eq!(other.0, Code::PermissionDenied);
+    assert!(fixture.exchange("llm", asked("service/acme", "io", "sre.io.v1.Storage:read")).await.is_err());
     let hop = pb::ExchangeRequest {
         presenter: "service/acme".into(),
         ..ask(Proof::Token(run.token.clone()), pb::Purpose::NextHop, "", &["llm"], &[INFER])

@@ -32,11 +32,14 @@ const LONGEST_REST: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(600);
 const MOST_ENDPOINTS: u64 = 10_000;
 
+/// Address, identity, type and declaration.
+type Known = Cache<(String, String, &'static str, String), Arc<Endpoint>>;
+
 /// All endpoints that were used lately. Clones share them.
 #[derive(Clone)]
 pub struct Endpoints {
     host: Host,
-    known: Cache<(String, String, &'static str, String), Arc<Endpoint>>,
+    known: Known,
 }
 
 impl Endpoints {
@@ -50,7 +53,7 @@ impl Endpoints {
         let key = (address.to_owned(), identity.to_owned(), declared.name(), declared.digest.clone());
         self.known.get_with(key, || {
             let endpoint = Arc::new(Endpoint::new(&self.host, address, identity, declared));
-            task::spawn("component health", watch(Arc::downgrade(&endpoint)));
+            task::spawn("component health", watch(Arc::downgrade(&endpoint), self.known.clone()));
             endpoint
         })
     }
@@ -232,9 +235,11 @@ impl Endpoint {
 }
 
 /// Asks for its health until nobody uses it any more.
-async fn watch(endpoint: std::sync::Weak<Endpoint>) {
+async fn watch(endpoint: std::sync::Weak<Endpoint>, known: Known) {
     loop {
         tokio::time::sleep(CHECK_EVERY).await;
+        // Those that are idle go when the cache is looked after, and nobody else may do that now.
+        known.run_pending_tasks();
         let Some(endpoint) = endpoint.upgrade() else { return };
         endpoint.check().await;
     }

@@ -83,7 +83,9 @@ pub(super) async fn share(
     let current = current.into_inner();
     let mut acl = Acl::try_from(&current)?;
     match level {
-        Level::None => drop(acl.revoke(&candidate)?),
+        Level::None => {
+            acl.revoke(&candidate)?;
+        }
         level => acl.grant(&candidate, &[level])?,
     }
     let acl = types::v1::Acl { etag: current.etag, ..types::v1::Acl::from(&acl) };
