@@ -34,8 +34,10 @@ pub(super) async fn make(op: Op, link: Link, place: &Place, name: String) -> Res
         }
         Op::Look => shown(code.get_deployment(compute::GetDeploymentRequest { name: deployment }).await?),
         Op::List => {
-            let request =
-                compute::ListDeploymentsRequest { parent: name, ..compute::ListDeploymentsRequest::default() };
+            let request = compute::ListDeploymentsRequest {
+                parent: name,
+                ..compute::ListDeploymentsRequest::default()
+            };
             shown(code.list_deployments(request).await?)
         }
         Op::Write => {

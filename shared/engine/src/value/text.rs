@@ -19,7 +19,9 @@ impl Value {
             Value::Bool(flag) => 5 - usize::from(*flag),
             Value::Number(number) => number_text(number).len(),
             Value::String(text) => string_len(text),
-            Value::Array(items) => 2 + separators(items.len()) + items.iter().map(Value::json_len).sum::<usize>(),
+            Value::Array(items) => {
+                2 + separators(items.len()) + items.iter().map(Value::json_len).sum::<usize>()
+            }
             Value::Object(map) => map_len(map.iter()),
             Value::Binary(binary) => map_len(binary.members().iter()),
         }

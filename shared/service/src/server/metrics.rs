@@ -68,10 +68,8 @@ impl RoleMetrics {
     pub(crate) fn leaked(role: Role) -> &'static Self {
         static BY_ROLE: [OnceLock<RoleMetrics>; Role::ALL.len()] =
             [const { OnceLock::new() }; Role::ALL.len()];
-        BY_ROLE[role.index()].get_or_init(|| Self {
-            role,
-            methods: METHODS.iter().map(|_| OnceLock::new()).collect(),
-        })
+        BY_ROLE[role.index()]
+            .get_or_init(|| Self { role, methods: METHODS.iter().map(|_| OnceLock::new()).collect() })
     }
 
     /// Starts measuring a call.

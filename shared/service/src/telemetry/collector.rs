@@ -157,7 +157,10 @@ fn field(tag: u8, message: &[u8]) -> Vec<u8> {
 
 fn headers() -> anyhow::Result<MetadataMap> {
     let set = HEADERS.iter().find_map(|name| Some((name, std::env::var(name).ok()?)));
-    set.map_or_else(|| Ok(MetadataMap::new()), |(name, text)| headers_of(&text).with_context(|| (*name).to_owned()))
+    set.map_or_else(
+        || Ok(MetadataMap::new()),
+        |(name, text)| headers_of(&text).with_context(|| (*name).to_owned()),
+    )
 }
 
 /// `name=value,name=value`, values percent-encoded.

@@ -52,8 +52,8 @@ pub fn init(config: &Telemetry) -> anyhow::Result<Guard> {
     if let Some(exporters) = &exporters {
         spans::enable(exporters.tracer().clone());
     }
-    let filter = EnvFilter::try_new(&config.level)
-        .map_err(|error| anyhow::anyhow!("telemetry.level: {error}"))?;
+    let filter =
+        EnvFilter::try_new(&config.level).map_err(|error| anyhow::anyhow!("telemetry.level: {error}"))?;
     let to_terminal = match config.format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Pretty => true,

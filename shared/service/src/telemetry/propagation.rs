@@ -23,12 +23,21 @@ pub(crate) fn outgoing(current: Option<CallContext>) -> Option<(HeaderValue, Opt
 }
 
 /// The span of a call that is served, a child of the caller's; none unless spans are exported.
-pub(crate) fn server_span(role: Role, method: Option<&MethodPolicy>, context: &CallContext) -> Option<WorkSpan> {
+pub(crate) fn server_span(
+    role: Role,
+    method: Option<&MethodPolicy>,
+    context: &CallContext,
+) -> Option<WorkSpan> {
     spans::tracer()?.of_call(role, method?, context)
 }
 
 impl Tracer {
-    pub(super) fn of_call(&self, role: Role, method: &MethodPolicy, context: &CallContext) -> Option<WorkSpan> {
+    pub(super) fn of_call(
+        &self,
+        role: Role,
+        method: &MethodPolicy,
+        context: &CallContext,
+    ) -> Option<WorkSpan> {
         // A malformed context starts a trace of its own.
         let caller = TraceContext::of_headers(context.traceparent.as_ref(), context.tracestate.as_ref());
         let span = self.serve(method.path.strip_prefix('/')?, caller.as_ref());

@@ -144,7 +144,9 @@ mod tests {
         let off = TraceContext::parse(&WHOLE_TEXT.replace("-01", "-02")).unwrap();
         assert!(!off.sampled, "only the first flag counts");
         let later = WHOLE_TEXT.replacen("00", "01", 1);
-        assert!(TraceContext::parse(&later).is_some() && TraceContext::parse(&format!("{later}-x")).is_some());
+        assert!(
+            TraceContext::parse(&later).is_some() && TraceContext::parse(&format!("{later}-x")).is_some()
+        );
     }
 
     #[test]

@@ -227,11 +227,7 @@ impl Attributes<'_> {
     }
 
     /// A list of texts.
-    pub fn texts<'t>(
-        &mut self,
-        key: &str,
-        values: impl Iterator<Item = &'t str> + Clone,
-    ) -> &mut Self {
+    pub fn texts<'t>(&mut self, key: &str, values: impl Iterator<Item = &'t str> + Clone) -> &mut Self {
         let list: usize = values.clone().map(|value| delimited(delimited(value.len()))).sum();
         if self.pair(key, delimited(list)) {
             self.out.put_u8(tag(5, BYTES));
@@ -349,7 +345,10 @@ mod tests {
         });
         message.state(State::Error, "why");
         let span = Span::decode(message.end(9)).unwrap();
-        assert_eq!((span.trace_id.as_slice(), span.span_id.as_slice()), (&context.trace[..], &context.span[..]));
+        assert_eq!(
+            (span.trace_id.as_slice(), span.span_id.as_slice()),
+            (&context.trace[..], &context.span[..])
+        );
         assert_eq!((span.parent_span_id.as_slice(), span.flags), (&[7; 8][..], 0x301));
         assert_eq!((span.name.as_str(), span.kind), ("näme", 3));
         assert_eq!((span.start_time_unix_nano, span.end_time_unix_nano), (5, 9));

@@ -205,7 +205,9 @@ async fn content_is_shown_for_teams_that_want_it_and_secrets_for_nobody() {
 }
 
 fn is_kept(span: &Span) -> bool {
-    ["Agent.", "Component.", "Conv.", "chat ", "embeddings "].iter().any(|prefix| span.name.starts_with(prefix))
+    ["Agent.", "Component.", "Conv.", "chat ", "embeddings "]
+        .iter()
+        .any(|prefix| span.name.starts_with(prefix))
 }
 
 /// The tree of the runs' own spans; calls between services in between are passed over. Siblings by name.
