@@ -50,7 +50,7 @@ pub fn init(config: &Telemetry) -> anyhow::Result<Guard> {
         metrics::install(exporters.as_ref().map(otlp::Exporters::meter))?;
     }
     if let Some(exporters) = &exporters {
-        spans::enable(exporters.tracer().clone());
+        spans::enable(*exporters.tracer());
     }
     let filter =
         EnvFilter::try_new(&config.level).map_err(|error| anyhow::anyhow!("telemetry.level: {error}"))?;

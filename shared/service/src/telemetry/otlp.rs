@@ -50,9 +50,9 @@ pub(super) fn start(endpoint: &str, sample_ratio: f64) -> anyhow::Result<Exporte
     let collector = Collector::new(endpoint, &resource).with_context(wrong)?;
     let logs = SdkLoggerProvider::builder().with_batch_exporter(logs).with_resource(resource.clone()).build();
     let metrics = SdkMeterProvider::builder().with_periodic_exporter(metrics).with_resource(resource).build();
-    let outbox = Outbox::new();
+    let outbox = Outbox::leaked();
     let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
-    let sender = Sender::new(outbox.clone(), collector, stop.clone());
+    let sender = Sender::new(outbox, collector, stop.clone());
     let ended = stopped.clone().drop_guard();
     drop(crate::task::spawn("spans", async move {
         sender.run().await;

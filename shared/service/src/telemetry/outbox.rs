@@ -52,8 +52,9 @@ struct Waiting {
 }
 
 impl Outbox {
-    pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { waiting: Mutex::default(), full: Notify::new(), ended: OnceLock::new() })
+    /// One that lives as long as the process.
+    pub(super) fn leaked() -> &'static Self {
+        Box::leak(Box::new(Self { waiting: Mutex::default(), full: Notify::new(), ended: OnceLock::new() }))
     }
 
     /// Takes a span's message.
@@ -104,7 +105,7 @@ impl Waiting {
 
 /// Sends what waits until it is stopped, and then what is left.
 pub(super) struct Sender {
-    outbox: Arc<Outbox>,
+    outbox: &'static Outbox,
     collector: Collector,
     stop: CancellationToken,
     /// Whether the last batch failed: said once.
@@ -112,7 +113,7 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub(super) fn new(outbox: Arc<Outbox>, collector: Collector, stop: CancellationToken) -> Self {
+    pub(super) fn new(outbox: &'static Outbox, collector: Collector, stop: CancellationToken) -> Self {
         Self { outbox, collector, stop, failing: false }
     }
 
@@ -190,7 +191,7 @@ mod tests {
 
     #[test]
     fn what_waits_is_bounded_and_leaves_in_batches() {
-        let outbox = Outbox::new();
+        let outbox = Outbox::leaked();
         let span = vec![0; 1_000];
         assert!(outbox.take(true).is_none());
         outbox.put(&span);
@@ -208,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_span_that_is_larger_than_a_batch_is_one() {
-        let outbox = Outbox::new();
+        let outbox = Outbox::leaked();
         outbox.put(&[1]);
         outbox.put(&vec![0; BATCH_BYTES * 2]);
         outbox.put(&[1]);

@@ -11,7 +11,7 @@ use crate::role::Role;
 /// `traceparent` and `tracestate` of a call that this task makes.
 pub(crate) fn outgoing(current: Option<CallContext>) -> Option<(HeaderValue, Option<HeaderValue>)> {
     let own = spans::with_current(|_, context| {
-        let parent = HeaderValue::try_from(context.to_text()).ok()?;
+        let parent = HeaderValue::from_bytes(&context.to_bytes()).ok()?;
         Some((parent, context.state.clone()))
     });
     if let Some(headers) = own.flatten() {

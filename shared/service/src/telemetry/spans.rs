@@ -14,7 +14,7 @@ use tokio::task::futures::TaskLocalFuture;
 
 use super::outbox::Outbox;
 use super::propagation;
-use super::trace_context::{Sampler, TraceContext, push_hex};
+use super::trace_context::{Sampler, TraceContext, write_hex};
 use super::wire::{Kind, Parent, SpanMessage, State};
 
 pub use super::wire::{Attributes, Block};
@@ -27,9 +27,10 @@ tokio::task_local! {
 static TRACER: OnceLock<Tracer> = OnceLock::new();
 
 /// Makes spans and takes them when they end.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Tracer {
-    outbox: Arc<Outbox>,
+    /// As long as the process: spans that count its holders would meet at that count.
+    outbox: &'static Outbox,
     sampler: Sampler,
 }
 
@@ -45,7 +46,7 @@ pub(super) fn enable(tracer: Tracer) {
 }
 
 impl Tracer {
-    pub(super) fn new(outbox: Arc<Outbox>, sampler: Sampler) -> Self {
+    pub(super) fn new(outbox: &'static Outbox, sampler: Sampler) -> Self {
         Self { outbox, sampler }
     }
 
@@ -78,7 +79,7 @@ impl Tracer {
     fn open(&self, name: &str, kind: Kind, context: TraceContext, parent: Option<&Parent>) -> WorkSpan {
         let recording = context.sampled.then(|| Recording {
             message: Mutex::new(SpanMessage::begin(&context, parent, name, kind, now())),
-            tracer: self.clone(),
+            tracer: *self,
         });
         WorkSpan(Arc::new(Open { context, recording }))
     }
@@ -267,9 +268,9 @@ pub fn pseudonym(principal: &str) -> String {
     static KEYED: OnceLock<blake3::Hasher> = OnceLock::new();
     let keyed = KEYED.get_or_init(|| blake3::Hasher::new_derive_key("sre telemetry 2026 enduser"));
     let digest = keyed.clone().update(principal.as_bytes()).finalize();
-    let mut text = String::with_capacity(16);
-    push_hex(&mut text, &digest.as_bytes()[..8]);
-    text
+    let mut text = [0; 16];
+    write_hex(&mut text, &digest.as_bytes()[..8]);
+    text.map(char::from).iter().collect()
 }
 
 /// Nanoseconds since 1970.
@@ -300,7 +301,7 @@ mod tests {
 
     #[test]
     fn what_is_not_sampled_hands_its_context_on_and_costs_nothing() {
-        let tracer = Tracer::new(Outbox::new(), Sampler::share(0.0));
+        let tracer = Tracer::new(Outbox::leaked(), Sampler::share(0.0));
         let span = tracer.begin("work", Kind::Internal, None);
         span.write(|_| panic!("nobody looks"));
         let below = span.enter(|| tracer.begin("below", Kind::Internal, None));

@@ -60,14 +60,17 @@ impl TraceContext {
     }
 
     /// As `traceparent` says it.
-    pub(crate) fn to_text(&self) -> String {
-        let mut text = String::with_capacity(WHOLE);
-        text.push_str("00-");
-        push_hex(&mut text, &self.trace);
-        text.push('-');
-        push_hex(&mut text, &self.span);
-        text.push_str(if self.sampled { "-01" } else { "-00" });
+    pub(crate) fn to_bytes(&self) -> [u8; WHOLE] {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        write_hex(&mut text[3..35], &self.trace);
+        write_hex(&mut text[36..52], &self.span);
+        text[54] += u8::from(self.sampled);
         text
+    }
+
+    /// The same as a text.
+    pub(crate) fn to_text(&self) -> String {
+        self.to_bytes().map(char::from).iter().collect()
     }
 }
 
@@ -100,31 +103,38 @@ fn new_span() -> [u8; 8] {
     }
 }
 
-/// Appends bytes as hex digits.
-pub(crate) fn push_hex(text: &mut String, bytes: &[u8]) {
+/// Writes bytes as hex digits into twice as many.
+pub(crate) fn write_hex(text: &mut [u8], bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for &byte in bytes {
-        for digit in [byte >> 4, byte & 15] {
-            text.push(char::from(DIGITS[usize::from(digit)]));
-        }
+    for (pair, &byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
     }
 }
 
+/// What each byte is worth as a lower-case hex digit; 16 and more where it is none.
+const WORTH: [u8; 256] = {
+    let mut worth = [0xff; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        worth[b"0123456789abcdef"[digit as usize] as usize] = digit;
+        digit += 1;
+    }
+    worth
+};
+
 /// Lower-case hex digits as bytes.
 fn digits<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
-    let value = |digit: u8| match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    };
-    let mut bytes = [0; N];
     if text.len() != 2 * N {
         return None;
     }
+    let (mut bytes, mut seen) = ([0; N], 0);
     for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = (value(pair[0])? << 4) | value(pair[1])?;
+        let (high, low) = (WORTH[usize::from(pair[0])], WORTH[usize::from(pair[1])]);
+        seen |= high | low;
+        *byte = (high << 4) | (low & 15);
     }
-    Some(bytes)
+    (seen < 16).then_some(bytes)
 }
 
 #[cfg(test)]
