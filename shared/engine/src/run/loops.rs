@@ -232,7 +232,7 @@ impl Run {
             let element = each.element(index, &leaves);
             let failed = element.failed && each.stops;
             let (results, errors) = (element.results, element.errors);
-            let starved = looping.take(index, Early { results, errors, failed, after, starved });
+            let starved = looping.take_in(index, Early { results, errors, failed, after, starved });
             self.note_starved(scope, starved);
             self.work.push_back(Work::Advance { scope, place });
             return;
@@ -353,7 +353,7 @@ impl Run {
 impl Looping {
     /// Takes an element, or keeps it until its turn comes; gives the components that waited in vain in all whose turn
     /// has come.
-    fn take(&mut self, index: u32, element: Early) -> BTreeSet<Starved> {
+    fn take_in(&mut self, index: u32, element: Early) -> BTreeSet<Starved> {
         let mut starved = BTreeSet::new();
         if index != self.taken {
             self.early.insert(index, element);

@@ -20,7 +20,7 @@ const ROUNDS: usize = 9;
 
 /// Measures, and prints.
 pub async fn measure() {
-    let address = serve().await;
+    let (address, _serving) = serve().await;
     let url = format!("http://{address}/");
     let settings = [("SRE__EGRESS__ALLOW".to_owned(), format!("[\"{address}\"]"))];
     let suite = Running::start_with(Mode::AllInOne, &settings).await;
@@ -59,7 +59,7 @@ pub async fn measure() {
     }
 }
 
-async fn serve() -> SocketAddr {
+async fn serve() -> (SocketAddr, JoinSet<()>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let answer = || async {
@@ -71,8 +71,9 @@ async fn serve() -> SocketAddr {
         }
         "{}"
     };
-    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await.unwrap() });
-    address
+    let mut serving = JoinSet::new();
+    serving.spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await.unwrap() });
+    (address, serving)
 }
 
 async fn by_a_bare_client(url: &str) -> Duration {
