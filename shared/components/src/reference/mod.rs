@@ -134,9 +134,10 @@ fn check_example(root: &Path, spec: &ComponentSpec) -> Result<(), String> {
         .map_err(|_| format!("the example {shown} has no skill '{SKILL}'"))?;
     let is_type = |name: &str| name == spec.name || spec.aliases.contains(&name);
     if !plan.reached(entry).any(|node| is_type(&node.type_name)) {
-        // A note is no part of the workflow: there it is enough that it is drawn.
+        // A note is no part of the workflow, and a trigger a beginning of its own: there it is enough that it is drawn.
         let drawn = plan.nodes().iter().any(|node| is_type(&node.type_name));
-        if spec.flow != sre_engine::Flow::Inert || !drawn {
+        let stands_alone = matches!(spec.flow, sre_engine::Flow::Inert | sre_engine::Flow::Trigger);
+        if !stands_alone || !drawn {
             return Err(format!("the skill '{SKILL}' of {shown} reaches no {}", spec.name));
         }
     }

@@ -45,7 +45,14 @@ async fn an_answer_that_explodes_is_put_down_by_every_way() {
         .await;
         for used in USES.iter().filter(|used| used.tokens.is_none()) {
             let seen = seen(used, client(&[&server.address.to_string()]), &server.url()).await;
-            assert!(seen.contains("times as large"), "{coding}: {} by {}: {seen}", used.type_name, used.way);
+            // It asks for plain answers and unpacks none: what it gets is no message.
+            let is_packed = used.type_name == "MCPClient" && seen.contains("Deserialize error");
+            assert!(
+                is_packed || seen.contains("times as large"),
+                "{coding}: {} by {}: {seen}",
+                used.type_name,
+                used.way
+            );
         }
     }
 }

@@ -70,6 +70,19 @@ impl Agent {
         run.answer().legacy_json()
     }
 
+    /// Opens the tools of the first component that has some, as the turn that it asks for would.
+    pub async fn open_tools(&self, request: RequestData) -> Result<(), String> {
+        let entry = self.plan.route(&request.method, &request.path).unwrap();
+        let mut run = Run::start(self.plan.clone(), entry, request, RunOptions::default());
+        let activation = run.ready().pop().expect("something to execute");
+        let context = TestContext::new(self.clone());
+        let call = Call { input: &activation.input, node: &activation.node, context: &context };
+        let component = registry().component(&activation.node.type_name).unwrap();
+        let tools = component.toolbox().expect("it has tools").open(call).await?;
+        tools.close().await;
+        Ok(())
+    }
+
     async fn perform(&self, activation: Activation) -> Done {
         let context = TestContext::new(self.clone());
         match activation.kind {
