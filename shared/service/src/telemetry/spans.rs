@@ -42,7 +42,7 @@ pub(crate) fn tracer() -> Option<&'static Tracer> {
 /// Spans are made from now on.
 pub(super) fn enable(tracer: Tracer) {
     // The process's first exporter stays.
-    drop(TRACER.set(tracer));
+    let _ = TRACER.set(tracer);
 }
 
 impl Tracer {
