@@ -159,7 +159,9 @@ async fn what_is_wrong_with_a_document_is_said() {
         assert!(error.contains("not allowed by the egress policy"), "{url}: {error}");
     };
     let closed = Suite::new(&[]);
-    for url in ["http://127.0.0.1/s", "http://[::ffff:127.0.0.1]/s", "http://2130706433/s", "http://localhost/s"] {
+    for url in
+        ["http://127.0.0.1/s", "http://[::ffff:127.0.0.1]/s", "http://2130706433/s", "http://localhost/s"]
+    {
         refused(&closed, url).await;
     }
     // A redirect leads no further than the policy does.
