@@ -26,7 +26,7 @@ async fn service() -> Service {
     let address = listener.local_addr().unwrap().to_string();
     let mut serving = JoinSet::new();
     serving.spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await.unwrap() });
-    let mut suite = Suite::new(&[address.clone()]);
+    let mut suite = Suite::new(std::slice::from_ref(&address));
     Arc::get_mut(&mut suite).unwrap().vault.insert("api".into(), "top-secret".into());
     Service { url: format!("http://{address}"), suite, _serving: serving }
 }

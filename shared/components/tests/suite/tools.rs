@@ -60,7 +60,7 @@ pub fn server(variable: &str) -> Option<String> {
             std::env::var_os("SRE_TEST_REQUIRE").is_none(),
             "{variable} is not set: start tests/stages/mcp.sh"
         );
-        println!("skipped: {variable} names no server");
+        eprintln!("skipped: {variable} names no server");
     }
     found
 }
