@@ -74,7 +74,7 @@ pub async fn open(
         redactor: Redactor::new(marker.clone()),
         marker,
     };
-    Ok(Ok(birth.skill(Routed { request, ..routed }).await?))
+    Ok(Ok(Box::pin(birth.skill(Routed { request, ..routed })).await?))
 }
 
 /// Waits for the end of a tool's run. Secrets in its answer are their references: neither the model nor the history
