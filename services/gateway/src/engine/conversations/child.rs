@@ -77,7 +77,7 @@ pub async fn open(
         redactor: Redactor::new(marker.clone()),
         marker,
     };
-    Ok(Ok(birth.skill(Routed { request, ..routed }).await?))
+    Ok(Ok(Box::pin(birth.skill(Routed { request, ..routed })).await?))
 }
 
 /// Waits for the end of a tool's run. What its components pass through on the way goes on to the conversation's

@@ -226,7 +226,7 @@ impl Drive {
                     self.commit(entries);
                 }
                 Next::RunTools(open) => {
-                    if self.run_tools(open).await? {
+                    if Box::pin(self.run_tools(open)).await? {
                         return Ok(Done::Parked);
                     }
                 }

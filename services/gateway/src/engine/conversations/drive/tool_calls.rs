@@ -38,7 +38,7 @@ impl Drive {
             while tools.len() < scope.led.parallel
                 && let Some(index) = waiting.pop()
             {
-                match self.start_tool(index).await? {
+                match Box::pin(self.start_tool(index)).await? {
                     Some(Begun::Run(run)) => {
                         let (scope, request) = (scope.clone(), self.turn.request.clone());
                         let answered = async move { (index, child::wait(&scope, &request, &run).await) };
@@ -106,7 +106,7 @@ impl Drive {
         }
         let request = self.turn.request.clone();
         loop {
-            match self.wait(child::open(&scope, &request, &call)).await? {
+            match self.wait(Box::pin(child::open(&scope, &request, &call))).await? {
                 Waited::Ready(Ok(Ok(run))) => {
                     let entries = self.turn.started(index, &scope.run_name(&run));
                     self.commit(entries);
