@@ -105,10 +105,11 @@ async fn unread(call: Call<'_>) -> Result<Vec<Value>, String> {
     if new.is_empty() {
         return Ok(Vec::new());
     }
-    let messages = new.iter().map(|id| async {
+    let account = &account;
+    let messages = new.iter().map(|id| async move {
         let mut url = web::below(&call.context.web().google, &format!("gmail/v1/users/me/messages/{id}"));
         url.query_pairs_mut().append_pair("format", "full");
-        json(get(call, &account, url).await?).map(|message| mail::payload(&message))
+        json(get(call, account, url).await?).map(|message| mail::payload(&message))
     });
     let messages = futures::future::try_join_all(messages).await?;
     seen.ids.extend(new);
