@@ -313,8 +313,12 @@ async fn d17_no_inner_address_is_reached_by_any_way() {
             let seen = seen(used, client(&[]), address).await;
             let case = format!("{} by {} to {address}: {seen}", used.type_name, used.way);
             // A typed input takes only what looks like a whole address for one; the rest is text, which is hashed.
-            let stays_text =
-                [("FHash", "\"Hash\""), ("FileStore", "\"Url\""), ("DataSourceIndexer", "\"result\":true"), ("DocumentExtractor", "\"Text\"")];
+            let stays_text = [
+                ("FHash", "\"Hash\""),
+                ("FileStore", "\"Url\""),
+                ("DataSourceIndexer", "\"result\":true"),
+                ("DocumentExtractor", "\"Text\""),
+            ];
             let is_text = stays_text.iter().any(|(name, out)| used.type_name == *name && seen.contains(out));
             assert!(is_text || seen.contains("is not allowed by the egress policy"), "{case}");
         }
@@ -344,7 +348,8 @@ async fn d17_no_redirect_leads_inside() {
 #[tokio::test]
 async fn what_is_no_address_of_the_web_is_refused() {
     for used in USES.iter().filter(|used| {
-        used.place.is_none() && !["FHash", "FileStore", "DataSourceIndexer", "DocumentExtractor"].contains(&used.type_name)
+        used.place.is_none()
+            && !["FHash", "FileStore", "DataSourceIndexer", "DocumentExtractor"].contains(&used.type_name)
     }) {
         for address in ["file:///etc/passwd", "gopher://127.0.0.1/", "ftp://127.0.0.1/"] {
             let seen = seen(used, client(&[]), address).await;
