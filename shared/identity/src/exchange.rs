@@ -89,6 +89,7 @@ const PROMPT: &str = "sre.gateway.v1.Conversations:write";
 const USE_KEY: &str = "sre.security.v1.Vault:read";
 /// Settings of its team, its own, and those that the user for whom it runs lets it inherit.
 const READ_SETTINGS: &str = "sre.security.v1.Account:read";
+const MANAGED: &str = "sre.security.v1.ManagedVault";
 const READ_FILES: &str = "sre.io.v1.Storage:read";
 const INFER: &str = "sre.llm.v1.Inference:read";
 const READ_DEFINITION: &str = "sre.agent.v1.AgentData:read";
@@ -329,8 +330,8 @@ pub(crate) fn level_word(level: AccessLevel) -> &'static str {
     }
 }
 
-/// The most that a run may come to do: data of its own, models, code; definitions and settings only read, keys only
-/// used; nothing of API keys, audit, logs and other runs. Of this a plan declares its part.
+/// The most that a run may come to do: data of its own, models, code, tokens that its agent was granted; definitions and
+/// settings only read, keys only used; nothing of API keys, audit, logs and other runs. Of this a plan declares its part.
 static RUN_CEILING: LazyLock<Vec<String>> = LazyLock::new(|| {
     let mut ceiling: Vec<String> = Vec::new();
     // Highest level first: what owner covers need not be named.
@@ -355,7 +356,12 @@ fn may_run_use(package: &str, service: &str, level: AccessLevel) -> bool {
         // Components run code and deploy it; taking it away is for people.
         "compute" => level != AccessLevel::Owner,
         "agent" | "llm" => level == AccessLevel::Read,
-        "security" => is_scope(USE_KEY, service, level) || is_scope(READ_SETTINGS, service, level),
+        "security" => {
+            is_scope(USE_KEY, service, level)
+                || is_scope(READ_SETTINGS, service, level)
+                // Tokens that people granted the agent, which its components renew.
+                || service == MANAGED && level != AccessLevel::Owner
+        }
         _ => false,
     }
 }
