@@ -161,7 +161,8 @@ mod tests {
     #[test]
     fn only_what_was_asked_for_is_told() {
         let origin = Origin::read("s".into(), &[], &metadata("{}")).unwrap().unwrap();
-        let stored = origin.cited("text", &[0..4], &Bytes::from_static(b"{}")).remove(0);
+        let stored =
+            origin.cited("text", std::slice::from_ref(&(0..4)), &Bytes::from_static(b"{}")).remove(0);
         let tell = |wants_citation, wants_metadata| {
             let mut hit = pb::SearchHit { metadata_json: stored.clone(), ..Default::default() };
             told(&mut hit, wants_citation, wants_metadata);

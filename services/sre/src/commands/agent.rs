@@ -45,7 +45,7 @@ async fn connect(global: &Global) -> Result<(Client, Option<Running>)> {
     if global.address.is_some() || ready_file::is_live(&config.data_dir) {
         return Ok((Client::connect(global).await?, None));
     }
-    let running = suite::start_all(config.clone()).await?;
+    let running = Box::pin(suite::start_all(config.clone())).await?;
     match Client::with_config(global, config) {
         Ok(client) => Ok((client, Some(running))),
         Err(error) => {

@@ -50,8 +50,9 @@ impl World {
         {
             config.models.path = Some(models);
         }
-        let running =
-            suite::start_all(config.clone()).await.with_context(|| format!("the suite for {file}"))?;
+        let running = Box::pin(suite::start_all(config.clone()))
+            .await
+            .with_context(|| format!("the suite for {file}"))?;
         let client = Client::with_config(&Global::embedded(folder.path()), config)?;
         if let Some(fixtures) = &options.fixtures {
             commands::import_state(&client, fixtures, &mut Imported::default()).await?;

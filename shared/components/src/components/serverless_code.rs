@@ -75,7 +75,7 @@ async fn run(call: Call<'_>) -> Result<Outcome, String> {
         );
     }
     let source = source(call)?;
-    if let Some(key) = template::keys(&source).into_iter().next() {
+    if let Some(key) = template::keys(&source).next() {
         return Err(format!(
             "the code names the vault key '{key}', which would be kept in it: give it as an input, by an agent \
              variable that is {{{{KEY({key})}}}}"

@@ -74,11 +74,11 @@ impl Agent {
     pub async fn open_tools(&self, request: RequestData) -> Result<(), String> {
         let entry = self.plan.route(&request.method, &request.path).unwrap();
         let mut run = Run::start(self.plan.clone(), entry, request, RunOptions::default());
-        let activation = run.ready().pop().expect("something to execute");
+        let activation = run.ready().pop().unwrap();
         let context = TestContext::new(self.clone());
         let call = Call { input: &activation.input, node: &activation.node, context: &context };
         let component = registry().component(&activation.node.type_name).unwrap();
-        let tools = component.toolbox().expect("it has tools").open(call).await?;
+        let tools = component.toolbox().unwrap().open(call).await?;
         tools.close().await;
         Ok(())
     }

@@ -17,6 +17,9 @@ use tokio::time::Instant;
 
 use super::context::TestContext;
 
+/// What is remembered: its bytes, its version, when it ends.
+pub type Document = (Bytes, u64, Option<Instant>);
+
 /// What the models of a test do and saw.
 #[derive(Default)]
 pub struct Scene {
@@ -31,7 +34,7 @@ pub struct Scene {
     /// Images that are made of the next requests; one of a few bytes where a test says nothing.
     pub images: Mutex<VecDeque<Result<Vec<PaintedImage>, String>>>,
     /// What components remember: document, version, end.
-    pub documents: Mutex<BTreeMap<String, (Bytes, u64, Option<Instant>)>>,
+    pub documents: Mutex<BTreeMap<String, Document>>,
 }
 
 pub fn model(name: &str) -> Result<Model, ContextError> {

@@ -25,8 +25,7 @@ impl Outside for Lines {
 
 pub async fn execute(request: ExecuteCodeRequest) -> Result<ExecuteCodeResponse, ContextError> {
     let (ended, logs) = tokio::task::spawn_blocking(move || call(&request)).await.unwrap();
-    let logs =
-        logs.into_iter().map(|(level, text)| CodeLogLine { level, text, ..CodeLogLine::default() }).collect();
+    let logs = logs.into_iter().map(|(level, text)| CodeLogLine { level, text }).collect();
     let answer = ExecuteCodeResponse { logs, ..ExecuteCodeResponse::default() };
     match ended.outcome {
         Outcome::Returned(result) => {
@@ -44,7 +43,7 @@ pub async fn execute(request: ExecuteCodeRequest) -> Result<ExecuteCodeResponse,
 }
 
 fn call(request: &ExecuteCodeRequest) -> (Ended, Vec<(String, String)>) {
-    let asked = request.limits.clone().unwrap_or_default();
+    let asked = request.limits.unwrap_or_default();
     let wall = asked.wall.map(|wall| Duration::try_from(wall).unwrap());
     let wall_ms = wall.map_or(Limits::DEFAULT.wall_ms, |wall| u64::try_from(wall.as_millis()).unwrap());
     let frame = CallFrame {

@@ -131,7 +131,7 @@ pub async fn perform(
 ) -> Result<Option<DebugStep>, Status> {
     let engine_too = engine.clone();
     let work = async move {
-        match Taken::take(&engine_too, name, &row).await? {
+        match Box::pin(Taken::take(&engine_too, name, &row)).await? {
             Some(taken) => finish(taken, command).await.map(Some),
             None => Ok(None),
         }

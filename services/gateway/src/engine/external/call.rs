@@ -59,11 +59,14 @@ impl Ended {
     }
 }
 
+/// What a component says, as it comes.
+type Pieces = Pin<Box<dyn Stream<Item = Result<ProcessResponse, Status>> + Send>>;
+
 /// A stream under way. However it is left, the component hears of it: one that is given up in the middle is told to
 /// stop, and has a moment for it.
 struct Open {
     sender: Option<mpsc::Sender<ProcessRequest>>,
-    said: Option<Pin<Box<dyn Stream<Item = Result<ProcessResponse, Status>> + Send>>>,
+    said: Option<Pieces>,
     /// What it is told when it is left.
     farewell: Option<&'static str>,
 }

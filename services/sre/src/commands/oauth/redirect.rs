@@ -114,8 +114,7 @@ mod tests {
             scope: String::new(),
         };
         let url = grant.url(&application);
-        let state = url.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
-        state
+        url.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned()
     }
 
     #[tokio::test]

@@ -164,7 +164,7 @@ mod tests {
     fn a_query_cannot_blow_a_value_up() {
         let doubling = vec!["[@,@][]"; 20].join("|");
         assert!(check(&doubling).unwrap_err().contains("copies its input"), "{doubling}");
-        let inner = vec!["[@,@]"; 9].join("|");
+        let inner = ["[@,@]"; 9].join("|");
         assert_eq!(check(&inner), Ok(()));
         let many = Json::from((0..10_000).collect::<Vec<_>>());
         assert!(of(&inner, many).unwrap_err().contains("too large"));

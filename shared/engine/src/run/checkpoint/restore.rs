@@ -241,7 +241,7 @@ impl Run {
                     Some(number) => Some(chain.handled(small(number)?)?),
                     None => None,
                 },
-                from: chain.from.get(&serial).map(|path| steps(path)),
+                from: chain.from.get(&serial).map(steps),
             }));
         }
         slot.held = chain.map(&saved.held)?;
