@@ -23,7 +23,8 @@ async fn suite(server: &FakeProvider) -> (TestSuite, tempfile::TempDir) {
     let models = json!({
         "claude": {"modelId": "claude-sonnet-4-5", "provider": "Anthropic", "baseURL": server.url("/v1"),
             "credentials": {"apiKey": "k"}},
-        "painter": {"modelId": "gpt-image-1", "provider": "OpenAI", "baseURL": server.url("/v1"),
+        // Not in the catalogue, so it costs nothing: nobody keeps a ledger here.
+        "painter": {"modelId": "gpt-image-of-tests", "provider": "OpenAI", "baseURL": server.url("/v1"),
             "credentials": {"apiKey": "k"}, "features": ["image-generation"]},
     });
     std::fs::write(&path, models.to_string()).unwrap();

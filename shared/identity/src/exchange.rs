@@ -93,6 +93,8 @@ const MANAGED: &str = "sre.security.v1.ManagedVault";
 const READ_FILES: &str = "sre.io.v1.Storage:read";
 const INFER: &str = "sre.llm.v1.Inference:read";
 const READ_DEFINITION: &str = "sre.agent.v1.AgentData:read";
+/// Which components out of process a definition may name.
+const READ_COMPONENTS: &str = "sre.agent.v1.Components:read";
 
 /// The table.
 pub static TABLE: &[Row] = &[
@@ -380,7 +382,7 @@ fn forward_ceiling(audience: &[String]) -> Vec<String> {
             let scopes: &[&str] = match row.scopes {
                 Scopes::Listed(listed) => listed,
                 // For a forwarded call the engine reads definitions; it runs nothing.
-                Scopes::Ceiling | Scopes::Public => &[READ_DEFINITION],
+                Scopes::Ceiling | Scopes::Public => &[READ_DEFINITION, READ_COMPONENTS],
             };
             if let (Audience::Roles(next), Scopes::Listed(_)) = (row.audience, row.scopes) {
                 to_visit.extend(next);

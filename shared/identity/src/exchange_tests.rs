@@ -217,7 +217,7 @@ fn a_forwarded_call_has_the_next_hops_of_its_service() {
     assert_eq!(forward("llm", INFER), texts(&[USE_KEY, READ_FILES, INFER]).into_iter().collect());
     assert_eq!(forward("compute", "sre.compute.v1.Code:write"), texts(&[USE_KEY]).into_iter().collect());
     assert_eq!(forward("security", USE_KEY), BTreeSet::new());
-    assert_eq!(forward("engine", RUN), texts(&[READ_DEFINITION]).into_iter().collect());
+    assert_eq!(forward("engine", RUN), texts(&[READ_DEFINITION, READ_COMPONENTS]).into_iter().collect());
 }
 
 #[test]

@@ -29,6 +29,9 @@ use crate::engine::scope::RunScope;
 /// Between attempts: the first pause, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+/// A component that died is asked again for so long, in these steps.
+const COMES_BACK: Duration = Duration::from_secs(5);
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// How long it may take to find out what became of one.
 const LOOK_UP_TIME: Duration = Duration::from_secs(30);
 
@@ -75,19 +78,26 @@ pub async fn look_up(
         let work = Work::prepare(scope, compiled, call, context).await?;
         let activation = work.activation(1).await?;
         let mut last = String::new();
-        for endpoint in work.by_preference(None) {
-            let asked = async {
-                let mut client = endpoint.client().await?;
-                let mut request = Request::new(LookUpRequest { activation: Some(activation.clone()) });
-                request.set_timeout(LOOK_UP_TIME.min(scope.left()));
-                client.look_up(request).await.map_err(|status| with_causes(&status))
-            };
-            match asked.await {
-                Ok(answer) => return work.looked_up(answer.into_inner().found).await,
-                Err(problem) => last = format!("{}: {problem}", endpoint.address()),
+        let until = Instant::now() + COMES_BACK;
+        // Asking changes nothing, so it is asked again: whoever died in the call may be back soon.
+        loop {
+            for endpoint in work.by_preference(None) {
+                let asked = async {
+                    let mut client = endpoint.client().await?;
+                    let mut request = Request::new(LookUpRequest { activation: Some(activation.clone()) });
+                    request.set_timeout(LOOK_UP_TIME.min(scope.left()));
+                    client.look_up(request).await.map_err(|status| with_causes(&status))
+                };
+                match asked.await {
+                    Ok(answer) => return work.looked_up(answer.into_inner().found).await,
+                    Err(problem) => last = format!("{}: {problem}", endpoint.address()),
+                }
             }
+            if Instant::now() + AGAIN_AFTER >= until {
+                return Err(last);
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
         }
-        Err(last)
     };
     let limit = LOOK_UP_TIME.min(scope.left());
     match tokio::time::timeout(limit, found).await {
