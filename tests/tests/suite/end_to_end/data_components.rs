@@ -2,7 +2,7 @@
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use sre_proto::io::v1::{ListFilesRequest, WriteFileHeader, WriteFileRequest, write_file_request::Part};
+use sre_proto::io::v1::{WriteFileHeader, WriteFileRequest, write_file_request::Part};
 
 use crate::harness::agents::{component, document, endpoint, output};
 use crate::harness::clients::Client;
@@ -20,7 +20,6 @@ async fn data_components(mode: Mode) {
     dev.put(OTHER, &keeper("other")).await.unwrap();
     remembers(&dev).await;
     publishes(&dev).await;
-    finds(&dev).await;
     d49_reads_as_itself(&dev).await;
     suite.stop().await;
 }
@@ -107,38 +106,6 @@ async fn publishes(dev: &Client) {
         let fetched = reqwest::get(url).await.unwrap();
         assert_eq!((fetched.status(), fetched.text().await.unwrap().as_str()), (StatusCode::OK, "hello"));
     }
-    // Nothing but the files themselves is kept, and they end.
-    let request = ListFilesRequest { parent: format!("{AGENT}/files"), ..Default::default() };
-    let files = dev.storage().list_files(request).await.unwrap().into_inner().files;
-    assert_eq!(files.len(), 2, "{files:?}");
-    assert!(files.iter().all(|file| file.name.contains("/components_data/") && file.expire_time.is_some()));
-}
-
-async fn finds(dev: &Client) {
-    let unknown = dev.answer(AGENT, "look", &json!({"query": "x"})).await.unwrap();
-    assert_eq!(unknown["result"]["_error"], "Namespace my_docs does not exist", "{unknown}");
-    let text = "The pump must be primed before use.\n\nBatteries are charged over night.";
-    for _ in 0..2 {
-        let done = dev.answer(AGENT, "index", &json!({"text": text, "id": "manual"})).await.unwrap();
-        assert_eq!(done["result"]["Success"], json!({"result": true, "id": "manual"}), "{done}");
-    }
-    let found = dev.answer(AGENT, "look", &json!({"query": "how are batteries charged"})).await.unwrap();
-    let place = json!({"id": "manual", "source": "Manual", "page": null, "start": 37, "end": 70});
-    let hit = json!({"content": "Batteries are charged over night.", "metadata": {"kind": "manual"}, "citation": place});
-    assert_eq!(found["result"]["Results"], json!([hit]), "{found}");
-    // The namespace is the team's: another agent finds the same, and forgets it.
-    let pdf = include_bytes!("../../../../shared/documents/tests/fixtures/two-pages.pdf");
-    write(dev, AGENT, "two.pdf", "application/pdf", pdf).await;
-    let file = "smythfs://keeper.agent/two.pdf";
-    let done = dev.answer(AGENT, "index", &json!({"text": file, "id": "manual"})).await.unwrap();
-    assert_eq!(done["result"]["Success"]["result"], true, "{done}");
-    let found = dev.answer(OTHER, "look", &json!({"query": "The second page."})).await.unwrap();
-    let hit = &found["result"]["Results"][0];
-    assert_eq!((&hit["citation"]["page"], &hit["citation"]["source"]), (&json!(2), &json!(file)), "{found}");
-    let forgot = dev.answer(OTHER, "clean", &json!({"id": "manual"})).await.unwrap();
-    assert_eq!(forgot["result"], json!({"Success": true}), "{forgot}");
-    let found = dev.answer(AGENT, "look", &json!({"query": "The second page."})).await.unwrap();
-    assert_eq!(found["result"], json!({"Results": []}));
 }
 
 /// A file of another agent, whatever it is given as, is not the running agent's to read.
