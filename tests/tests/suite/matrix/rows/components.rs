@@ -71,8 +71,14 @@ pub async fn components(world: &World, method: &str) -> anyhow::Result<Option<Ca
         }
         "ResolveComponents" => {
             let kind = registered(world).await?;
-            let request = ResolveComponentsRequest { types: vec![kind] };
-            let mut case = internal(world, Case::of(&request), ResolveComponentsRequest::default());
+            let request = ResolveComponentsRequest { types: vec![kind.clone()] };
+            // Whom it is shared with gets it, and nobody anything that was not asked for.
+            let row = Case::of(&request).answers(move |resolved: ResolveComponentsResponse| {
+                let fits = |it: &ResolvedComponent| it.r#type == kind && it.version.is_some();
+                ensure!(resolved.components.iter().all(fits), "{resolved:?}");
+                Ok(())
+            });
+            let mut case = internal(world, row, ResolveComponentsRequest::default());
             // Whoever is nobody to the type learns nothing of it, without a refusal.
             case.open = true;
             case
