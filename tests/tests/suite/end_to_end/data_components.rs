@@ -2,7 +2,8 @@
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use sre_proto::io::v1::{WriteFileHeader, WriteFileRequest, write_file_request::Part};
+use sre_proto::io::v1::{ListFilesRequest, WriteFileHeader, WriteFileRequest, write_file_request::Part};
+use sre_proto::memory::v1::GetEntryRequest;
 
 use crate::harness::agents::{component, document, endpoint, output};
 use crate::harness::clients::Client;
@@ -18,8 +19,11 @@ async fn data_components(mode: Mode) {
     let dev = suite.client("user/dev");
     dev.put(AGENT, &keeper("keeper")).await.unwrap();
     dev.put(OTHER, &keeper("other")).await.unwrap();
-    remembers(&dev).await;
-    publishes(&dev).await;
+    // What an agent keeps is its own to see.
+    let itself = suite.client("agent/keeper");
+    remembers(&dev, &itself).await;
+    publishes(&dev, &itself).await;
+    finds(&dev).await;
     d49_reads_as_itself(&dev).await;
     suite.stop().await;
 }
@@ -43,7 +47,8 @@ fn keeper(id: &str) -> Value {
         component("store", "FileStore", json!({"name": "note", "ttl": 60}), &["Data"], &["Url"]),
         endpoint("index", "POST", &[("text", "Any"), ("id", "Text")]),
         component("keep", "DataSourceIndexer", index, &["Source", "id"], &["Success"]),
-        endpoint("look", "POST", &[("query", "Text")]),
+        // Not `query`: an endpoint has an output of that name, the request's own.
+        endpoint("look", "POST", &[("wanted", "Text")]),
         component("find", "DataSourceLookup", look, &["Query"], &["Results"]),
         endpoint("clean", "POST", &[("id", "Text")]),
         component(
@@ -65,7 +70,7 @@ fn keeper(id: &str) -> Value {
         "publish.text > store.Data",
         "index.text > keep.Source",
         "index.id > keep.id",
-        "look.query > find.Query",
+        "look.wanted > find.Query",
         "clean.id > forget.id",
         "extract.file > doc.Document",
         "host.text > hosting.Data",
@@ -87,25 +92,62 @@ fn keeper(id: &str) -> Value {
     document(id, json!({}), &components, &connections)
 }
 
-async fn remembers(dev: &Client) {
+async fn remembers(dev: &Client, itself: &Client) {
     for value in [json!({"a": [1, "x"]}), json!(5), json!("he said \"hi\"")] {
         let wrote = dev.answer(AGENT, "write", &json!({"key": "k", "value": value})).await.unwrap();
         assert_eq!(wrote["result"], json!({"Key": "k"}), "{wrote}");
         let read = dev.answer(AGENT, "read", &json!({"key": "k"})).await.unwrap();
         assert_eq!(read["result"], json!({"Value": value}));
     }
-    // Another agent's memory is another one.
+    // Another agent's memory is another one, and the entry is the agent's own.
     let other = dev.answer(OTHER, "read", &json!({"key": "k"})).await.unwrap();
     assert_eq!(other["result"], json!({"_warning": "key not found"}));
+    let request =
+        GetEntryRequest { name: format!("{AGENT}/cache/memory/agent/notes/k"), ..Default::default() };
+    let entry = itself.cache().get_entry(request).await.unwrap().into_inner();
+    let left = entry.ttl_ms.unwrap();
+    assert!(entry.found && (10_700_000..=10_800_000).contains(&left), "{left}");
 }
 
-async fn publishes(dev: &Client) {
+async fn publishes(dev: &Client, itself: &Client) {
     for skill in ["publish", "host"] {
         let answer = dev.answer(AGENT, skill, &json!({"text": "hello"})).await.unwrap();
         let url = answer["result"]["Url"].as_str().unwrap_or_else(|| panic!("{answer}"));
         let fetched = reqwest::get(url).await.unwrap();
         assert_eq!((fetched.status(), fetched.text().await.unwrap().as_str()), (StatusCode::OK, "hello"));
     }
+    // Nothing but the files themselves is kept, and they end.
+    let request = ListFilesRequest { parent: format!("{AGENT}/files"), ..Default::default() };
+    let files = itself.storage().list_files(request).await.unwrap().into_inner().files;
+    assert_eq!(files.len(), 2, "{files:?}");
+    assert!(files.iter().all(|file| file.name.contains("/components_data/") && file.expire_time.is_some()));
+}
+
+async fn finds(dev: &Client) {
+    let unknown = dev.answer(AGENT, "look", &json!({"wanted": "x"})).await.unwrap();
+    assert_eq!(unknown["result"]["_error"], "Namespace my_docs does not exist", "{unknown}");
+    let text = "The pump must be primed before use.\n\nBatteries are charged over night.";
+    for _ in 0..2 {
+        let done = dev.answer(AGENT, "index", &json!({"text": text, "id": "manual"})).await.unwrap();
+        assert_eq!(done["result"]["Success"], json!({"result": true, "id": "manual"}), "{done}");
+    }
+    let found = dev.answer(AGENT, "look", &json!({"wanted": "how are batteries charged"})).await.unwrap();
+    let place = json!({"id": "manual", "source": "Manual", "page": null, "start": 37, "end": 70});
+    let hit = json!({"content": "Batteries are charged over night.", "metadata": {"kind": "manual"}, "citation": place});
+    assert_eq!(found["result"]["Results"], json!([hit]), "{found}");
+    // The namespace is the team's: another agent finds the same, and forgets it.
+    let pdf = include_bytes!("../../../../shared/documents/tests/fixtures/two-pages.pdf");
+    write(dev, AGENT, "two.pdf", "application/pdf", pdf).await;
+    let file = "smythfs://keeper.agent/two.pdf";
+    let done = dev.answer(AGENT, "index", &json!({"text": file, "id": "manual"})).await.unwrap();
+    assert_eq!(done["result"]["Success"]["result"], true, "{done}");
+    let found = dev.answer(OTHER, "look", &json!({"wanted": "The second page."})).await.unwrap();
+    let hit = &found["result"]["Results"][0];
+    assert_eq!((&hit["citation"]["page"], &hit["citation"]["source"]), (&json!(2), &json!(file)), "{found}");
+    let forgot = dev.answer(OTHER, "clean", &json!({"id": "manual"})).await.unwrap();
+    assert_eq!(forgot["result"], json!({"Success": true}), "{forgot}");
+    let found = dev.answer(AGENT, "look", &json!({"wanted": "The second page."})).await.unwrap();
+    assert_eq!(found["result"], json!({"Results": []}));
 }
 
 /// A file of another agent, whatever it is given as, is not the running agent's to read.
