@@ -25,12 +25,11 @@ pub mod toolbox;
 pub mod trigger;
 mod wait;
 
-pub use context::histories::{Histories, Remembered};
 pub use context::models::{Conversation, Models, Painted, PaintedImage, Room};
 pub use context::vectors;
 pub use context::{
     AgentInfo, Call, Chunk, Component, Content, Context, ContextError, Failure, Files, JobStatus, JobView,
-    Memory, Outcome, RequestInfo, SecretText,
+    Memory, Outcome, Remembered, RequestInfo, SecretText,
 };
 pub use question::{Decision, LookedUp, Question, Said};
 pub use registry::{REFERENCE_TYPES, Registry, registry};

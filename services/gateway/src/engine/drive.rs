@@ -14,7 +14,7 @@ use sre_engine::run::Settled;
 use sre_engine::spec::{Flow, OnUncertain};
 use sre_engine::{Activation, ActivationKey, Run, Status};
 use sre_proto::error::Reason;
-use sre_proto::memory::v1::{JournalRecord, RecordKind, RunState};
+use sre_proto::memory::v1::{RecordKind, RunState};
 use tokio::time::Instant;
 
 use super::answers::{Closed, Ending};
@@ -27,7 +27,6 @@ use super::journal::run::{Flushed, Parked, Parking, RunJournal};
 use super::journal::values::ValueError;
 use super::live::CANCEL;
 use super::ready::{at, waits_changed, written};
-use super::redact::Redactor;
 use super::runs;
 use super::scope::RunScope;
 use super::trace;
@@ -374,7 +373,7 @@ impl Drive {
                 let Settled { key, node, outcome } = settled;
                 self.scope.log_failure(key, &node.type_name, outcome);
                 journal.use_up([usage::settled(&self.scope, settled)]);
-                journal.push(settled_record(settled, &redactor)?);
+                journal.push(Finished::settled(settled, &redactor)?);
             }
         }
         Ok(())
@@ -485,12 +484,6 @@ impl Drive {
         }
         Ok(Ok(()))
     }
-}
-
-/// The record of something that the engine settled by itself.
-pub fn settled_record(settled: &Settled, redactor: &Redactor) -> Result<JournalRecord, ValueError> {
-    let finished = Finished::of(&settled.outcome, &settled.node.type_name, redactor)?;
-    Ok(record(RecordKind::Finished, Some(&settled.key), &Finished { settled: true, ..finished }))
 }
 
 fn unwritable(error: &ValueError) -> Ending {

@@ -18,7 +18,7 @@ use super::authority::Authority;
 use super::calls::lineage::Lineage;
 use super::checkpoints::{Checkpoints, Saved};
 use super::core::Engine;
-use super::drive::{self, Recovered};
+use super::drive::Recovered;
 use super::fork;
 use super::journal::records::{
     EntryKind, Finished, Opened, RecordError, SignalTaken, TakenOver, Waiting, record,
@@ -160,7 +160,7 @@ pub async fn fold(
     for settled in run.take_settled().iter().filter(|settled| !stored.told.contains(&settled.key)) {
         trace::settled(&scope, settled);
         journal.use_up([usage::settled(&scope, settled)]);
-        journal.push(drive::settled_record(settled, &scope.redactor())?);
+        journal.push(Finished::settled(settled, &scope.redactor())?);
     }
     let under_way: HashSet<&ActivationKey> = run.under_way().collect();
     let intended = stored.intended.into_iter().filter(|(key, _)| under_way.contains(key)).collect();

@@ -92,7 +92,7 @@ pub struct RunScope {
     pub lineage: Lineage,
     /// Its span; none unless spans are exported.
     pub span: Option<RunSpan>,
-    traced: String,
+    traced: Option<TraceParent>,
     secrets: Mutex<RunSecrets>,
 }
 
@@ -150,7 +150,7 @@ impl RunScope {
         Self {
             engine,
             span,
-            traced: new.traced.map(|parent| parent.as_str().to_owned()).unwrap_or_default(),
+            traced: new.traced,
             lineage: new.lineage,
             authority: new.authority.with_scopes(new.subject.compiled.scopes(new.subject.entry)),
             id: new.id,
@@ -175,7 +175,8 @@ impl RunScope {
 
     /// The context of what it calls: its span, or where there is none that of whoever asked for it.
     pub fn traceparent(&self) -> String {
-        self.span.as_ref().map_or_else(|| self.traced.clone(), |span| span.context().as_str().to_owned())
+        let own = self.span.as_ref().map(|span| span.context());
+        own.as_ref().or(self.traced.as_ref()).map_or_else(String::new, |context| context.as_str().to_owned())
     }
 
     /// The agent, for components.

@@ -8,10 +8,9 @@ use sre_engine::Outcome;
 use sre_engine::spec::{ComponentSpec, Effect, PortSpec, SettingSpec};
 use url::Url;
 
-use super::{llm, talk};
-use crate::context::calls::{Callee, Talk};
+use super::talk;
 use crate::context::{Call, Component};
-use crate::outcome::{one, or_error};
+use crate::outcome::or_error;
 use crate::settings;
 use crate::toolbox::mcp::{McpTools, Server};
 use crate::toolbox::{AllowList, OpenToolbox, Toolbox, headers};
@@ -87,7 +86,7 @@ async fn ask(call: Call<'_>) -> Result<Outcome, String> {
     if prompt.is_empty() {
         return Err("Please provide a prompt".to_owned());
     }
-    talk_with(call, prompt).await.map_err(failed)
+    talk::with_own_tools(call, prompt).await.map_err(failed)
 }
 
 async fn prompt(call: Call<'_>) -> Result<String, String> {
@@ -96,24 +95,6 @@ async fn prompt(call: Call<'_>) -> Result<String, String> {
         return Ok(talk::question(call, &["Prompt"]));
     }
     settings::render(call, &template).await.map_err(|error| error.message)
-}
-
-async fn talk_with(call: Call<'_>, prompt: String) -> Result<Outcome, String> {
-    let model = talk::model(call).await?;
-    let instructions = settings::text(call, "descForModel");
-    let instructions = settings::render(call, &instructions).await.map_err(|error| error.message)?;
-    let (rounds, tool_calls) = talk::limits(call);
-    let asked = Talk {
-        callee: Callee::default(),
-        model: llm::entry_name(&model).to_owned(),
-        instructions,
-        prompt,
-        rounds,
-        tool_calls,
-        own_tools: Some(call.input.clone()),
-    };
-    let text = call.context.calls().talk(asked).await.map_err(|error| error.message)?;
-    if text.is_empty() { Err(talk::EMPTY.to_owned()) } else { Ok(one("Output", text)) }
 }
 
 fn command_name(call: Call<'_>) -> String {

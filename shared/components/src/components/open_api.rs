@@ -8,10 +8,9 @@ use sre_engine::Outcome;
 use sre_engine::spec::{ComponentSpec, Effect, PortSpec, SettingSpec};
 use url::Url;
 
-use super::{llm, talk};
-use crate::context::calls::{Callee, Talk};
+use super::talk;
 use crate::context::{Call, Component};
-use crate::outcome::{one, or_error};
+use crate::outcome::or_error;
 use crate::settings;
 use crate::toolbox::openapi::{OpenApiTools, auth};
 use crate::toolbox::{AllowList, OpenToolbox, Toolbox};
@@ -92,25 +91,9 @@ async fn ask(call: Call<'_>) -> Result<Outcome, String> {
     if prompt.is_empty() {
         return Err("Please provide a prompt".to_owned());
     }
-    talk_with(call, prompt).await.map_err(|message| format!("Error on running Open API!\n{message}"))
-}
-
-async fn talk_with(call: Call<'_>, prompt: String) -> Result<Outcome, String> {
-    let model = talk::model(call).await?;
-    let instructions = settings::text(call, "descForModel");
-    let instructions = settings::render(call, &instructions).await.map_err(|error| error.message)?;
-    let (rounds, tool_calls) = talk::limits(call);
-    let asked = Talk {
-        callee: Callee::default(),
-        model: llm::entry_name(&model).to_owned(),
-        instructions,
-        prompt,
-        rounds,
-        tool_calls,
-        own_tools: Some(call.input.clone()),
-    };
-    let text = call.context.calls().talk(asked).await.map_err(|error| error.message)?;
-    if text.is_empty() { Err(talk::EMPTY.to_owned()) } else { Ok(one("Output", text)) }
+    talk::with_own_tools(call, prompt)
+        .await
+        .map_err(|message| format!("Error on running Open API!\n{message}"))
 }
 
 #[async_trait]

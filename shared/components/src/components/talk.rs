@@ -1,10 +1,14 @@
 //! What the components share in which a model answers and may call tools: AgentPlugin, OpenAPI, MCPClient.
 
+use sre_engine::Outcome;
 use sre_engine::spec::SettingSpec;
 use sre_engine::value::Value;
 use sre_proto::llm::v1::Model;
 
+use super::llm;
+use crate::context::calls::{Callee, Talk};
 use crate::context::{Call, Failure};
+use crate::outcome::one;
 use crate::settings;
 
 /// Calls of the model in one talk that may call tools, unless the author says.
@@ -77,4 +81,26 @@ pub(crate) fn limits(call: Call<'_>) -> (u32, u32) {
         settings::number(call, name).filter(|count| *count >= 1.0).map_or(usual, |count| count as u32)
     };
     (count("maxRounds", ROUNDS), count("maxToolCalls", TOOL_CALLS))
+}
+
+/// Asks the model, which may call the component's own tools.
+///
+/// # Errors
+/// Why there is no answer.
+pub(crate) async fn with_own_tools(call: Call<'_>, prompt: String) -> Result<Outcome, String> {
+    let model = model(call).await?;
+    let instructions = settings::text(call, "descForModel");
+    let instructions = settings::render(call, &instructions).await.map_err(|error| error.message)?;
+    let (rounds, tool_calls) = limits(call);
+    let asked = Talk {
+        callee: Callee::default(),
+        model: llm::entry_name(&model).to_owned(),
+        instructions,
+        prompt,
+        rounds,
+        tool_calls,
+        own_tools: Some(call.input.clone()),
+    };
+    let text = call.context.calls().talk(asked).await.map_err(|error| error.message)?;
+    if text.is_empty() { Err(EMPTY.to_owned()) } else { Ok(one("Output", text)) }
 }

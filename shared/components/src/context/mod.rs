@@ -24,7 +24,6 @@ use sre_proto::llm::v1::{GenerateRequest, GenerateResponse, Model};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub mod histories;
 pub mod models;
 
 use crate::egress;
@@ -37,7 +36,7 @@ pub mod vectors;
 
 use crate::trigger::{Collected, Refused, TriggerRequest};
 pub use files::Files;
-pub use memory::Memory;
+pub use memory::{Memory, Remembered};
 use vectors::Vectors;
 
 /// A component type. One instance serves every run, so it holds no state.
@@ -402,8 +401,6 @@ pub trait Context: Send + Sync {
     /// Models, beside their streamed answers.
     fn models(&self) -> &dyn models::Models;
 
-    /// What the agent's components remember from run to run.
-    fn histories(&self) -> &dyn histories::Histories;
     /// What the agent remembers.
     fn memory(&self) -> &dyn Memory;
 

@@ -15,8 +15,8 @@ use sre_components::context::web::{Places, Scraper};
 use sre_components::egress::{Client, Limits, Policy};
 use sre_components::vectors::Vectors;
 use sre_components::{
-    AgentInfo, Chunk, Content, Context, ContextError, Decision, Failure, Files, Histories, JobStatus,
-    JobView, Memory, Models, Question, RequestInfo, SecretText,
+    AgentInfo, Chunk, Content, Context, ContextError, Decision, Failure, Files, JobStatus, JobView, Memory,
+    Models, Question, Remembered, RequestInfo, SecretText,
 };
 use sre_engine::{Binary, Map, RequestData, Value};
 use sre_proto::compute::v1::{ExecuteCodeRequest, ExecuteCodeResponse};
@@ -308,10 +308,6 @@ impl Context for TestContext {
         self
     }
 
-    fn histories(&self) -> &dyn Histories {
-        self
-    }
-
     fn memory(&self) -> &dyn Memory {
         self
     }
@@ -359,6 +355,30 @@ impl Memory for TestContext {
     async fn delete(&self, key: &str) -> Result<bool, ContextError> {
         self.answer().await;
         Ok(self.agent.suite.memory.lock().remove(key).is_some())
+    }
+
+    async fn versioned(&self, key: &str) -> Result<Option<Remembered>, ContextError> {
+        let documents = self.suite().scene.documents.lock();
+        let found =
+            documents.get(key).filter(|(_, _, end)| end.is_none_or(|end| Instant::now() < end)).cloned();
+        Ok(found.map(|(document, version, _)| Remembered { value: document, version: version.to_string() }))
+    }
+
+    async fn replace(
+        &self,
+        key: &str,
+        value: Bytes,
+        replaces: Option<&str>,
+        time_to_live: Option<Duration>,
+    ) -> Result<bool, ContextError> {
+        let now = self.versioned(key).await?.map(|remembered| remembered.version);
+        if now.as_deref() != replaces {
+            return Ok(false);
+        }
+        let version = now.and_then(|version| version.parse::<u64>().ok()).unwrap_or(0) + 1;
+        let end = time_to_live.map(|time| Instant::now() + time);
+        self.suite().scene.documents.lock().insert(key.to_owned(), (value, version, end));
+        Ok(true)
     }
 }
 

@@ -2,14 +2,11 @@
 //! a test says.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use sre_components::{
-    Chunk, ContextError, Conversation, Failure, Histories, Models, Painted, PaintedImage, Remembered, Room,
-};
+use sre_components::{Chunk, ContextError, Conversation, Failure, Models, Painted, PaintedImage, Room};
 use sre_proto::llm::v1::{
     ChatRole, FinishReason, GenerateImageRequest, GenerateRequest, GenerateResponse, ImagesFinished, Model,
 };
@@ -142,32 +139,5 @@ impl Models for TestContext {
         let scene = &self.suite().scene;
         scene.rooms.lock().push(room.tokens);
         Ok(scene.conversation.lock().clone())
-    }
-}
-
-#[async_trait]
-impl Histories for TestContext {
-    async fn read(&self, key: &str) -> Result<Option<Remembered>, ContextError> {
-        let documents = self.suite().scene.documents.lock();
-        let found =
-            documents.get(key).filter(|(_, _, end)| end.is_none_or(|end| Instant::now() < end)).cloned();
-        Ok(found.map(|(document, version, _)| Remembered { document, version: version.to_string() }))
-    }
-
-    async fn write(
-        &self,
-        key: &str,
-        document: Bytes,
-        replaces: Option<&str>,
-        time_to_live: Option<Duration>,
-    ) -> Result<bool, ContextError> {
-        let now = self.read(key).await?.map(|remembered| remembered.version);
-        if now.as_deref() != replaces {
-            return Ok(false);
-        }
-        let version = now.and_then(|version| version.parse::<u64>().ok()).unwrap_or(0) + 1;
-        let end = time_to_live.map(|time| Instant::now() + time);
-        self.suite().scene.documents.lock().insert(key.to_owned(), (document, version, end));
-        Ok(true)
     }
 }

@@ -1,7 +1,6 @@
 //! The services as one running component may use them.
 
 mod code;
-mod histories;
 mod links;
 mod managed;
 mod models;
@@ -18,8 +17,8 @@ use sre_components::context::{code::DeployedCode, links::FileLinks, managed::Man
 use sre_components::egress;
 use sre_components::vectors::Vectors;
 use sre_components::{
-    AgentInfo, Chunk, Content, Context, ContextError, Decision, Failure, Files, Histories, JobView, Memory,
-    Models, Question, RequestInfo, SecretText,
+    AgentInfo, Chunk, Content, Context, ContextError, Decision, Failure, Files, JobView, Memory, Models,
+    Question, RequestInfo, SecretText,
 };
 use sre_engine::{ActivationKey, Binary, Map, Value};
 use sre_proto::compute::v1::code_client::CodeClient;
@@ -309,10 +308,6 @@ impl Context for ActivationContext {
     }
 
     fn models(&self) -> &dyn Models {
-        self
-    }
-
-    fn histories(&self) -> &dyn Histories {
         self
     }
 

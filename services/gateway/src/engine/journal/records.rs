@@ -13,6 +13,7 @@ mod turn;
 
 use bytes::Bytes;
 use prost::Message;
+use sre_engine::run::Settled;
 use sre_engine::{ActivationKey, Outcome, RequestData, UploadedFile, Value};
 use sre_proto::memory::v1::{JournalRecord, RecordKind};
 
@@ -273,6 +274,12 @@ impl Finished {
     pub fn of(outcome: &Outcome, component_type: &str, redactor: &Redactor) -> Result<Self, ValueError> {
         let output = outcome.output.as_ref().map(|output| StoredValue::of(&redactor.redact(output)));
         Ok(Self { output: output.transpose()?, component_type: component_type.to_owned(), ..Self::default() })
+    }
+
+    /// The record of something that the engine settled by itself.
+    pub fn settled(settled: &Settled, redactor: &Redactor) -> Result<JournalRecord, ValueError> {
+        let finished = Self::of(&settled.outcome, &settled.node.type_name, redactor)?;
+        Ok(record(RecordKind::Finished, Some(&settled.key), &Self { settled: true, ..finished }))
     }
 
     /// Stores resolved inputs, without the secrets that are known.

@@ -36,11 +36,13 @@ static SPEC: ComponentSpec =
                 .template()
                 .nullable()
                 .describe("another name of it"),
-            SettingSpec::text_or_empty("clientId", "App Id", 500).nullable().describe("the app's id"),
+            SettingSpec::text_or_empty("clientId", "App Id", 500)
+                .nullable()
+                .describe("the app's id; for the editor, without effect"),
             SettingSpec::text_or_empty("appId", "App Id", 500).nullable().describe("another name of it"),
             SettingSpec::text_or_empty("webhookUrl", "Webhook URL", 8192)
                 .nullable()
-                .describe("the address that is given to Meta as the callback"),
+                .describe("the callback's address, which is entered at Meta; for the editor, without effect"),
         ])
         .outputs(&[PAYLOAD, RESULT])
         .scopes(&["sre.security.v1.Vault"]);
