@@ -2,6 +2,7 @@
 
 mod approvals;
 mod calls;
+mod cancelled;
 mod control;
 mod conversations;
 mod debugger;
