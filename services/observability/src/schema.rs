@@ -6,6 +6,7 @@ use sre_store::Migration;
 pub static MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "log entries", expand: TABLES, contract: None },
     Migration { version: 2, name: "the ledger", expand: LEDGER, contract: None },
+    Migration { version: 3, name: "uses of services", expand: SERVICES, contract: None },
 ];
 
 const TABLES: &str = "
@@ -90,4 +91,11 @@ create table usage_run (
     primary key (team, run)
 ) strict, without rowid;
 create index usage_run_by_hour on usage_run (hour);
+";
+
+const SERVICES: &str = "
+alter table usage_hour add column service_calls integer not null default 0;
+alter table usage_hour add column service_credits integer not null default 0;
+alter table usage_run add column service_calls integer not null default 0;
+alter table usage_run add column service_credits integer not null default 0;
 ";

@@ -63,6 +63,17 @@ pub fn build(name: &str, events: &[UsageEvent]) -> Trace {
                     ..span_of(event)
                 });
             }
+            Some(Use::Service(service)) => {
+                let under = steps.get(event.step.as_str()).filter(|step| !step.is_empty());
+                spans.push(TraceSpan {
+                    id: event.id.clone(),
+                    parent_id: under.map_or(ROOT, |step| *step).to_owned(),
+                    name: service.source.clone(),
+                    title: service.provider.clone(),
+                    cost_micros: service.cost_micros,
+                    ..span_of(event)
+                });
+            }
             Some(Use::Storage(_) | Use::LightRuns(_)) | None => {}
         }
     }

@@ -32,6 +32,10 @@ pub struct Sums {
     pub byte_hours: i64,
     /// Answers of which nobody knows what they used.
     pub unmetered_calls: i64,
+    /// Uses of services outside.
+    pub service_calls: i64,
+    /// Credits that those charged.
+    pub service_credits: i64,
 }
 
 impl Sums {
@@ -60,12 +64,18 @@ impl Sums {
                 component_micros: time,
                 ..Self::default()
             },
+            Some(Use::Service(service)) => Self {
+                service_calls: 1,
+                service_credits: count(service.credits),
+                cost_micros: count(service.cost_micros),
+                ..Self::default()
+            },
             None => Self::default(),
         }
     }
 
     /// The numbers, in the order of the columns.
-    pub fn columns(&self) -> [i64; 11] {
+    pub fn columns(&self) -> [i64; 13] {
         [
             self.runs,
             self.executions,
@@ -78,11 +88,13 @@ impl Sums {
             self.cost_micros,
             self.byte_hours,
             self.unmetered_calls,
+            self.service_calls,
+            self.service_credits,
         ]
     }
 
     /// Sums from the columns.
-    pub fn of_columns(columns: [i64; 11]) -> Self {
+    pub fn of_columns(columns: [i64; 13]) -> Self {
         let [
             runs,
             executions,
@@ -95,6 +107,8 @@ impl Sums {
             cost_micros,
             byte_hours,
             unmetered_calls,
+            service_calls,
+            service_credits,
         ] = columns;
         Self {
             runs,
@@ -108,6 +122,8 @@ impl Sums {
             cost_micros,
             byte_hours,
             unmetered_calls,
+            service_calls,
+            service_credits,
         }
     }
 
@@ -135,6 +151,8 @@ impl Sums {
             cost_micros: self.cost_micros,
             storage_byte_hours: self.byte_hours,
             unmetered_calls: self.unmetered_calls,
+            service_calls: self.service_calls,
+            service_credits: self.service_credits,
         }
     }
 }

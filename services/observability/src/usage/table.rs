@@ -11,7 +11,7 @@ use super::{HOUR_MS, Sums};
 use crate::clock::Millis;
 
 /// The columns of [`Sums::columns`].
-const SUMS: [&str; 11] = [
+const SUMS: [&str; 13] = [
     "runs",
     "executions",
     "component_micros",
@@ -23,6 +23,8 @@ const SUMS: [&str; 11] = [
     "cost_micros",
     "byte_hours",
     "unmetered_calls",
+    "service_calls",
+    "service_credits",
 ];
 
 /// What sums are made by.

@@ -2,7 +2,7 @@
 
 use prost_types::Timestamp;
 use sre_proto::observability::v1::usage_event::Use;
-use sre_proto::observability::v1::{ComponentUse, LightRunsUse, ModelUse, RunUse, UsageEvent};
+use sre_proto::observability::v1::{ComponentUse, LightRunsUse, ModelUse, RunUse, ServiceUse, UsageEvent};
 use sre_store::{OpenOptions, Store};
 
 use super::{By, HOUR_MS, Ledger, Query, Recorded, Sums, Total};
@@ -185,4 +185,27 @@ async fn one_sum_of_some_teams_in_some_hours() {
         let sums = fixture.ledger.total(total.clone()).await.unwrap();
         assert_eq!((sums.input_tokens, sums.cost_micros), (expected, expected * 2), "{total:?}");
     }
+}
+
+#[tokio::test]
+async fn services_outside_are_counted_beside_models() {
+    let fx = Fixture::new();
+    let used = |id: &str, credits: i64, cost_micros: i64| {
+        let used = ServiceUse {
+            source: "api:webscrape.smyth".into(),
+            provider: "Scrapfly".into(),
+            credits,
+            cost_micros,
+        };
+        event(id, "r1", 1, Use::Service(used))
+    };
+    let events =
+        vec![used("r1/S@1/api:webscrape.smyth/0", 6, 0), used("r1/S@1/api:webscrape.smyth/1", 1, 30)];
+    fx.ledger.record([events.clone(), events].concat(), NOW).await.unwrap();
+    fx.ledger.record(vec![used("r1/S@1/api:webscrape.smyth/2", -5, -5)], NOW).await.unwrap();
+    let sums = fx.by(By::Team).await.remove(0).1;
+    assert_eq!((sums.service_calls, sums.service_credits, sums.cost_micros), (3, 7, 30));
+    assert_eq!((sums.model_calls, sums.executions), (0, 0));
+    assert_eq!(fx.by(By::Model).await, [], "no model did it");
+    assert_eq!(fx.ledger.sums_of_run("red", "r1").await.unwrap(), sums);
 }

@@ -55,6 +55,8 @@ pub async fn run(global: &Global, arguments: UsageOf) -> Result<()> {
         "usd",
         "byte hours",
         "unmetered",
+        "service calls",
+        "credits",
     ];
     output.rows(&columns, rows);
     Ok(())
@@ -76,6 +78,8 @@ fn row(output: Output, sums: &UsageRow) -> Vec<Value> {
         json!(dollars(sums.cost_micros)),
         json!(sums.storage_byte_hours),
         json!(sums.unmetered_calls),
+        json!(sums.service_calls),
+        json!(sums.service_credits),
     ]
 }
 
