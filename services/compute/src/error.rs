@@ -60,6 +60,13 @@ pub enum CodeError {
     /// A backend cannot be reached, or is busy.
     #[error("{0}")]
     Unavailable(String),
+    /// An account of an agent's own cannot be used as it is given.
+    #[error("{0}")]
+    Account(String),
+    /// AWS is not part of this build.
+    #[cfg(not(feature = "aws"))]
+    #[error("accounts at AWS are not part of this build: use one with the feature `sre-compute/aws`")]
+    NoAccounts,
     /// The configuration has no such instance, or it is not open.
     #[error(transparent)]
     NoInstance(#[from] NoInstance),
@@ -161,6 +168,12 @@ impl From<CodeError> for Status {
                 tracing::warn!(cause, "the backend of code does not answer");
                 let message = "where the code runs cannot be reached: try again";
                 return error::status(Code::Unavailable, Reason::BackendUnavailable, message);
+            }
+            CodeError::Account(_) => (Code::FailedPrecondition, Reason::ProviderFailed),
+            #[cfg(not(feature = "aws"))]
+            CodeError::NoAccounts => {
+                let feature = [("feature", "aws".to_owned())];
+                return with_metadata(Code::Unimplemented, Reason::FeatureDisabled, message, feature);
             }
             CodeError::NoInstance(error) => return error.into(),
             CodeError::Store(error) => return store(&error),

@@ -41,7 +41,14 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
     let http = http::gate(config)?;
     let store = host.store(schema::MIGRATIONS).await?;
     let backends = backends::REGISTRY.open(&host).await?;
-    let service = code::service(host.clone(), store, code::Places { workers, http, backends });
+    let places = code::Places {
+        workers,
+        http,
+        backends,
+        #[cfg(feature = "aws")]
+        accounts: backends::lambda::OwnAccounts::new(&config.compute.lambda_endpoint)?,
+    };
+    let service = code::service(host.clone(), store, places);
     let connectors = ConnectorsServer::new(connectors::ConnectorsService(host));
     let code = CodeServer::new(service).max_decoding_message_size(MESSAGE_BYTES);
     Ok(Routes::new(code).add_service(connectors).prepare())

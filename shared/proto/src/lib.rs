@@ -14,6 +14,7 @@ pub use methods::{
     AccessLevel, AuditMode, Guarded, METHODS, MethodPolicy, Rule, Visibility, method, method_of,
 };
 
+pub mod accounts;
 pub mod error;
 pub mod ids;
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sre_components::egress::{Client, Gate};
+use sre_proto::accounts;
 use sre_proto::compute::v1 as pb;
 use sre_sandbox::contract::Outline;
 use sre_sandbox::protocol::{CallFrame, HttpAnswer, HttpAsk, Outcome, Program};
@@ -10,9 +11,12 @@ use sre_service::connectors::Instances;
 use tokio::sync::mpsc;
 use tonic::Status;
 
+use super::account::Account;
 use super::codes::Settings;
 use super::message;
 use crate::backends::Backend;
+#[cfg(feature = "aws")]
+use crate::backends::lambda::Lambda;
 use crate::error::CodeError;
 use crate::http::{self, Hosts};
 use crate::workers::process::{Events, Gone};
@@ -27,17 +31,27 @@ pub(crate) struct Places {
     pub http: Gate,
     /// Where deployments run.
     pub backends: Instances<Backend>,
+    /// The way to accounts that belong to agents.
+    #[cfg(feature = "aws")]
+    pub accounts: crate::backends::lambda::OwnAccounts,
 }
 
 impl Places {
     /// Makes a deployment ready where it is to run; gives the id of that place.
     pub(super) async fn deploy(
         &self,
-        asked: &str,
+        asked: Place<'_>,
         name: &str,
         code: (Program, Outline),
         settings: &Settings,
     ) -> Result<String, CodeError> {
+        let asked = match asked {
+            Place::Connector(asked) => asked,
+            Place::Account(account) => {
+                self.deploy_to(account, name, code, settings).await?;
+                return Ok(account.place());
+            }
+        };
         let instance = self.backends.get(asked)?;
         match &**instance {
             Backend::Sandbox => drop((name, code, settings)),
@@ -50,8 +64,52 @@ impl Places {
         Ok(instance.id().to_owned())
     }
 
-    /// Takes a deployment away where it runs.
-    pub(super) async fn delete(&self, name: &str, settings: &Settings) -> Result<(), CodeError> {
+    #[cfg(feature = "aws")]
+    async fn deploy_to(
+        &self,
+        account: &Account,
+        name: &str,
+        code: (Program, Outline),
+        settings: &Settings,
+    ) -> Result<(), CodeError> {
+        match &code.0 {
+            Program::Script(source) => {
+                self.accounts.of(account)?.deploy(name, source, &code.1, &settings.limits).await
+            }
+            Program::Component(_) => Err(CodeError::NotThere(account.place())),
+        }
+    }
+
+    #[cfg(not(feature = "aws"))]
+    #[expect(clippy::unused_async, reason = "it is one with the feature")]
+    async fn deploy_to(
+        &self,
+        _: &Account,
+        _: &str,
+        _: (Program, Outline),
+        _: &Settings,
+    ) -> Result<(), CodeError> {
+        Err(CodeError::NoAccounts)
+    }
+
+    /// Takes a deployment away where it runs. A function in an agent's own account stays there unless its keys are
+    /// given: nobody else may delete it.
+    pub(super) async fn delete(
+        &self,
+        name: &str,
+        settings: &Settings,
+        account: Option<&Account>,
+    ) -> Result<(), CodeError> {
+        if accounts::is_place(&settings.instance) {
+            if account.is_none() {
+                return Ok(());
+            }
+            return match Account::of_deployment(settings, account)? {
+                #[cfg(feature = "aws")]
+                Some(account) => self.accounts.of(account)?.delete(name).await,
+                _ => Ok(()),
+            };
+        }
         match &**self.backends.get(&settings.instance)? {
             Backend::Sandbox => {
                 let _ = name;
@@ -68,6 +126,14 @@ impl Places {
     }
 }
 
+/// Where a deployment is to run.
+pub(super) enum Place<'a> {
+    /// At a connector of the operator's; the default one where empty.
+    Connector(&'a str),
+    /// In an account of the agent's own.
+    Account(&'a Account),
+}
+
 /// A call that may be made.
 pub(super) struct Execution {
     /// Whose code it is.
@@ -79,9 +145,20 @@ pub(super) struct Execution {
     /// The deployment, and where it runs; none for a source that is run once.
     #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "there is one place only"))]
     pub deployed: Option<(String, Settings)>,
+    /// The account that the request brings.
+    pub account: Option<Account>,
 }
 
 impl Execution {
+    /// Makes it at AWS Lambda.
+    #[cfg(feature = "aws")]
+    async fn at(&self, lambda: &Lambda, name: &str) -> Result<pb::ExecuteCodeResponse, CodeError> {
+        let ended = lambda.execute(name, self.frame.arguments.clone(), &self.frame.limits).await;
+        let ended = counted(ended)?;
+        let cost_micros = lambda.cost_micros(ended.wall);
+        Ok(pb::ExecuteCodeResponse { cost_micros, ..message::response(ended, Vec::new())? })
+    }
+
     fn http(&self, places: &Places) -> Client {
         places.http.of(&self.owner.team, &self.owner.agent).clone()
     }
@@ -101,12 +178,22 @@ impl Execution {
         places: &Places,
         to: mpsc::Sender<Result<pb::ExecutionEvent, Status>>,
     ) -> Result<pb::ExecuteCodeResponse, CodeError> {
-        #[cfg(feature = "aws")]
-        if let Some((name, settings)) = &self.deployed
-            && let Backend::Lambda(lambda) = &**places.backends.get(&settings.instance)?
-        {
-            let ended = lambda.execute(name, self.frame.arguments, &self.frame.limits).await;
-            return message::response(counted(ended)?, Vec::new());
+        if let Some((name, settings)) = &self.deployed {
+            let account = Account::of_deployment(settings, self.account.as_ref())?;
+            #[cfg(feature = "aws")]
+            if let Some(account) = account {
+                let lambda = places.accounts.of(account)?;
+                return self.at(&lambda, name).await;
+            }
+            #[cfg(feature = "aws")]
+            if let Backend::Lambda(lambda) = &**places.backends.get(&settings.instance)? {
+                return self.at(lambda, name).await;
+            }
+            #[cfg(not(feature = "aws"))]
+            if account.is_some() {
+                let _ = name;
+                return Err(CodeError::NoAccounts);
+            }
         }
         let http = self.http(places);
         let mut events = Listener { lines: Lines::Sent(to), hosts: self.hosts, http };

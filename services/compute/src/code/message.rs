@@ -99,6 +99,7 @@ pub(super) fn response(
         logs,
         wall_time: Some(duration(ended.wall)),
         cpu_time: Some(duration(ended.cpu)),
+        cost_micros: 0,
     })
 }
 

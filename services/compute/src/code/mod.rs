@@ -1,5 +1,6 @@
 //! Code that agents bring: run once, or kept, deployed and run.
 
+mod account;
 mod codes;
 mod execution;
 mod message;
@@ -9,6 +10,8 @@ mod table;
 
 pub use service::CodeService;
 
+#[cfg(feature = "aws")]
+pub(crate) use account::Account;
 pub(crate) use execution::Places;
 
 use sre_service::Host;

@@ -16,8 +16,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::account::Account;
 use super::codes::{self, Basis, Codes, Settings};
-use super::execution::{Execution, Places};
+use super::execution::{Execution, Place, Places};
 use super::message;
 use super::name::{self, CodeName, DeploymentName};
 use super::table::DeploymentRow;
@@ -151,7 +152,7 @@ impl Code for CodeService {
             limits,
             &hosts,
         )?;
-        let execution = Execution { owner, frame, hosts, deployed: None };
+        let execution = Execution { owner, frame, hosts, deployed: None, account: None };
         Ok(Response::new(execution.collect(&self.inner.places).await?))
     }
 
@@ -188,6 +189,10 @@ impl Code for CodeService {
         let caller = Caller::of(request.extensions())?.clone();
         let mut request = request.into_inner();
         let name = self.code(&caller, &mut request.name).await?;
+        let account = Account::of(request.account.take())?;
+        if account.is_some() && !request.instance.is_empty() {
+            return Err(invalid_argument("instance", "comes with an account: give one of them"));
+        }
         for _ in 0..DECISIONS {
             let (granted, basis, _) = self.decide(&caller, &request, &name).await?;
             let limits = message::limits(Limits::DEFAULT, request.limits.as_ref())?;
@@ -196,13 +201,14 @@ impl Code for CodeService {
             let code = self.inner.codes.revision(&name, &revision).await?;
             let http_hosts = request.http_hosts.clone();
             let mut settings = Settings { limits, http_hosts, instance: request.instance.clone() };
-            if !settings.http_hosts.is_empty() && !self.inner.places.is_sandbox(&settings)? {
+            let elsewhere = account.is_some() || !self.inner.places.is_sandbox(&settings)?;
+            if !settings.http_hosts.is_empty() && elsewhere {
                 let message = "only the sandbox asks which hosts code reaches: leave it out here";
                 return Err(invalid_argument("http_hosts", message));
             }
             let deployment = codes::deployment_of(&name, &revision).to_string();
-            settings.instance =
-                self.inner.places.deploy(&request.instance, &deployment, code, &settings).await?;
+            let place = account.as_ref().map_or(Place::Connector(&request.instance), Place::Account);
+            settings.instance = self.inner.places.deploy(place, &deployment, code, &settings).await?;
             match self.inner.codes.deploy(name.clone(), basis, revision, settings, granted).await {
                 Err(CodeError::AclChanged) => {}
                 done => {
@@ -221,6 +227,7 @@ impl Code for CodeService {
         let caller = Caller::of(request.extensions())?.clone();
         let mut request = request.into_inner();
         let name = self.deployment(&caller, &mut request.name).await?;
+        let account = Account::of(request.account.take())?;
         let (granted, _, _) = self.decide(&caller, &request, &name.code).await?;
         granted.record_now();
         let (row, program) = self.inner.codes.to_run(&name).await?;
@@ -229,7 +236,7 @@ impl Code for CodeService {
         let hosts = Hosts::parse("http_hosts", &settings.http_hosts)?;
         let frame = self.frame(program, &request.arguments_json, limits, &hosts)?;
         let deployed = Some((name.to_string(), settings));
-        let execution = Execution { owner: name.code.owner, frame, hosts, deployed };
+        let execution = Execution { owner: name.code.owner, frame, hosts, deployed, account };
         let (to, events) = mpsc::channel(EVENTS);
         self.inner.host.spawn("code execution", self.clone().stream(caller, execution, to));
         Ok(Response::new(ReceiverStream::new(events)))
@@ -281,11 +288,12 @@ impl Code for CodeService {
         let caller = Caller::of(request.extensions())?.clone();
         let mut request = request.into_inner();
         let name = self.deployment(&caller, &mut request.name).await?;
+        let account = Account::of(request.account.take())?;
         for _ in 0..DECISIONS {
             let (granted, basis, _) = self.decide(&caller, &request, &name.code).await?;
             let row = self.inner.codes.deployment(&name).await?;
             // First where it runs: what is deleted there already is deleted again without harm.
-            self.inner.places.delete(&name.to_string(), &message::settings(&row)?).await?;
+            self.inner.places.delete(&name.to_string(), &message::settings(&row)?, account.as_ref()).await?;
             match self.inner.codes.delete(name.clone(), basis, granted).await {
                 Err(CodeError::AclChanged) => {}
                 done => return Ok(Response::new(done?)),

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
+#[cfg(feature = "aws")]
+mod accounts;
 #[cfg(feature = "wasm")]
 mod components;
 mod escape;

@@ -124,7 +124,7 @@ async fn run_deployment(
     let request = ExecuteDeploymentRequest {
         name: name.to_owned(),
         arguments_json: arguments.to_string().into(),
-        limits: None,
+        ..ExecuteDeploymentRequest::default()
     };
     let mut events = client.clone().execute_deployment(request).await?.into_inner();
     let mut all = Vec::new();
@@ -173,7 +173,7 @@ async fn code_is_prepared_deployed_run_and_deleted() {
         revision: revision.to_owned(),
         limits: Some(CodeLimits { heap_bytes: 32 << 20, ..CodeLimits::default() }),
         http_hosts: vec!["api.example.com".to_owned()],
-        instance: String::new(),
+        ..DeployCodeRequest::default()
     };
     assert_eq!(helper.deploy_code(deploy(&"0".repeat(64))).await.unwrap_err().code(), Code::NotFound);
     let deployment = helper.deploy_code(deploy(&digest)).await.unwrap().into_inner();
@@ -193,7 +193,7 @@ async fn code_is_prepared_deployed_run_and_deleted() {
     assert!(result.logs.is_empty() && result.wall_time.is_some());
     assert!(helper.get_deployment(get.clone()).await.unwrap().into_inner().last_use_time.is_some());
 
-    let delete = DeleteDeploymentRequest { name: deployment.name.clone() };
+    let delete = DeleteDeploymentRequest { name: deployment.name.clone(), ..Default::default() };
     helper.delete_deployment(delete.clone()).await.unwrap();
     assert_eq!(helper.delete_deployment(delete).await.unwrap_err().code(), Code::NotFound);
     assert_eq!(helper.get_deployment(get).await.unwrap_err().code(), Code::NotFound);

@@ -55,7 +55,7 @@ pub(super) async fn make(op: Op, link: Link, place: &Place, name: String) -> Res
             String::new()
         }
         Op::Clear => {
-            let request = compute::DeleteDeploymentRequest { name: deployment };
+            let request = compute::DeleteDeploymentRequest { name: deployment, ..Default::default() };
             shown(code.delete_deployment(request).await?)
         }
         _ => shown(code.get_code_acl(compute::GetCodeAclRequest { name }).await?),

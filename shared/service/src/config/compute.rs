@@ -30,6 +30,9 @@ pub struct Compute {
     pub calls_per_worker: u32,
     /// Requests that one call may make where it may reach hosts.
     pub http_requests: u32,
+    /// Another address of AWS Lambda for code that runs in accounts of agents' own: a VPC endpoint. Where it is empty
+    /// it is the region's.
+    pub lambda_endpoint: String,
 }
 
 impl Default for Compute {
@@ -44,6 +47,7 @@ impl Default for Compute {
             idle_ms: 60_000,
             calls_per_worker: 1_000,
             http_requests: 20,
+            lambda_endpoint: String::new(),
         }
     }
 }

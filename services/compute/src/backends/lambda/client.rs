@@ -22,6 +22,18 @@ pub(super) struct Client {
     http: reqwest::Client,
     endpoint: Url,
     signer: Signer,
+    /// Whether the account is an agent's own, who is told what its provider says.
+    is_agents: bool,
+}
+
+/// Connections that follow no redirect and use no proxy.
+pub(super) fn http(connect: Duration) -> anyhow::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .connect_timeout(connect)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()
+        .context("HTTP client")
 }
 
 /// What came back.
@@ -33,18 +45,20 @@ pub(super) struct Answer {
     pub function_error: Option<String>,
     /// The body.
     pub json: Value,
+    /// Whether it is about an agent's own account.
+    is_agents: bool,
 }
 
 impl Client {
     /// A client; nothing is called yet.
     pub(super) fn new(settings: &Settings) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(settings.timeout())
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .context("HTTP client")?;
+        Self::over(http(settings.timeout())?, settings)
+    }
+
+    /// The same over connections that others use too.
+    pub(super) fn over(http: reqwest::Client, settings: &Settings) -> anyhow::Result<Self> {
         Ok(Self {
+            is_agents: false,
             http,
             endpoint: settings.endpoint()?,
             signer: Signer {
@@ -55,6 +69,11 @@ impl Client {
                 session_token: settings.aws_session_token.clone(),
             },
         })
+    }
+
+    /// The same for an account of an agent's own.
+    pub(super) fn of_agent(self) -> Self {
+        Self { is_agents: true, ..self }
     }
 
     /// One call. It is not repeated: a function may have run.
@@ -88,7 +107,12 @@ impl Client {
             }
             bytes.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, function_error, json: serde_json::from_slice(&bytes).unwrap_or_default() })
+        Ok(Answer {
+            status,
+            function_error,
+            json: serde_json::from_slice(&bytes).unwrap_or_default(),
+            is_agents: self.is_agents,
+        })
     }
 }
 
@@ -98,7 +122,7 @@ impl Answer {
         (200..300).contains(&self.status)
     }
 
-    /// What went wrong. The service's words are for the log.
+    /// What went wrong. The service's words are for the log, unless the account is the agent's own.
     pub(super) fn failure(&self) -> CodeError {
         let text = |name: &str| self.json.get(name).and_then(Value::as_str).unwrap_or_default();
         let message = if text("Message").is_empty() { text("message") } else { text("Message") };
@@ -106,6 +130,7 @@ impl Answer {
         let cause = format!("AWS Lambda answered {} {}: {message}", self.status, text("Type"));
         match self.status {
             429 | 500.. => CodeError::Unavailable(cause),
+            _ if self.is_agents => CodeError::Account(cause),
             _ => CodeError::Failed(cause),
         }
     }

@@ -6,6 +6,7 @@
 
 mod bundle;
 mod client;
+mod own;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use sre_sandbox::protocol::{Outcome, Thrown};
 use sre_service::connectors::Opening;
 use tokio::time::Instant;
 
+pub use own::OwnAccounts;
 pub use settings::Settings;
 
 use super::Backend;
@@ -159,6 +161,12 @@ impl Lambda {
         let answer = self.client.call(Method::POST, &path, arguments.into_bytes(), within).await?;
         let outcome = outcome(answer, limits)?;
         Ok(Ended { outcome, wall: began.elapsed(), cpu: Duration::ZERO })
+    }
+
+    /// What so much time of a function costs the deployment, in millionths of a US dollar.
+    pub fn cost_micros(&self, time: Duration) -> i64 {
+        let micros = time.as_secs_f64() * f64::from(self.settings.cost_micros_per_second);
+        micros.ceil() as i64
     }
 
     /// Deletes the function of a deployment; one that is not there is deleted.

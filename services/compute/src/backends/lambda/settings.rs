@@ -38,14 +38,25 @@ pub struct Settings {
     /// How long a function may take to become ready, in milliseconds [default: 60000].
     #[serde(default = "ready_ms")]
     pub ready_ms: u64,
+    /// What a second of a function costs, in millionths of a US dollar, for the ledger [default: 100].
+    #[serde(default = "cost_micros_per_second")]
+    pub cost_micros_per_second: u32,
 }
+
+/// How long a call that runs nothing may take, unless the settings say.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
 fn runtime() -> String {
     "nodejs22.x".to_owned()
 }
 
 fn timeout_ms() -> u64 {
-    10_000
+    TIMEOUT.as_millis() as u64
+}
+
+/// The reference's price.
+fn cost_micros_per_second() -> u32 {
+    100
 }
 
 fn ready_ms() -> u64 {
@@ -53,6 +64,23 @@ fn ready_ms() -> u64 {
 }
 
 impl Settings {
+    /// What must be said, and the usual for the rest.
+    pub(super) fn new(region: &str, key: &str, secret: SecretSetting, role: &str) -> Self {
+        Self {
+            region: region.to_owned(),
+            aws_access_key_id: key.to_owned(),
+            aws_secret_access_key: secret,
+            aws_session_token: None,
+            role: role.to_owned(),
+            runtime: runtime(),
+            layers: Vec::new(),
+            endpoint: None,
+            timeout_ms: timeout_ms(),
+            ready_ms: ready_ms(),
+            cost_micros_per_second: cost_micros_per_second(),
+        }
+    }
+
     /// Where the service is.
     pub fn endpoint(&self) -> anyhow::Result<Url> {
         sre_aws::endpoint("lambda", &self.region, self.endpoint.as_deref(), "arguments")

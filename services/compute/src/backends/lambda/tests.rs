@@ -141,6 +141,7 @@ async fn a_function_is_made_called_changed_and_deleted() {
     let call = async |arguments: Value| lambda.execute(NAME, arguments.to_string(), &Limits::DEFAULT).await;
     let gave = call(json!({"do": "give", "what": {"k": "it's\n"}})).await.unwrap();
     assert_eq!(gave.outcome, Outcome::Returned(Some("{\"k\":\"it's\\n\"}".to_owned())));
+    assert_eq!(lambda.cost_micros(Duration::from_millis(2_500)), 250);
     assert_eq!(call(json!({"do": "nothing"})).await.unwrap().outcome, Outcome::Returned(None));
     let threw = call(json!({"do": "throw"})).await.unwrap().outcome;
     let thrown = Thrown { name: "TypeError".into(), message: "no".into(), stack: Some("a\nb".into()) };

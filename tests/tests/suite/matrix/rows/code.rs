@@ -107,7 +107,7 @@ fn deployed(method: &str, code: &str, no_code: &str, deployment: &str) -> Option
             )
         }
         "DeleteDeployment" => {
-            let request = |name: &str| DeleteDeploymentRequest { name: name.into() };
+            let request = |name: &str| DeleteDeploymentRequest { name: name.into(), ..Default::default() };
             Case::of(&request(deployment)).absent(&request(&absent)).by_list(AccessLevel::Owner).stores()
         }
         _ => return None,
