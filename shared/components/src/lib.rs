@@ -12,6 +12,7 @@ pub mod encoding;
 pub mod external;
 mod extraction;
 mod files;
+mod form;
 pub mod oauth;
 mod outbound;
 mod outcome;
@@ -28,8 +29,8 @@ mod wait;
 pub use context::models::{Conversation, Models, Painted, PaintedImage, Room};
 pub use context::vectors;
 pub use context::{
-    AgentInfo, Call, Chunk, Component, Content, Context, ContextError, Failure, Files, JobStatus, JobView,
-    Memory, Outcome, Remembered, RequestInfo, SecretText,
+    AgentInfo, Call, Charge, Chunk, Component, Content, Context, ContextError, Failure, Files, JobStatus,
+    JobView, Memory, Outcome, RequestInfo, SecretText,
 };
 pub use question::{Decision, LookedUp, Question, Said};
 pub use registry::{REFERENCE_TYPES, Registry, registry};

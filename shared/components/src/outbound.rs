@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 use crate::context::{Context, ContextError, Failure};
 use crate::egress::{EgressError, Request, Response};
+use crate::outcome::Failed;
+use crate::page;
 
 /// The header of draft-ietf-httpapi-idempotency-key-header, as payment services read it.
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -99,6 +101,20 @@ pub(crate) fn refusal(response: &Response) -> Option<String> {
     })
 }
 
+/// The same, with what it has to say beside its text: the status, and the body as far as it is not too long.
+pub(crate) fn refused(response: &Response) -> Option<Failed> {
+    const LONGEST_JSON: usize = 16 << 10;
+    const LONGEST_TEXT: usize = 2_000;
+    let message = refusal(response)?;
+    let json = json_of(response).filter(|_| response.body.len() <= LONGEST_JSON);
+    let body = json.unwrap_or_else(|| {
+        let text = page::decode(&response.headers, &response.body);
+        Value::from(text.chars().take(LONGEST_TEXT).collect::<String>())
+    });
+    let details = [("status".into(), u64::from(response.status.as_u16()).into()), ("body".into(), body)];
+    Some(Failed::with(message, Some(Value::object(details.into()))))
+}
+
 /// The message in the body of a refusal, wherever services put it.
 pub(crate) fn message_of(response: &Response) -> Option<String> {
     const LONGEST: usize = 500;
@@ -133,6 +149,21 @@ mod tests {
             assert_eq!(refusal(&answer(402, body)).as_deref(), Some(message));
         }
         assert_eq!(refusal(&answer(200, r#"{"error":"none"}"#)), None);
+    }
+
+    #[test]
+    fn the_body_of_a_refusal_is_kept_as_far_as_it_is_short() {
+        let details = |body: &'static str| {
+            let outcome = sre_engine::Outcome::from(refused(&answer(422, body)).unwrap()).output.unwrap();
+            serde_json::Value::from(outcome.get("_error_details").unwrap())
+        };
+        let json = r#"{"error":"no","field":"q"}"#;
+        let expected = serde_json::json!({"status": 422, "body": {"error": "no", "field": "q"}});
+        assert_eq!(details(json), expected);
+        assert_eq!(details("no JSON")["body"], "no JSON");
+        let long: &'static str = Box::leak(format!("[{}]", "1,".repeat(20_000)).into_boxed_str());
+        assert_eq!(details(long)["body"].as_str().unwrap().len(), 2_000);
+        assert_eq!(refused(&answer(200, "")), None);
     }
 
     #[test]

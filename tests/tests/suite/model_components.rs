@@ -1,5 +1,5 @@
 //! The components that ask models, in a real suite: with files that the llm service reads as the agent, with what they
-//! remember in the agent's cache, with images that are stored.
+//! remember among the agent's files, with images that are stored.
 
 use serde_json::{Value, json};
 use sre_fake_provider::FakeProvider;
@@ -95,7 +95,7 @@ async fn models_see_files_remember_people_draw_and_are_held_to_a_schema() {
     let options = Options::default()
         .set("models.path", models.path().display())
         .set("egress.allow", format!("[\"{address}\"]"));
-    let suite = Suite::start("model-components", Mode::AllInOne, options).await;
+    let mut suite = Suite::start("model-components", Mode::AllInOne, options.clone()).await;
     let dev = suite.client("user/dev");
     dev.put(AGENT, &agent()).await.unwrap();
 
@@ -111,7 +111,7 @@ async fn models_see_files_remember_people_draw_and_are_held_to_a_schema() {
         "{refused}"
     );
 
-    // What was said is the agent's own document in the cache.
+    // What was said is the agent's own document.
     let say = async |text: &str| {
         dev.answer(AGENT, "say", &json!({"text": text, "who": "ada"})).await.unwrap()["reply"].clone()
     };
@@ -130,5 +130,18 @@ async fn models_see_files_remember_people_draw_and_are_held_to_a_schema() {
     assert!(fitted.to_string().contains("after 2 attempt(s)"), "{fitted}");
     let body = body_of(&provider);
     assert!(body.contains("json_schema") && body.contains("does not fit the JSON Schema"), "{body}");
+
+    // It outlives the process, however that ends.
+    suite.crash();
+    let suite = Suite::start("model-components", Mode::AllInOne, options.again()).await;
+    let later = json!({"text": "and where do I live?", "who": "ada"});
+    suite.client("user/dev").answer(AGENT, "say", &later).await.unwrap();
+    let body = body_of(&provider);
+    for text in ["be brief", "my name is Ada", "who am I?", "and where do I live?"] {
+        assert!(body.contains(text), "{text}: {body}");
+    }
+    let stranger = json!({"text": "hello", "who": "bob"});
+    suite.client("user/dev").answer(AGENT, "say", &stranger).await.unwrap();
+    assert!(!body_of(&provider).contains("Ada"), "another person has another history");
     suite.stop().await;
 }

@@ -8,7 +8,7 @@ use sre_components::Registry;
 use sre_components::context::web::Places;
 use sre_components::egress;
 use sre_proto::error::Reason;
-use sre_service::Host;
+use sre_service::{Host, UsageReporter};
 use tonic::{Code, Status};
 
 use super::admission::Admission;
@@ -61,6 +61,8 @@ pub struct Parts {
     pub summaries: Summaries,
     /// Log lines of agents.
     pub lines: Lines,
+    /// The near end of the ledger.
+    pub usage: UsageReporter,
     /// What runs without a journal use.
     pub light_runs: LightRuns,
     /// What conversations share.

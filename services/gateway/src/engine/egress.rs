@@ -43,5 +43,6 @@ pub fn places(config: &Config) -> anyhow::Result<Places> {
         huggingface: url("huggingface_url", &web.huggingface_url)?,
         zapier: url("zapier_url", &web.zapier_url)?,
         google: url("google_url", &web.google_url)?,
+        graph: url("graph_url", &web.graph_url)?,
     })
 }

@@ -124,7 +124,8 @@ fn build(host: &Host) -> anyhow::Result<Engine> {
     host.spawn("summaries", writer);
     let (lines, writer) = Lines::new(host.link(Role::Observability), host.shutdown());
     host.spawn_to_end("log lines", writer);
-    let light_runs = LightRuns::new(UsageReporter::of(host));
+    let usage = UsageReporter::of(host);
+    let light_runs = LightRuns::new(usage.clone());
     host.spawn_to_end("light runs", light_runs.clone().report_forever(host.shutdown()));
     let (sessions, keeper) = Sessions::new(Arc::new(journal.clone()), host.shutdown());
     host.spawn_to_end("session", keeper);
@@ -143,6 +144,7 @@ fn build(host: &Host) -> anyhow::Result<Engine> {
         admission: Admission::new(config.gateway.max_light_runs, config.gateway.max_running),
         summaries,
         lines,
+        usage,
         light_runs,
         conversations: conversations::Conversations::new(host.link(Role::Memory)),
     }))

@@ -12,10 +12,14 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use prost::Message as _;
+use sre_components::Charge;
+use sre_engine::ActivationKey;
 use sre_engine::run::Settled;
 use sre_proto::memory::v1::{RunKind, RunRecord, RunState};
 use sre_proto::observability::v1::usage_event::Use;
-use sre_proto::observability::v1::{ComponentUse, LightRunsUse, RecordUsageRequest, RunUse, UsageEvent};
+use sre_proto::observability::v1::{
+    ComponentUse, LightRunsUse, RecordUsageRequest, RunUse, ServiceUse, UsageEvent,
+};
 use sre_service::UsageReporter;
 
 use super::core::timestamp;
@@ -40,7 +44,8 @@ pub fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-fn encoded(event: UsageEvent) -> Bytes {
+/// An event as records carry it.
+pub fn encoded(event: UsageEvent) -> Bytes {
     RecordUsageRequest { events: vec![event] }.encode_to_vec().into()
 }
 
@@ -128,6 +133,29 @@ pub fn landed(scope: &RunScope, landed: &Landed) -> Vec<Bytes> {
     let mut used = landed.used.clone();
     used.push(encoded(execution));
     used
+}
+
+/// A service outside charged an activation. Executed again, it has the same answers: they are counted once.
+pub fn charged(scope: &RunScope, key: &ActivationKey, charge: Charge) -> UsageEvent {
+    let agent = &scope.subject.version.agent;
+    let step = key.to_string();
+    let Charge { source, provider, answer, credits, cost_micros } = charge;
+    UsageEvent {
+        id: format!("{}/{step}/{source}/{answer}", scope.id),
+        team: agent.team.clone(),
+        agent: agent.agent.clone(),
+        user: named(&scope.subject.root).to_owned(),
+        run_id: scope.id.clone(),
+        time: Some(timestamp(SystemTime::now())),
+        step,
+        r#use: Some(Use::Service(ServiceUse {
+            source: source.to_owned(),
+            provider: provider.to_owned(),
+            credits,
+            cost_micros,
+        })),
+        ..UsageEvent::default()
+    }
 }
 
 /// The engine settled an activation by itself: a span of the run's trace, which the end of its id keeps from being

@@ -5,10 +5,10 @@ use prost_types::Duration as ProstDuration;
 use sre_engine::Outcome;
 use sre_engine::spec::{ComponentSpec, Effect, PortSpec, SettingSpec};
 use sre_engine::value::{Map, Value};
-use sre_proto::compute::v1::{CodeLimits, ExecuteCodeRequest};
+use sre_proto::compute::v1::{CodeError, CodeLimits, ExecuteCodeRequest};
 
 use crate::context::{Call, Component};
-use crate::outcome::{one, or_error};
+use crate::outcome::{Failed, one, or_failed};
 use crate::settings;
 
 /// The longest source, in characters.
@@ -61,19 +61,19 @@ impl Component for EcmaSandbox {
     }
 
     fn process<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
-        async move { or_error(run(call).await) }.boxed()
+        async move { or_failed(run(call).await) }.boxed()
     }
 }
 
-async fn run(call: Call<'_>) -> Result<Outcome, String> {
+async fn run(call: Call<'_>) -> Result<Outcome, Failed> {
     let result = execute(call, settings::text(call, "code"), call.declared()).await?;
     Ok(result.map_or_else(|| Outcome::output(Map::new()), |result| one("Output", result)))
 }
 
 /// Runs a source within the record's limits; gives what `main` gave. What code throws is an error.
-pub(crate) async fn execute(call: Call<'_>, source: String, arguments: Map) -> Result<Option<Value>, String> {
+pub(crate) async fn execute(call: Call<'_>, source: String, arguments: Map) -> Result<Option<Value>, Failed> {
     let request = request(call, source, arguments);
-    let done = call.context.execute_code(request).await.map_err(|error| error.message)?;
+    let done = call.context.execute_code(request).await?;
     for line in &done.logs {
         let level = match line.level.as_str() {
             "error" => tracing::Level::ERROR,
@@ -84,7 +84,7 @@ pub(crate) async fn execute(call: Call<'_>, source: String, arguments: Map) -> R
         call.context.log(level, &line.text);
     }
     if let Some(thrown) = done.error {
-        return Err(format!("{}: {}", thrown.name, thrown.message));
+        return Err(failed(thrown));
     }
     if done.result_json.is_empty() {
         return Ok(None);
@@ -92,6 +92,18 @@ pub(crate) async fn execute(call: Call<'_>, source: String, arguments: Map) -> R
     let result: serde_json::Value = serde_json::from_slice(&done.result_json)
         .map_err(|error| format!("the result is no JSON: {error}"))?;
     Ok(Some(Value::from(result)))
+}
+
+/// What code threw, with all that is known of it.
+pub(crate) fn failed(thrown: CodeError) -> Failed {
+    let CodeError { name, message, stack } = thrown;
+    let text = format!("{name}: {message}");
+    let mut details: Map =
+        [("name".into(), Value::from(name)), ("message".into(), Value::from(message))].into();
+    if !stack.is_empty() {
+        details.insert("stack".into(), Value::from(stack));
+    }
+    Failed::with(text, Some(Value::object(details)))
 }
 
 fn request(call: Call<'_>, source: String, arguments: Map) -> ExecuteCodeRequest {

@@ -57,8 +57,8 @@ static SPEC: ComponentSpec = ComponentSpec::new(
     "sre.llm.v1.Inference",
     "sre.llm.v1.Models",
     "sre.security.v1.Vault",
-    "sre.memory.v1.Cache:read",
-    "sre.memory.v1.Cache:write",
+    "sre.io.v1.Storage:read",
+    "sre.io.v1.Storage:write",
 ]);
 
 /// The type.

@@ -10,6 +10,7 @@ use url::Url;
 
 use super::talk;
 use crate::context::{Call, Component};
+use crate::oauth::settings as oauth;
 use crate::outcome::or_error;
 use crate::settings;
 use crate::toolbox::mcp::{McpTools, Server};
@@ -31,6 +32,12 @@ static SPEC: ComponentSpec =
             SettingSpec::any("headers", "Headers").describe(
                 "an object of headers for the server; values are templates and may name vault keys",
             ),
+            oauth::SERVICE,
+            oauth::CONNECTION,
+            oauth::CLIENT_ID,
+            oauth::CLIENT_SECRET,
+            oauth::TOKEN_URL,
+            oauth::SCOPE,
             SettingSpec::text_or_empty("tools", "Tools", 20_000)
                 .default("")
                 .describe("names of the tools that the model may use, between commas; empty for all"),
@@ -58,7 +65,12 @@ static SPEC: ComponentSpec =
         ])
         .inputs(&[PortSpec::new("Prompt", "Any", "for the prompt")])
         .outputs(&[PortSpec::new("Output", "Text", "the answer")])
-        .scopes(&["sre.llm.v1.Models", "sre.security.v1.Vault"]);
+        .scopes(&[
+            "sre.llm.v1.Models",
+            "sre.security.v1.Vault",
+            "sre.security.v1.ManagedVault:read",
+            "sre.security.v1.ManagedVault:write",
+        ]);
 
 /// The type.
 pub struct McpClient;

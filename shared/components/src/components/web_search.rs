@@ -6,14 +6,17 @@ use sre_engine::Outcome;
 use sre_engine::spec::{ComponentSpec, Effect, PortSpec, SettingSpec};
 use sre_engine::value::{Map, Value};
 
-use crate::context::{Call, Component, web};
+use crate::context::{Call, Charge, Component, web};
 use crate::egress::Request;
 use crate::outbound;
-use crate::outcome::or_error;
+use crate::outcome::{Failed, or_failed};
 use crate::settings;
 
 /// The vault key of the team's account.
 const KEY: &str = "tavily";
+/// What a search is in the ledger, and what Tavily takes for one.
+const USE: Charge =
+    Charge { source: "api:websearch.smyth", provider: "Tavily", answer: 0, credits: 1, cost_micros: 0 };
 /// Results where the setting says nothing, and the most that Tavily gives.
 const USUAL_RESULTS: i64 = 10;
 const MOST_RESULTS: f64 = 20.0;
@@ -59,28 +62,29 @@ impl Component for WebSearch {
     }
 
     fn process<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
-        async move { or_error(search(call).await) }.boxed()
+        async move { or_failed(search(call).await) }.boxed()
     }
 }
 
-async fn search(call: Call<'_>) -> Result<Outcome, String> {
+async fn search(call: Call<'_>) -> Result<Outcome, Failed> {
     let query = call.get("SearchQuery").map(Value::to_text).unwrap_or_default();
     if query.trim().is_empty() {
-        return Err("SearchQuery is empty: give what to search for".to_owned());
+        return Err("SearchQuery is empty: give what to search for".into());
     }
-    let key = call.context.secret(KEY).await.map_err(|error| error.message)?;
+    let key = call.context.secret(KEY).await?;
     let url = web::below(&call.context.web().tavily, "search");
     let request = outbound::json(Request::new(Method::POST, url), &question(call, &query));
-    let mut request = outbound::bearer(request, key.expose()).map_err(|error| error.message)?;
+    let mut request = outbound::bearer(request, key.expose())?;
     // A search changes nothing.
     request.attempts = outbound::ATTEMPTS;
     let answer = outbound::send(call.context, request).await.map_err(|error| error.to_string())?;
-    if let Some(refusal) = outbound::refusal(&answer) {
+    if let Some(refusal) = outbound::refused(&answer) {
         if answer.status.as_u16() == 401 {
             call.context.log(tracing::Level::WARN, "check the vault key `tavily` of the agent's team");
         }
         return Err(refusal);
     }
+    call.context.charged(USE);
     let found = outbound::json_of(&answer).ok_or("Tavily's answer is not JSON")?;
     let member = |name: &str, otherwise: Value| found.get(name).cloned().unwrap_or(otherwise);
     let mut outputs: Map = [("Results".into(), member("results", Value::array(Vec::new())))].into();

@@ -13,7 +13,7 @@ use crate::context::{Call, Component, web};
 use crate::egress::Request;
 use crate::files;
 use crate::outbound;
-use crate::outcome::{one, or_error};
+use crate::outcome::{Failed, one, or_failed};
 use crate::settings;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -60,22 +60,22 @@ impl Component for ZapierAction {
     }
 
     fn process<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
-        async move { or_error(run(call).await) }.boxed()
+        async move { or_failed(run(call).await) }.boxed()
     }
 }
 
-async fn run(call: Call<'_>) -> Result<Outcome, String> {
+async fn run(call: Call<'_>) -> Result<Outcome, Failed> {
     let action = settings::text(call, "actionId").trim().to_owned();
     if action.is_empty() {
-        return Err("Zapier Action ID is required!".to_owned());
+        return Err("Zapier Action ID is required!".into());
     }
     if !action.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
-        return Err("the Zapier Action ID has letters, digits, - and _ only".to_owned());
+        return Err("the Zapier Action ID has letters, digits, - and _ only".into());
     }
-    let key = settings::render(call, &settings::text(call, "apiKey")).await.map_err(|error| error.message)?;
+    let key = settings::render(call, &settings::text(call, "apiKey")).await?;
     let key = key.trim();
     if key.is_empty() {
-        return Err("You are not authorized to run the Zapier Action!".to_owned());
+        return Err("You are not authorized to run the Zapier Action!".into());
     }
     let mut links = Links::new(call.context.links());
     let done = execute(call, &action, key, &mut links).await;
@@ -83,10 +83,10 @@ async fn run(call: Call<'_>) -> Result<Outcome, String> {
     done
 }
 
-async fn execute(call: Call<'_>, action: &str, key: &str, links: &mut Links<'_>) -> Result<Outcome, String> {
+async fn execute(call: Call<'_>, action: &str, key: &str, links: &mut Links<'_>) -> Result<Outcome, Failed> {
     // What the record declares and no more: agent variables may be secrets.
     let inputs = Value::object(call.declared());
-    let inputs = files::linked(call, &inputs, links).await.map_err(|error| error.message)?;
+    let inputs = files::linked(call, &inputs, links).await?;
     let url = web::below(&call.context.web().zapier, &format!("api/v1/exposed/{action}/execute/"));
     let mut key =
         HeaderValue::from_str(key).map_err(|_| "the API key has characters that no header can carry")?;
@@ -96,9 +96,9 @@ async fn execute(call: Call<'_>, action: &str, key: &str, links: &mut Links<'_>)
     let answer =
         outbound::send(call.context, request).await.map_err(|error| format!("Zapier Error: {error}"))?;
     let json = outbound::json_of(&answer);
-    if let Some(refusal) = outbound::refusal(&answer) {
+    if let Some(refusal) = outbound::refused(&answer) {
         let said: Option<String> = json.map(|json| json.to_json_text().chars().take(SHOWN).collect());
-        return Err(format!("Zapier Error: {}", said.unwrap_or(refusal)));
+        return Err(refusal.told(|status| format!("Zapier Error: {}", said.unwrap_or(status))));
     }
     let output = json.ok_or("Zapier Error: the answer is not JSON")?;
     call.context.log(tracing::Level::INFO, &format!("status {}", answer.status.as_u16()));

@@ -1,12 +1,12 @@
 //! Code of an agent that is deployed once and run often.
 
 use async_trait::async_trait;
-use sre_proto::compute::v1::ExecuteCodeResponse;
+use sre_proto::compute::v1::{CloudAccount, ExecuteCodeResponse};
 
 use super::ContextError;
 
 /// What a component deploys.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Deployable<'a> {
     /// Its name within the agent.
     pub name: &'a str,
@@ -14,6 +14,8 @@ pub struct Deployable<'a> {
     pub source: &'a str,
     /// The connector it runs at; the default one where empty.
     pub instance: &'a str,
+    /// In place of a connector: an account of the agent's own.
+    pub account: Option<&'a CloudAccount>,
 }
 
 /// Deployed code of the running agent.

@@ -28,32 +28,4 @@ pub trait Memory: Send + Sync {
     /// # Errors
     /// If the cache refuses or cannot be reached.
     async fn delete(&self, key: &str) -> Result<bool, ContextError>;
-
-    /// An entry with its version; none where there is none, or where its time is over.
-    ///
-    /// # Errors
-    /// If the cache refuses or cannot be reached.
-    async fn versioned(&self, key: &str) -> Result<Option<Remembered>, ContextError>;
-
-    /// Writes an entry in place of the version given, or where there is none. False where somebody else wrote
-    /// meanwhile: nothing was written then.
-    ///
-    /// # Errors
-    /// If the cache refuses, is full or cannot be reached.
-    async fn replace(
-        &self,
-        key: &str,
-        value: Bytes,
-        replaces: Option<&str>,
-        time_to_live: Option<Duration>,
-    ) -> Result<bool, ContextError>;
-}
-
-/// An entry and its version.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remembered {
-    /// Its value.
-    pub value: Bytes,
-    /// Its version.
-    pub version: String,
 }

@@ -2,8 +2,10 @@
 //! which it reaches the services.
 
 pub mod calls;
+mod charge;
 pub mod code;
 pub mod commands;
+pub mod documents;
 pub mod links;
 pub mod managed;
 pub mod web;
@@ -35,8 +37,10 @@ mod memory;
 pub mod vectors;
 
 use crate::trigger::{Collected, Refused, TriggerRequest};
+pub use charge::Charge;
+use documents::Documents;
 pub use files::Files;
-pub use memory::{Memory, Remembered};
+pub use memory::Memory;
 use vectors::Vectors;
 
 /// A component type. One instance serves every run, so it holds no state.
@@ -404,11 +408,17 @@ pub trait Context: Send + Sync {
     /// What the agent remembers.
     fn memory(&self) -> &dyn Memory;
 
+    /// What the agent keeps.
+    fn documents(&self) -> &dyn Documents;
+
     /// The agent's own files.
     fn files(&self) -> &dyn Files;
 
     /// Texts found by likeness.
     fn vectors(&self) -> &dyn Vectors;
+
+    /// Notes in the ledger what a service outside charged. It is counted at once, and once.
+    fn charged(&self, charge: Charge);
 
     /// Passes a piece of an answer to whoever watches the run.
     fn emit_content(&self, text: &str, content: Content);

@@ -17,6 +17,8 @@ pub struct Places {
     pub zapier: Url,
     /// Google's APIs.
     pub google: Url,
+    /// Meta's Graph API.
+    pub graph: Url,
 }
 
 /// Who reads pages for WebScrape, where a component does not say.

@@ -7,6 +7,7 @@ mod lock;
 mod oauth1;
 pub mod record;
 mod renew;
+pub(crate) mod settings;
 
 use http::HeaderValue;
 use sha2::{Digest as _, Sha256};
@@ -16,7 +17,6 @@ use url::Url;
 
 use crate::context::managed::Kept;
 use crate::context::{Call, ContextError};
-use crate::settings;
 use record::{Kind, Record};
 
 pub(crate) use oauth1::BodyOf;
@@ -76,7 +76,7 @@ impl<'a> Connection<'a> {
     /// A setting of the record with the vault keys that it names.
     async fn setting(&self, record: &Record, name: &str) -> Result<String, ContextError> {
         let text = record.setting(name);
-        let secrets = settings::secrets(self.call, text).await?;
+        let secrets = crate::settings::secrets(self.call, text).await?;
         let nothing = Map::new();
         let data = WithSecrets { data: &nothing, secrets: &secrets };
         let rendered = template::render(text, &data, Escape::Prose).unwrap_or_else(|_| text.to_owned());
@@ -108,6 +108,23 @@ impl<'a> Connection<'a> {
             renew::Need::Login => return Err(REAUTHENTICATE.to_owned()),
         };
         bearer(token)
+    }
+
+    /// The bearer for a server whose requests carry the same one for a while.
+    ///
+    /// # Errors
+    /// As [`Self::authorize`], and where the connection signs each call for itself.
+    #[cfg(feature = "mcp")]
+    pub async fn bearer(&self, url: &Url) -> Result<Authorization, String> {
+        let nothing = BodyOf { media: "", bytes: &[] };
+        let authorized = self.authorize(&http::Method::POST, url, nothing).await?;
+        match authorized.bearer {
+            Some(_) => Ok(authorized),
+            None => {
+                Err("the connection is one of OAuth 1.0a, which signs each call: use one of OAuth 2"
+                    .to_owned())
+            }
+        }
     }
 
     /// Another token in place of one that a server refused; none where there is no way to another.

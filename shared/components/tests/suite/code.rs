@@ -1,6 +1,7 @@
 //! Code and ECMASandbox: the contracts of an author's JavaScript.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 
@@ -89,9 +90,30 @@ async fn what_goes_wrong_is_a_text() {
         let told = found["_error"].as_str().unwrap_or_default();
         assert!(told.starts_with(error), "{body}: {found}");
     }
+    // What is more than a text is there in its own shape, and what code threw in its parts.
+    let found = code(json!({"code_body": "_error = { code: 7 };"}), json!({"a": 1})).await;
+    assert_eq!(found["_error_details"], json!({"code": 7}));
+    let found = code(json!({"code_body": "throw new RangeError('out');"}), json!({"a": 1})).await;
+    let details = &found["_error_details"];
+    assert_eq!((&details["name"], &details["message"]), (&json!("RangeError"), &json!("out")));
     // What it set beside the error is there.
     let found = code(json!({"code_body": "_output = 1; _error = 'half'"}), json!({"a": 1})).await;
     assert_eq!(found, json!({"Output": 1, "_error": "half"}));
+}
+
+#[tokio::test]
+async fn code_ends_with_its_run() {
+    let suite = Suite::new(&[]);
+    // It would go on until its limit.
+    let settings = json!({"code_body": "while (true) {} _output = 1;", "timeout": "3000"});
+    let began = Instant::now();
+    let ran = run(&suite, "Code", settings, json!({"a": 1}));
+    let (found, ()) = tokio::join!(ran, async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        suite.cancelled.cancel();
+    });
+    assert_eq!(found, json!({"_error": "Agent killed"}));
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -9,14 +9,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use sre_components::context::code::DeployedCode;
+use sre_components::context::documents::{Document, Documents};
 use sre_components::context::links::FileLinks;
 use sre_components::context::managed::ManagedSecrets;
 use sre_components::context::web::{Places, Scraper};
 use sre_components::egress::{Client, Limits, Policy};
 use sre_components::vectors::Vectors;
 use sre_components::{
-    AgentInfo, Chunk, Content, Context, ContextError, Decision, Failure, Files, JobStatus, JobView, Memory,
-    Models, Question, Remembered, RequestInfo, SecretText,
+    AgentInfo, Charge, Chunk, Content, Context, ContextError, Decision, Failure, Files, JobStatus, JobView,
+    Memory, Models, Question, RequestInfo, SecretText,
 };
 use sre_engine::{Binary, Map, RequestData, Value};
 use sre_proto::compute::v1::{ExecuteCodeRequest, ExecuteCodeResponse};
@@ -48,6 +49,8 @@ pub struct Suite {
     pub deployed: Deployed,
     /// Secrets that components said are none of the team's vault.
     pub kept: Mutex<Vec<String>>,
+    /// What services charged.
+    pub charged: Mutex<Vec<Charge>>,
     /// What components logged.
     pub logged: Mutex<Vec<String>>,
     pub decisions: Mutex<Vec<Decision>>,
@@ -102,6 +105,7 @@ impl Suite {
             doors: Doors::default(),
             deployed: Deployed::default(),
             kept: Mutex::default(),
+            charged: Mutex::default(),
             logged: Mutex::default(),
             decisions: Mutex::default(),
             scene: llm::Scene::default(),
@@ -203,7 +207,12 @@ impl Context for TestContext {
     }
 
     async fn execute_code(&self, request: ExecuteCodeRequest) -> Result<ExecuteCodeResponse, ContextError> {
-        super::sandbox::execute(request).await
+        tokio::select! {
+            done = super::sandbox::execute(request) => done,
+            () = self.agent.suite.cancelled.cancelled() => {
+                Err(ContextError::new(Failure::Cancelled, "Agent killed"))
+            }
+        }
     }
 
     fn calls(&self) -> &dyn sre_components::context::calls::Calls {
@@ -312,12 +321,20 @@ impl Context for TestContext {
         self
     }
 
+    fn documents(&self) -> &dyn Documents {
+        self
+    }
+
     fn files(&self) -> &dyn Files {
         self
     }
 
     fn vectors(&self) -> &dyn Vectors {
         self
+    }
+
+    fn charged(&self, charge: Charge) {
+        self.agent.suite.charged.lock().push(charge);
     }
 
     fn emit_content(&self, text: &str, content: Content) {
@@ -356,12 +373,15 @@ impl Memory for TestContext {
         self.answer().await;
         Ok(self.agent.suite.memory.lock().remove(key).is_some())
     }
+}
 
-    async fn versioned(&self, key: &str) -> Result<Option<Remembered>, ContextError> {
+#[async_trait]
+impl Documents for TestContext {
+    async fn read(&self, key: &str) -> Result<Option<Document>, ContextError> {
         let documents = self.suite().scene.documents.lock();
         let found =
             documents.get(key).filter(|(_, _, end)| end.is_none_or(|end| Instant::now() < end)).cloned();
-        Ok(found.map(|(document, version, _)| Remembered { value: document, version: version.to_string() }))
+        Ok(found.map(|(document, version, _)| Document { value: document, version: version.to_string() }))
     }
 
     async fn replace(
@@ -371,7 +391,7 @@ impl Memory for TestContext {
         replaces: Option<&str>,
         time_to_live: Option<Duration>,
     ) -> Result<bool, ContextError> {
-        let now = self.versioned(key).await?.map(|remembered| remembered.version);
+        let now = Documents::read(self, key).await?.map(|document| document.version);
         if now.as_deref() != replaces {
             return Ok(false);
         }

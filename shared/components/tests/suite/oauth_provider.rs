@@ -160,3 +160,50 @@ async fn an_application_uses_its_own_credentials() {
     let result = result_of(&world.suite, &document, json!({"x": 1})).await;
     assert_eq!(result["_error"], "Failed to refresh access token. invalid_client (401)");
 }
+
+/// An MCP server that lets in whom the provider knows by their token.
+async fn guarded(provider: String) -> (String, tokio::task::JoinSet<()>) {
+    use axum::extract::Request;
+    use axum::response::{IntoResponse as _, Response};
+    let answer = async move |request: Request| -> Response {
+        let header = request.headers().get("authorization").cloned();
+        let token = header.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        let known = reqwest::Client::new().get(format!("{provider}/me")).header("authorization", &token);
+        if !known.send().await.unwrap().status().is_success() {
+            return (http::StatusCode::UNAUTHORIZED, [("www-authenticate", "Bearer")]).into_response();
+        }
+        if request.method() != http::Method::POST {
+            return http::StatusCode::METHOD_NOT_ALLOWED.into_response();
+        }
+        let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+        let message: Json = serde_json::from_slice(&body).unwrap();
+        match crate::mcp_oauth::answer(&message, &token) {
+            Some((status, answer)) => {
+                (http::StatusCode::from_u16(status).unwrap(), axum::Json(answer)).into_response()
+            }
+            None => http::StatusCode::ACCEPTED.into_response(),
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    let mut serving = tokio::task::JoinSet::new();
+    serving.spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await.unwrap() });
+    (url, serving)
+}
+
+#[tokio::test]
+async fn an_mcp_server_is_called_with_what_a_person_granted() {
+    let Some(world) = World::new() else { return };
+    world.login().await;
+    let (url, _serving) = guarded(world.provider.clone()).await;
+    let settings = json!({"mcpUrl": url, "name": "", "oauth_con_id": "con"});
+    let opened = crate::tools::open(&world.suite, "MCPClient", settings).await.unwrap();
+    let first = opened.call("whoami", json!({})).await;
+    assert!(!first.failed && first.text.starts_with("Bearer "), "{first:?}");
+    // A connection that is made anew renews what is over.
+    opened.tools.close().await;
+    world.change("expires_in", "1000");
+    let second = opened.call("whoami", json!({})).await;
+    assert!(!second.failed && second.text != first.text, "{second:?}");
+    opened.tools.close().await;
+}

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use axum::Json as Answer;
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{FromRequest as _, Request};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use http::StatusCode;
 use serde_json::{Value as Json, json};
+use sre_engine::Binary;
 use tokio::task::JoinSet;
 
 use crate::context::Suite;
@@ -32,8 +33,8 @@ async fn service() -> Service {
 }
 
 async fn answer(request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let path = parts.uri.path().to_owned();
+    let (parts_of, body) = request.into_parts();
+    let path = parts_of.uri.path().to_owned();
     match path.as_str() {
         "/spec.yaml" => return SPEC.into_response(),
         "/spec.json" => return Answer(document()).into_response(),
@@ -41,13 +42,14 @@ async fn answer(request: Request) -> Response {
         "/v1/away" => return Redirect::temporary("http://127.0.0.1:1/").into_response(),
         "/inner" => return Redirect::temporary("http://127.0.0.1:1/spec.json").into_response(),
         "/v1/refused" => return (StatusCode::CONFLICT, "taken").into_response(),
+        "/v1/photos" => return Answer(parts(Request::from_parts(parts_of, body)).await).into_response(),
         "/v1/slow" => tokio::time::sleep(std::time::Duration::from_secs(30)).await,
         _ => {}
     }
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
     let header =
-        |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    Answer(json!({"method": parts.method.as_str(), "uri": parts.uri.to_string(), "body": String::from_utf8_lossy(&body),
+        |name: &str| parts_of.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    Answer(json!({"method": parts_of.method.as_str(), "uri": parts_of.uri.to_string(), "body": String::from_utf8_lossy(&body),
         "authorization": header("authorization"), "key": header("x-key"), "cookie": header("cookie"),
         "type": header("content-type")}))
     .into_response()
@@ -63,7 +65,12 @@ fn document() -> Json {
     let operation = |id: &str| json!({ "get": { "operationId": id } });
     json!({"openapi": "3.1.0", "info": {"title": "T"}, "servers": [{"url": "/v1"}],
         "paths": {"/things/{id}": operation("look"), "/away": operation("away"), "/refused": operation("refused"),
-            "/slow": operation("slow")},
+            "/slow": operation("slow"), "/photos": {"post": {"operationId": "upload", "requestBody": {"content": {
+                "multipart/form-data": {"schema": {"type": "object", "properties": {
+                    "photo": {"type": "string", "format": "binary", "description": "a picture"},
+                    "more": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                    "title": {"type": "string"}}}}}}}},
+            "/raw": {"put": {"operationId": "put", "requestBody": {"content": {"application/octet-stream": {}}}}}},
         "components": {"securitySchemes": {"k": {"type": "apiKey", "name": "X-Key", "in": "header"}}}})
 }
 
@@ -136,6 +143,53 @@ async fn d36_failures_timeouts_and_redirects_are_told_to_the_model() {
     assert!(slow.failed && slow.text.contains("timeout of 1000ms"), "{slow:?}");
     opened.cancel();
     assert!(opened.call("slow", json!({})).await.text.contains("Agent killed"));
+}
+
+/// A form as a server reads it: name, file name, type and bytes of each part.
+async fn parts(request: Request) -> Vec<(String, String, String, Vec<u8>)> {
+    let mut form = axum::extract::Multipart::from_request(request, &()).await.unwrap();
+    let mut parts = Vec::new();
+    while let Some(field) = form.next_field().await.unwrap() {
+        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+        let (name, file, kind) = (text(field.name()), text(field.file_name()), text(field.content_type()));
+        parts.push((name, file, kind, field.bytes().await.unwrap().to_vec()));
+    }
+    // Fields of one name stay in their order.
+    parts.sort_by(|one, other| one.0.cmp(&other.0));
+    parts
+}
+
+#[tokio::test]
+async fn files_go_as_parts_with_their_names_and_types() {
+    const FILE: &str = "smythfs://default.team/lone/_temp/cat.png";
+    const PNG: [u8; 6] = [137, 80, 78, 71, 13, 10];
+    let service = service().await;
+    let file = Binary { name: "cat.png".into(), mimetype: "image/png".into(), data: PNG.to_vec().into() };
+    service.suite.files.lock().insert(FILE.into(), file);
+    let opened = open(&service.suite, "OpenAPI", settings(&service, "/spec.json", json!({}))).await.unwrap();
+    let told = &opened.parameters("upload")["properties"]["body"]["properties"];
+    assert_eq!(told["photo"]["description"], "a picture (a file: its smythfs:// address, or a data URL)");
+    assert!(told["more"]["items"]["description"].as_str().unwrap().starts_with("a file"), "{told}");
+    let stored = json!({"url": FILE, "name": "own \"name\".png", "mimetype": "image/png", "size": 6});
+    let body = json!({"photo": FILE, "more": ["data:text/plain;base64,aGk=", stored], "title": "a: b"});
+    let answer = opened.call("upload", json!({ "body": body })).await;
+    let answer: Json = serde_json::from_str(&answer.text).unwrap_or_else(|_| panic!("{answer:?}"));
+    let expected = json!([
+        ["more", "file.txt", "text/plain", b"hi"],
+        ["more", "own %22name%22.png", "image/png", PNG],
+        ["photo", "cat.png", "image/png", PNG],
+        ["title", "", "", b"a: b"],
+    ]);
+    assert_eq!(answer, expected);
+    // Bytes that are the whole body.
+    let answer = opened.call("put", json!({"body": "data:image/gif;base64,R0lGODlh"})).await;
+    let answer: Json = serde_json::from_str(&answer.text).unwrap();
+    assert_eq!((&answer["body"], &answer["type"]), (&json!("GIF89a"), &json!("application/octet-stream")));
+    // What the agent may not read is not sent.
+    let refused = opened.call("upload", json!({"body": {"photo": "smythfs://other.team/a/b.png"}})).await;
+    assert!(refused.failed && refused.text.contains("Access Denied"), "{refused:?}");
+    let broken = opened.call("upload", json!({"body": {"photo": "data:image/png;base64,?"}})).await;
+    assert!(broken.failed && broken.text.contains("photo is no data URL"), "{broken:?}");
 }
 
 #[tokio::test]

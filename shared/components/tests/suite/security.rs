@@ -323,14 +323,17 @@ async fn no_failure_shows_a_secret() {
     }
 }
 
-/// The one trigger that reaches out does so under the same policy.
+/// The triggers that reach out do so under the same policy.
 #[tokio::test]
 async fn d17_no_trigger_reaches_an_inner_address() {
     let suite = Suite::with_client(client(&[]), &[]);
     let mut configured = places("http://203.0.114.1", Scraper::Auto);
     configured.google = url("http://169.254.169.254/");
+    configured.graph = url("http://169.254.169.254/");
     *suite.places.lock() = configured;
     suite.managed.put("mail", r#"{"primary":"t","expires_in":"9999999999999"}"#);
-    let refused = crate::triggers::asked_gmail(&suite).await;
-    assert!(refused.contains("is not allowed by the egress policy"), "{refused}");
+    for refused in [crate::triggers::asked_gmail(&suite).await, crate::triggers_register::asked(&suite).await]
+    {
+        assert!(refused.contains("is not allowed by the egress policy"), "{refused}");
+    }
 }

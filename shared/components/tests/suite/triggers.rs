@@ -23,7 +23,7 @@ use crate::world::places;
 const SECRET: &str = "the sender's secret";
 
 /// A trigger, and what takes its payloads.
-fn document(name: &str, settings: Json, more: Json) -> Json {
+pub fn document(name: &str, settings: Json, more: Json) -> Json {
     let mut data = json!({"triggerEndpoint": "t"});
     data.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
     let outputs = json!([{"name": "Payload", "default": true}, {"name": "Result", "default": true},
@@ -45,7 +45,7 @@ fn hashing(output: &str) -> Json {
         "connections": [{"sourceId": "T", "sourceIndex": output, "targetId": "H", "targetIndex": "Data"}]})
 }
 
-async fn collect(
+pub async fn collect(
     suite: &Arc<Suite>,
     document: &Json,
     request: &TriggerRequest,
@@ -68,7 +68,7 @@ async fn answer(suite: &Arc<Suite>, document: &Json, payloads: &[Json]) -> Json 
     agent.run(entry, request, String::new(), Map::new()).await
 }
 
-fn request(method: &str, headers: &[(&str, &str)], body: &str) -> TriggerRequest {
+pub fn request(method: &str, headers: &[(&str, &str)], body: &str) -> TriggerRequest {
     let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     TriggerRequest {
         method: method.into(),

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
+use sre_components::Charge;
 use sre_components::context::web::Scraper;
 use sre_engine::Binary;
-use sre_proto::compute::v1::{CodeError, CodeLogLine, ExecuteCodeResponse};
+use sre_proto::compute::v1::{CloudAccount, CodeError, CodeLogLine, ExecuteCodeResponse};
 
 use crate::context::Suite;
 use crate::driver::{lone, result_of};
@@ -97,6 +98,51 @@ async fn web_search_says_what_went_wrong() {
         let result = run(&wrong, "WebSearch", settings, json!({"SearchQuery": "q"})).await;
         assert!(error(&result).contains(word), "{result}");
     }
+}
+
+#[tokio::test]
+async fn a_search_that_was_answered_is_charged_once() {
+    let times = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let fake = Fake::start(move |request| match times.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+        0 => Reply::json(503, &json!({"detail": {"error": "later"}})),
+        _ => tavily(request),
+    })
+    .await;
+    let search = json!({"SearchQuery": "q"});
+    let found = suite(&fake, &[("tavily", "tvly-key")], Scraper::Auto);
+    let result = run(&found, "TavilyWebSearch", json!({}), search.clone()).await;
+    assert_eq!((fake.seen().len(), result["Results"].as_array().unwrap().len()), (2, 1), "{result}");
+    let charge =
+        Charge { source: "api:websearch.smyth", provider: "Tavily", answer: 0, credits: 1, cost_micros: 0 };
+    assert_eq!(*found.charged.lock(), [charge]);
+    let refused = suite(&fake, &[("tavily", "other")], Scraper::Auto);
+    let result = run(&refused, "TavilyWebSearch", json!({}), search).await;
+    assert!(refused.charged.lock().is_empty(), "a refusal costs nothing");
+    let body = json!({"detail": {"error": "Unauthorized: missing or invalid API key."}});
+    assert_eq!(result["_error_details"], json!({"status": 401, "body": body}));
+}
+
+#[tokio::test]
+async fn each_page_is_charged_what_scrapfly_says() {
+    let fake = Fake::start(|request| match request.target.contains("dear.example") {
+        true => Reply::json(
+            422,
+            &json!({"result": {"error": {"message": "blocked"}}, "context": {"cost": {"total": 25}}}),
+        ),
+        false => scrapfly(request),
+    })
+    .await;
+    let by_scrapfly = suite(&fake, &[("scrapfly", "scp-key")], Scraper::Auto);
+    let urls = json!(["https://ok.example/", "https://bad.example/", "https://dear.example/", "ftp://d"]);
+    run(&by_scrapfly, "ScrapflyWebScrape", json!({}), json!({"URLs": urls})).await;
+    let mut charged: Vec<(usize, i64)> =
+        by_scrapfly.charged.lock().iter().map(|charge| (charge.answer, charge.credits)).collect();
+    charged.sort_unstable();
+    assert_eq!(charged, [(0, 6), (2, 25)], "one that failed without a cost costs nothing");
+    assert!(by_scrapfly.charged.lock().iter().all(|charge| charge.source == "api:webscrape.smyth"));
+    let by_itself = suite(&fake, &[], Scraper::Local);
+    run(&by_itself, "ScrapflyWebScrape", json!({}), json!({"URLs": fake.url()})).await;
+    assert!(by_itself.charged.lock().is_empty());
 }
 
 fn scrapfly(request: &Received) -> Reply {
@@ -453,10 +499,51 @@ async fn serverless_code_says_what_went_wrong() {
     assert!(error(&run(json!({})).await).contains("there is no code"));
     let own =
         json!({"code": "x", "use_own_keys": true, "accessKeyId": "a", "secretAccessKey": "b", "region": "r"});
-    assert!(error(&run(own).await).contains("ask the operator"));
+    assert!(error(&run(own).await).contains("role is empty: own keys need"));
     let secret = json!({"code": "async function main() { return '{{KEY(my-key)}}'; }"});
     assert!(error(&run(secret).await).contains("'my-key'"));
     assert_eq!(suite.deployed.ran.lock().len(), 2);
+}
+
+#[tokio::test]
+async fn serverless_code_runs_in_the_agents_own_account_by_keys_of_the_vault() {
+    let fake = Fake::start(pages).await;
+    let suite = suite(&fake, &[("aws-id", "AKIDOWN"), ("aws-secret", "own-secret")], Scraper::Auto);
+    let charging = ExecuteCodeResponse { cost_micros: 42, ..answered("1", None).unwrap() };
+    suite.deployed.answers.lock().extend([Ok(charging), answered("1", None)]);
+    let mut settings = json!({"code": "async function main() { return 1; }", "instance": "aws", "use_own_keys": "true",
+        "accessKeyId": "{{KEY(aws-id)}}", "secretAccessKey": "{{KEY(aws-secret)}}", "region": "eu-central-1",
+        "role": "arn:aws:iam::123456789012:role/own"});
+    let result = run(&suite, "ServerlessCode", settings.clone(), json!({"a": 1})).await;
+    assert_eq!(result, json!({"Output": 1}));
+    let own = CloudAccount {
+        access_key_id: "AKIDOWN".into(),
+        secret_access_key: "own-secret".into(),
+        region: "eu-central-1".into(),
+        role: "arn:aws:iam::123456789012:role/own".into(),
+    };
+    assert_eq!(suite.deployed.accounts.lock()[0].as_ref(), Some(&own));
+    assert_eq!(suite.deployed.ran.lock()[0].2, "", "no connector of the operator's");
+    assert!(
+        suite.kept.lock().iter().any(|secret| secret == "own-secret"),
+        "it is kept out of what is written"
+    );
+    assert!(suite.charged.lock().is_empty(), "the agent pays by itself");
+    // The same without its keys: the operator's connector, whose costs are counted.
+    settings["use_own_keys"] = json!(false);
+    run(&suite, "ServerlessCode", settings, json!({"a": 1})).await;
+    assert_eq!(
+        (suite.deployed.accounts.lock()[1].clone(), suite.deployed.ran.lock()[1].2.as_str()),
+        (None, "aws")
+    );
+    let charge = Charge {
+        source: "api:serverless_code.smyth",
+        provider: "AWS Lambda",
+        answer: 0,
+        credits: 0,
+        cost_micros: 42,
+    };
+    assert_eq!(*suite.charged.lock(), [charge]);
 }
 
 /// What code names as packages is data: it goes to the service in one piece, and no command is made of it.

@@ -11,7 +11,7 @@ use sre_components::context::code::{Deployable, DeployedCode};
 use sre_components::context::links::{FileLinks, Link};
 use sre_components::context::managed::{Kept, ManagedSecrets};
 use sre_components::context::web::{Places, Scraper};
-use sre_proto::compute::v1::ExecuteCodeResponse;
+use sre_proto::compute::v1::{CloudAccount, ExecuteCodeResponse};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
@@ -109,6 +109,8 @@ impl FileLinks for Doors {
 #[derive(Default)]
 pub struct Deployed {
     pub ran: Mutex<Vec<(String, String, String, String)>>,
+    /// The account of each that ran.
+    pub accounts: Mutex<Vec<Option<CloudAccount>>>,
     pub answers: Mutex<Vec<Result<ExecuteCodeResponse, String>>>,
 }
 
@@ -121,6 +123,7 @@ impl DeployedCode for Deployed {
     ) -> Result<ExecuteCodeResponse, ContextError> {
         let arguments = String::from_utf8(arguments).unwrap();
         self.ran.lock().push((code.name.into(), code.source.into(), code.instance.into(), arguments));
+        self.accounts.lock().push(code.account.cloned());
         let answer = self.answers.lock().pop().unwrap_or_else(|| Err("nothing to answer".to_owned()));
         answer.map_err(|message| ContextError::new(Failure::Invalid, message))
     }
@@ -136,5 +139,6 @@ pub fn places(base: &str, scraper: Scraper) -> Places {
         huggingface: at("/hf"),
         zapier: at("/zapier"),
         google: at("/google"),
+        graph: at("/graph"),
     }
 }

@@ -68,6 +68,7 @@ fn web(config: &Config) -> Result<(), ConfigError> {
         ("web.huggingface_url", &web.huggingface_url),
         ("web.zapier_url", &web.zapier_url),
         ("web.google_url", &web.google_url),
+        ("web.graph_url", &web.graph_url),
     ];
     let is_place = |url: &str| {
         let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));

@@ -20,6 +20,8 @@ pub struct Web {
     pub zapier_url: String,
     /// Google's APIs, for GmailTrigger.
     pub google_url: String,
+    /// Meta's Graph API, for WhatsAppTrigger.
+    pub graph_url: String,
 }
 
 /// Who reads pages for WebScrape.
@@ -44,6 +46,7 @@ impl Default for Web {
             huggingface_url: "https://router.huggingface.co/hf-inference".to_owned(),
             zapier_url: "https://actions.zapier.com".to_owned(),
             google_url: "https://www.googleapis.com".to_owned(),
+            graph_url: "https://graph.facebook.com".to_owned(),
         }
     }
 }

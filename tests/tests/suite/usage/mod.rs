@@ -2,6 +2,7 @@
 //! refused, taken over from a killed gateway, forked and replayed.
 
 pub mod provider;
+mod services;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

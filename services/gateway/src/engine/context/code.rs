@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
 use sre_components::context::code::{Deployable, DeployedCode};
 use sre_components::{Context as _, ContextError, Failure};
+use sre_proto::accounts;
 use sre_proto::compute::v1::code_client::CodeClient;
 use sre_proto::compute::v1::execution_event::Event;
 use sre_proto::compute::v1::{
@@ -37,7 +38,12 @@ impl ActivationContext {
             Err(status) if status.code() == Code::NotFound => Vec::new(),
             Err(status) => return Err(status),
         };
-        let fits = |instance: &str| code.instance.is_empty() || code.instance == instance;
+        let account = code.account.map(accounts::place);
+        let fits = |instance: &str| match &account {
+            Some(place) => place == instance,
+            None if code.instance.is_empty() => !accounts::is_place(instance),
+            None => code.instance == instance,
+        };
         let found =
             known.into_iter().find(|known| known.revision.ends_with(&revision) && fits(&known.instance));
         if let Some(found) = found {
@@ -54,6 +60,7 @@ impl ActivationContext {
             name,
             revision,
             instance: code.instance.to_owned(),
+            account: code.account.cloned(),
             ..Default::default()
         });
         Ok(client.deploy_code(deploy).await?.into_inner().name)
@@ -66,8 +73,12 @@ impl ActivationContext {
     ) -> Result<ExecuteCodeResponse, ContextError> {
         let mut client = CodeClient::new(self.link(Role::Compute).await?);
         let name = self.deployment(&mut client, code).await?;
-        let request =
-            ExecuteDeploymentRequest { name, arguments_json: arguments_json.into(), ..Default::default() };
+        let request = ExecuteDeploymentRequest {
+            name,
+            arguments_json: arguments_json.into(),
+            account: code.account.cloned(),
+            ..Default::default()
+        };
         let mut events = client.execute_deployment(self.call(request)).await?.into_inner();
         let mut logs = Vec::new();
         while let Some(event) = events.message().await? {

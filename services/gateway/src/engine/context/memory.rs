@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sre_components::{ContextError, Memory, Remembered};
+use sre_components::{ContextError, Memory};
 use sre_proto::memory::v1::cache_client::CacheClient;
-use sre_proto::memory::v1::{DeleteEntryRequest, GetEntryRequest, SetCondition, SetEntryRequest};
+use sre_proto::memory::v1::{DeleteEntryRequest, GetEntryRequest, SetEntryRequest};
 use sre_service::{Link, Role};
 use tonic::Status;
 
@@ -37,35 +37,6 @@ impl Memory for ActivationContext {
     async fn delete(&self, key: &str) -> Result<bool, ContextError> {
         let request = DeleteEntryRequest { name: self.entry(key), ..DeleteEntryRequest::default() };
         Ok(self.cache().await?.delete_entry(self.call(request)).await?.into_inner().deleted)
-    }
-
-    async fn versioned(&self, key: &str) -> Result<Option<Remembered>, ContextError> {
-        let request = GetEntryRequest { name: self.entry(key), ..GetEntryRequest::default() };
-        let found = self.cache().await?.get_entry(self.call(request)).await?.into_inner();
-        Ok(found.found.then_some(Remembered { value: found.value, version: found.etag }))
-    }
-
-    async fn replace(
-        &self,
-        key: &str,
-        value: Bytes,
-        replaces: Option<&str>,
-        time_to_live: Option<Duration>,
-    ) -> Result<bool, ContextError> {
-        let condition = match replaces {
-            Some(_) => SetCondition::IfMatch,
-            None => SetCondition::IfAbsent,
-        };
-        let milliseconds = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-        let request = SetEntryRequest {
-            name: self.entry(key),
-            value,
-            ttl_ms: Some(time_to_live.map_or(-1, milliseconds)),
-            condition: condition.into(),
-            etag: replaces.unwrap_or_default().to_owned(),
-            ..SetEntryRequest::default()
-        };
-        Ok(self.cache().await?.set_entry(self.call(request)).await?.into_inner().stored)
     }
 }
 

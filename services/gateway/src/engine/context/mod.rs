@@ -1,6 +1,7 @@
 //! The services as one running component may use them.
 
 mod code;
+mod documents;
 mod links;
 mod managed;
 mod models;
@@ -13,12 +14,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use secrecy::ExposeSecret as _;
-use sre_components::context::{code::DeployedCode, links::FileLinks, managed::ManagedSecrets, web::Places};
+use sre_components::context::{
+    code::DeployedCode, documents::Documents, links::FileLinks, managed::ManagedSecrets, web::Places,
+};
 use sre_components::egress;
 use sre_components::vectors::Vectors;
 use sre_components::{
-    AgentInfo, Chunk, Content, Context, ContextError, Decision, Failure, Files, JobView, Memory, Models,
-    Question, RequestInfo, SecretText,
+    AgentInfo, Charge, Chunk, Content, Context, ContextError, Decision, Failure, Files, JobView, Memory,
+    Models, Question, RequestInfo, SecretText,
 };
 use sre_engine::{ActivationKey, Binary, Map, Value};
 use sre_proto::compute::v1::code_client::CodeClient;
@@ -39,6 +42,7 @@ use super::files;
 use super::journal::records::{WaitKind, Waiting};
 use super::questions::{self, About};
 use super::scope::RunScope;
+use super::usage;
 
 mod memory;
 mod published;
@@ -315,12 +319,23 @@ impl Context for ActivationContext {
         self
     }
 
+    fn documents(&self) -> &dyn Documents {
+        self
+    }
+
     fn files(&self) -> &dyn Files {
         self
     }
 
     fn vectors(&self) -> &dyn Vectors {
         self
+    }
+
+    fn charged(&self, charge: Charge) {
+        let event = usage::charged(&self.scope, &self.key, charge);
+        // With the activation's record too: whichever comes second counts nothing.
+        self.use_up(usage::encoded(event.clone()));
+        self.scope.engine.usage.report(event);
     }
 
     fn emit_content(&self, text: &str, content: Content) {

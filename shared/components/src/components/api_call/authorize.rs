@@ -8,7 +8,6 @@ use http::header::AUTHORIZATION;
 use super::Failed;
 use crate::context::Call;
 use crate::egress::{EgressError, Proxy, Request, Response};
-use crate::oauth::record::{CLIENT_CREDENTIALS, Record};
 use crate::oauth::{BodyOf, Connection};
 use crate::outbound;
 use crate::page;
@@ -20,7 +19,7 @@ pub(super) async fn exchange(
     mut request: Request,
     proxies: &[Proxy],
 ) -> Result<Response, Failed> {
-    let Some(connection) = connection(call) else {
+    let Some(connection) = Connection::of_settings(call) else {
         return Ok(through(call, request, proxies).await?);
     };
     let media = page::media_type(&request.headers);
@@ -59,35 +58,4 @@ async fn through(call: Call<'_>, request: Request, proxies: &[Proxy]) -> Result<
         }
     }
     Err(last)
-}
-
-/// The connection that the settings name.
-fn connection(call: Call<'_>) -> Option<Connection<'_>> {
-    let named = |name: &str| {
-        let text = settings::text(call, name).trim().to_owned();
-        (!text.is_empty() && text != "None").then_some(text)
-    };
-    let (id, service) = (named("oauth_con_id"), named("oauthService"));
-    if id.is_none() && service.is_none() {
-        return None;
-    }
-    let key = id.unwrap_or_else(|| format!("OAUTH_{}_TOKENS", call.node.id));
-    Some(Connection::new(call, key, own(call, service.as_deref())))
-}
-
-/// An application that has credentials of its own needs nobody who logs in: its record is made at the first use.
-fn own(call: Call<'_>, service: Option<&str>) -> Option<Record> {
-    let plain = |text: &str| text.to_lowercase().replace([' ', '_', '-'], "");
-    if plain(service?) != plain(CLIENT_CREDENTIALS) {
-        return None;
-    }
-    let mut settings: serde_json::Map<String, serde_json::Value> =
-        [("type", "oauth2"), ("service", CLIENT_CREDENTIALS)]
-            .map(|(name, value)| (name.to_owned(), value.into()))
-            .into_iter()
-            .collect();
-    for name in ["tokenURL", "clientID", "clientSecret", "scope"] {
-        settings.insert(name.to_owned(), settings::text(call, name).into());
-    }
-    Some(Record::new(settings, &call.context.agent().team))
 }

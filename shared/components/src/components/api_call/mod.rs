@@ -22,6 +22,7 @@ use sre_engine::value::{Map, Value};
 use crate::context::links::Links;
 use crate::context::{Call, Component};
 use crate::egress::{EgressError, Request};
+use crate::oauth::settings as oauth;
 use crate::outbound;
 use crate::outcome::{failed_with, or_error};
 use crate::question::LookedUp;
@@ -67,19 +68,12 @@ static SPEC: ComponentSpec = ComponentSpec::new("APICall", "Sends an HTTP reques
             "how often GET, HEAD, OPTIONS, PUT and DELETE are made again after a connection that failed or broke, \
              and after 429, 502, 503 and 504",
         ),
-        SettingSpec::any("oauthService", "OAuth Service")
-            .nullable()
-            .describe("of older agents: the service whose tokens are used, `None` for none"),
-        SettingSpec::any("oauth_con_id", "OAuth Connection").nullable().describe(
-            "the key in the managed vault of the agent that holds the connection's tokens; `sre oauth login` makes it",
-        ),
-        SettingSpec::any("clientID", "Client ID").nullable().template().describe("OAuth 2: the application's id"),
-        SettingSpec::any("clientSecret", "Client Secret")
-            .nullable()
-            .template()
-            .describe("OAuth 2: its secret, from the vault: `{{KEY(name)}}`"),
-        SettingSpec::any("tokenURL", "Token URL").nullable().template().describe("OAuth 2: where tokens come from"),
-        SettingSpec::any("scope", "Scope").nullable().template().describe("OAuth 2: what is asked for"),
+        oauth::SERVICE,
+        oauth::CONNECTION,
+        oauth::CLIENT_ID,
+        oauth::CLIENT_SECRET,
+        oauth::TOKEN_URL,
+        oauth::SCOPE,
         SettingSpec::text_or_empty("lookupUrl", "Lookup URL", 8192).template().describe(
             "where to ask whether a request was received, with `{{idempotencyKey}}`: 404 means that it was not, \
              a success is its answer; for the policy `lookup`",

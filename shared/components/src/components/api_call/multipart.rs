@@ -1,20 +1,18 @@
 //! Multipart forms.
 
-use bytes::{BufMut as _, BytesMut};
 use sre_engine::template;
 use sre_engine::value::{Binary, Value};
 
 use super::Values;
 use super::body::{Body, file, prose};
 use crate::context::Call;
+use crate::form::Form;
 
 pub(super) async fn build(call: Call<'_>, text: &str, values: Values<'_>) -> Result<Body, String> {
     let members: Value =
         serde_json::from_str(text).map_err(|error| format!("the multipart body is not JSON: {error}"))?;
     let members = members.as_object().ok_or("the multipart body is not a JSON object of its fields")?.clone();
-    // No part can hold it by chance: it is as random as the run's id, and a digest of the content.
-    let boundary = format!("sre-{:016x}{:016x}", rand::random::<u64>(), rand::random::<u64>());
-    let mut form = Form { boundary, bytes: BytesMut::new() };
+    let mut form = Form::new();
     for (name, value) in &members {
         match part(call, value, values).await? {
             Part::File(binary) => form.file(name, &binary),
@@ -22,7 +20,8 @@ pub(super) async fn build(call: Call<'_>, text: &str, values: Values<'_>) -> Res
             Part::Text(text) => form.text(name, &text),
         }
     }
-    Ok(form.finish())
+    let (content_type, bytes) = form.finish();
+    Ok(Body { content_type: Some(content_type), bytes: Some(bytes) })
 }
 
 enum Part {
@@ -56,68 +55,9 @@ fn single_token(text: &str) -> Option<&str> {
     }
 }
 
-struct Form {
-    boundary: String,
-    bytes: BytesMut,
-}
-
-impl Form {
-    fn head(&mut self, name: &str, rest: &str) {
-        let head = format!(
-            "--{}\r\nContent-Disposition: form-data; name=\"{}\"{rest}\r\n\r\n",
-            self.boundary,
-            quoted(name)
-        );
-        self.bytes.put_slice(head.as_bytes());
-    }
-
-    fn text(&mut self, name: &str, text: &str) {
-        self.head(name, "");
-        self.bytes.put_slice(text.as_bytes());
-        self.bytes.put_slice(b"\r\n");
-    }
-
-    fn file(&mut self, name: &str, binary: &Binary) {
-        let file_name = if binary.name.is_empty() { name } else { &binary.name };
-        let mimetype = quoted(&binary.mimetype);
-        self.head(name, &format!("; filename=\"{}\"\r\nContent-Type: {mimetype}", quoted(file_name)));
-        self.bytes.put_slice(&binary.data);
-        self.bytes.put_slice(b"\r\n");
-    }
-
-    fn finish(mut self) -> Body {
-        self.bytes.put_slice(format!("--{}--\r\n", self.boundary).as_bytes());
-        Body {
-            content_type: Some(format!("multipart/form-data; boundary={}", self.boundary)),
-            bytes: Some(self.bytes.freeze()),
-        }
-    }
-}
-
-/// A name in quotes cannot end them, nor the line.
-fn quoted(text: &str) -> String {
-    text.replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn parts_are_framed_and_names_cannot_break_out() {
-        let mut form = Form { boundary: "B".into(), bytes: BytesMut::new() };
-        form.text("a\"\r\nX: y", "v");
-        let binary = Binary { name: "f.txt".into(), mimetype: "text/plain".into(), data: "hi".into() };
-        form.file("f", &binary);
-        let body = form.finish();
-        assert_eq!(
-            String::from_utf8(body.bytes.unwrap().to_vec()).unwrap(),
-            "--B\r\nContent-Disposition: form-data; name=\"a%22%0D%0AX: y\"\r\n\r\nv\r\n\
-             --B\r\nContent-Disposition: form-data; name=\"f\"; filename=\"f.txt\"\r\nContent-Type: text/plain\
-             \r\n\r\nhi\r\n--B--\r\n"
-        );
-        assert_eq!(body.content_type.as_deref(), Some("multipart/form-data; boundary=B"));
-    }
 
     #[test]
     fn only_a_lone_placeholder_is_a_file() {

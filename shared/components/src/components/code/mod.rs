@@ -9,7 +9,7 @@ use sre_engine::value::{Map, Value};
 
 use super::ecma_sandbox::{self, SANDBOX_SETTINGS};
 use crate::context::{Call, Component, Failure};
-use crate::outcome::or_error;
+use crate::outcome::{Failed, or_failed};
 use crate::settings;
 use source::{Source, VALUES};
 
@@ -51,11 +51,11 @@ impl Component for Code {
     }
 
     fn process<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
-        async move { or_error(run(call).await) }.boxed()
+        async move { or_failed(run(call).await) }.boxed()
     }
 }
 
-async fn run(call: Call<'_>) -> Result<Outcome, String> {
+async fn run(call: Call<'_>) -> Result<Outcome, Failed> {
     let variables = settings::with_template_variables(call, &settings::text(call, "code_vars"));
     let declared = call.declared();
     let source = Source::new(&declared, &variables, &settings::text(call, "code_body"));
@@ -78,7 +78,12 @@ async fn run(call: Call<'_>) -> Result<Outcome, String> {
     let member = |name: &str| ended.as_ref().and_then(|ended| ended.get(name)).cloned();
     let mut output = Map::new();
     output.extend(member("output").map(|value| ("Output".into(), value)));
-    output
-        .extend(member("error").filter(Value::truthy).map(|error| ("_error".into(), error.to_text().into())));
+    if let Some(error) = member("error").filter(Value::truthy) {
+        output.insert("_error".into(), error.to_text().into());
+        // What is more than a text keeps its shape beside it.
+        if !matches!(error, Value::String(_)) {
+            output.insert("_error_details".into(), error);
+        }
+    }
     Ok(Outcome::output(output))
 }

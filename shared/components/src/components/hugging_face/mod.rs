@@ -14,7 +14,7 @@ use sre_engine::value::{Map, Value};
 use crate::context::{Call, Component, web};
 use crate::egress::{Request, Response};
 use crate::outbound;
-use crate::outcome::{one, or_error};
+use crate::outcome::{Failed, one, or_failed};
 use crate::settings;
 use task::Body;
 
@@ -58,30 +58,31 @@ impl Component for HuggingFace {
     }
 
     fn process<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
-        async move { or_error(infer(call).await) }.boxed()
+        async move { or_failed(infer(call).await) }.boxed()
     }
 }
 
-async fn infer(call: Call<'_>) -> Result<Outcome, String> {
+async fn infer(call: Call<'_>) -> Result<Outcome, Failed> {
     let setting = |name: &str| settings::text(call, name).trim().to_owned();
-    let token = settings::render(call, &setting("accessToken")).await.map_err(|error| error.message)?;
+    let token = settings::render(call, &setting("accessToken")).await?;
     if token.trim().is_empty() {
-        return Err("Please provide a valid Hugging Face Access Token".to_owned());
+        return Err("Please provide a valid Hugging Face Access Token".into());
     }
     let (task, model) = (setting("modelTask"), setting("modelName"));
     if task.is_empty() {
-        return Err("Hugging Face Task is required!".to_owned());
+        return Err("Hugging Face Task is required!".into());
     }
     if model.is_empty() {
-        return Err("Hugging Face Model is required!".to_owned());
+        return Err("Hugging Face Model is required!".into());
     }
     if !is_model(&model) {
-        return Err(format!("`{model}` is no model of the hub: write owner/name"));
+        return Err(format!("`{model}` is no model of the hub: write owner/name").into());
     }
     let body = task::body(call, &task).await?;
     let request = request(call, &model, body, token.trim()).await?;
     let answered = ask(call, request).await;
-    let answer = answered.map_err(|message| format!("Error from Hugging Face: \n{message}"))?;
+    let answer =
+        answered.map_err(|failed| failed.told(|text| format!("Error from Hugging Face: \n{text}")))?;
     call.context.log(tracing::Level::INFO, &format!("{model}: {} bytes", answer.body.len()));
     Ok(one("Output", answer::value(call, answer).await?))
 }
@@ -124,14 +125,14 @@ async fn request(call: Call<'_>, model: &str, body: Body, token: &str) -> Result
 }
 
 /// Asks; a model that is being loaded is waited for. What the caller did wrong is not tried again.
-async fn ask(call: Call<'_>, request: Request) -> Result<Response, String> {
+async fn ask(call: Call<'_>, request: Request) -> Result<Response, Failed> {
     let mut waiting = request.clone().header(WAIT_FOR_MODEL, HeaderValue::from_static("true"));
     waiting.attempts = outbound::ATTEMPTS - 1;
     let mut answer = outbound::send(call.context, request).await.map_err(|error| error.to_string())?;
     if matches!(answer.status.as_u16(), 429 | 502 | 503 | 504) {
         answer = outbound::send(call.context, waiting).await.map_err(|error| error.to_string())?;
     }
-    match outbound::refusal(&answer) {
+    match outbound::refused(&answer) {
         Some(refusal) => Err(refusal),
         None => Ok(answer),
     }

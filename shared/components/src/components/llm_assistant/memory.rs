@@ -78,7 +78,7 @@ impl<'a> Memory<'a> {
     }
 
     async fn read(&self) -> Result<(Vec<Said>, Option<String>), String> {
-        let found = self.context.memory().versioned(&self.key).await.map_err(|error| error.message)?;
+        let found = self.context.documents().read(&self.key).await.map_err(|error| error.message)?;
         let Some(found) = found else { return Ok((Vec::new(), None)) };
         // A document of another form is begun anew: it is one that nobody can go on with.
         let said = serde_json::from_slice(&found.value).unwrap_or_default();
@@ -91,8 +91,9 @@ impl<'a> Memory<'a> {
             let (mut said, version) = self.read().await?;
             said.extend(turn.iter().cloned());
             let document = serde_json::to_vec(bounded(&said)).map_err(|error| error.to_string())?;
-            let memory = self.context.memory();
-            let written = memory.replace(&self.key, document.into(), version.as_deref(), time_to_live).await;
+            let documents = self.context.documents();
+            let written =
+                documents.replace(&self.key, document.into(), version.as_deref(), time_to_live).await;
             if written.map_err(|error| error.message)? {
                 return Ok(());
             }

@@ -1,4 +1,7 @@
-//! WhatsAppTrigger: messages that people send to a business number, from Meta's webhook.
+//! WhatsAppTrigger: messages that people send to a business number, from Meta's webhook. `PUT` to its address has Meta
+//! call it from then on.
+
+mod register;
 
 use chrono::{DateTime, SecondsFormat};
 use futures::future::{BoxFuture, FutureExt as _};
@@ -14,38 +17,42 @@ use crate::trigger::{Collected, Payloads, Refused, Reply, TriggerRequest, event}
 
 const SIGNATURE: &str = "x-hub-signature-256";
 
-static SPEC: ComponentSpec =
-    ComponentSpec::new("WhatsAppTrigger", "Starts a run with messages that came by WhatsApp")
-        .effect(Effect::Read)
-        .flow(Flow::Trigger)
-        .settings(&[
-            ENDPOINT,
-            SettingSpec::text_or_empty("verifyToken", "Verify Token", 500)
-                .template()
-                .nullable()
-                .describe("what Meta proves the subscription with, from the vault: `{{KEY(name)}}`"),
-            SettingSpec::text_or_empty("verify_token", "Verify Token", 500)
-                .template()
-                .nullable()
-                .describe("another name of it"),
-            SettingSpec::text_or_empty("clientSecret", "App Secret", 500)
-                .template()
-                .nullable()
-                .describe("the app's secret, with which Meta signs, from the vault: `{{KEY(name)}}`"),
-            SettingSpec::text_or_empty("appSecret", "App Secret", 500)
-                .template()
-                .nullable()
-                .describe("another name of it"),
-            SettingSpec::text_or_empty("clientId", "App Id", 500)
-                .nullable()
-                .describe("the app's id; for the editor, without effect"),
-            SettingSpec::text_or_empty("appId", "App Id", 500).nullable().describe("another name of it"),
-            SettingSpec::text_or_empty("webhookUrl", "Webhook URL", 8192)
-                .nullable()
-                .describe("the callback's address, which is entered at Meta; for the editor, without effect"),
-        ])
-        .outputs(&[PAYLOAD, RESULT])
-        .scopes(&["sre.security.v1.Vault"]);
+static SPEC: ComponentSpec = ComponentSpec::new(
+    "WhatsAppTrigger",
+    "Starts a run with messages that came by WhatsApp",
+)
+.effect(Effect::Read)
+.flow(Flow::Trigger)
+.settings(&[
+    ENDPOINT,
+    SettingSpec::text_or_empty("verifyToken", "Verify Token", 500)
+        .template()
+        .nullable()
+        .describe("what Meta proves the subscription with, from the vault: `{{KEY(name)}}`"),
+    SettingSpec::text_or_empty("verify_token", "Verify Token", 500)
+        .template()
+        .nullable()
+        .describe("another name of it"),
+    SettingSpec::text_or_empty("clientSecret", "App Secret", 500)
+        .template()
+        .nullable()
+        .describe("the app's secret, with which Meta signs, from the vault: `{{KEY(name)}}`"),
+    SettingSpec::text_or_empty("appSecret", "App Secret", 500)
+        .template()
+        .nullable()
+        .describe("another name of it"),
+    SettingSpec::text_or_empty("clientId", "App Id", 500)
+        .template()
+        .nullable()
+        .describe("the app's id, to register the trigger with Meta"),
+    SettingSpec::text_or_empty("appId", "App Id", 500).template().nullable().describe("another name of it"),
+    SettingSpec::text_or_empty("webhookUrl", "Webhook URL", 8192).template().nullable().describe(
+        "the trigger's address as Meta calls it, with `?key=…&agent=…`, which `PUT` to the trigger enters \
+                     at Meta",
+    ),
+])
+.outputs(&[PAYLOAD, RESULT])
+.scopes(&["sre.security.v1.Vault"]);
 
 /// The type.
 pub struct WhatsAppTrigger;
@@ -72,26 +79,28 @@ impl Component for WhatsAppTrigger {
             match request.method.as_str() {
                 "GET" => subscribe(call, request).await,
                 "POST" => received(call, request).await,
-                _ => Err(Refused::new(405, "this trigger takes GET and POST")),
+                "PUT" => register::register(call).await.map(Collected::Reply),
+                _ => Err(Refused::new(405, "this trigger takes GET, POST and PUT")),
             }
         }
         .boxed()
     }
 }
 
-/// The first of these settings that is set, with its vault keys.
+/// The first of these settings that is set, with its vault keys; none where none is.
+async fn rendered(call: Call<'_>, names: [&str; 2]) -> Result<Option<String>, Refused> {
+    let texts = names.map(|name| settings::text(call, name).trim().to_owned());
+    let Some(text) = texts.iter().find(|text| !text.is_empty()) else { return Ok(None) };
+    let rendered = settings::render(call, text).await.map_err(|error| {
+        call.context.log(tracing::Level::WARN, &error.message);
+        Refused::new(500, format!("the trigger's {} cannot be had", names[0]))
+    });
+    rendered.map(Some)
+}
+
 async fn secret(call: Call<'_>, names: [&str; 2]) -> Result<String, Refused> {
-    for name in names {
-        let text = settings::text(call, name);
-        if !text.trim().is_empty() {
-            let rendered = settings::render(call, text.trim()).await;
-            return rendered.map_err(|error| {
-                call.context.log(tracing::Level::WARN, &error.message);
-                Refused::new(500, format!("the trigger's {} cannot be had", names[0]))
-            });
-        }
-    }
-    Err(Refused::new(500, format!("the trigger has no {}: set it", names[0])))
+    let found = rendered(call, names).await?;
+    found.ok_or_else(|| Refused::new(500, format!("the trigger has no {}: set it", names[0])))
 }
 
 /// Meta asks whether the address is the app's.

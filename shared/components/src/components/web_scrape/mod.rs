@@ -84,16 +84,17 @@ async fn scrape(call: Call<'_>) -> Result<Outcome, String> {
     }
     let (by, format) = (scraper(call).await?, format(call));
     let (by, format) = (&by, format.as_str());
-    let pages = futures::stream::iter(wanted.into_iter().map(|(text, url)| async move {
-        let read = match url {
-            Err(error) => Err(error),
-            Ok(url) => match by {
-                By::Scrapfly(key) => scrapfly::read(call, &url, key, format).await,
-                By::Local => local::read(call, url, format).await,
-            },
-        };
-        (text, read)
-    }));
+    let pages =
+        futures::stream::iter(wanted.into_iter().enumerate().map(|(place, (text, url))| async move {
+            let read = match url {
+                Err(error) => Err(error),
+                Ok(url) => match by {
+                    By::Scrapfly(key) => scrapfly::read(call, place, &url, key, format).await,
+                    By::Local => local::read(call, url, format).await,
+                },
+            };
+            (text, read)
+        }));
     let pages: Vec<_> = pages.buffered(AT_A_TIME).collect().await;
     if call.context.cancelled().is_cancelled() {
         return Err("Agent killed".to_owned());

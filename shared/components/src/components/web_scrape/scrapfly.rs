@@ -4,7 +4,7 @@ use http::Method;
 use sre_engine::value::Value;
 use url::Url;
 
-use crate::context::{Call, SecretText, web};
+use crate::context::{Call, Charge, SecretText, web};
 use crate::egress::Request;
 use crate::outbound;
 use crate::settings;
@@ -14,8 +14,10 @@ const BUDGET: &str = "80";
 /// What is said where Scrapfly does not say more.
 const FAILED: &str = "Failed to scrape URL";
 
+/// Reads a page, which is the call's page at this place.
 pub(super) async fn read(
     call: Call<'_>,
+    place: usize,
     page: &Url,
     key: &SecretText,
     format: &str,
@@ -28,15 +30,26 @@ pub(super) async fn read(
     let answer = outbound::send(call.context, request).await.map_err(|error| error.to_string())?;
     let json = outbound::json_of(&answer);
     let at = |path: &[&str]| path.iter().try_fold(json.as_ref()?, |value, name| value.get(name));
-    if answer.status.is_client_error() || answer.status.is_server_error() {
+    let is_error = answer.status.is_client_error() || answer.status.is_server_error();
+    let cost = at(&["context", "cost", "total"]).and_then(Value::as_f64).map(f64::ceil);
+    // A page that could not be read may cost, too.
+    if !is_error || cost.is_some() {
+        let credits = cost.unwrap_or_default().max(0.0) as i64;
+        call.context.charged(Charge {
+            source: "api:webscrape.smyth",
+            provider: "Scrapfly",
+            answer: place,
+            credits,
+            cost_micros: 0,
+        });
+        call.context.log(tracing::Level::INFO, &format!("{credits} credits of Scrapfly"));
+    }
+    if is_error {
         let said = at(&["result", "error", "message"]).or_else(|| at(&["message"])).and_then(Value::as_str);
         return Err(match said {
             Some(said) => said.to_owned(),
             None => format!("{FAILED}: status code {}", answer.status.as_u16()),
         });
-    }
-    if let Some(cost) = at(&["context", "cost", "total"]).and_then(Value::as_f64) {
-        call.context.log(tracing::Level::INFO, &format!("{cost} credits of Scrapfly"));
     }
     if let Some(error) = at(&["result", "error", "message"]).and_then(Value::as_str) {
         return Err(error.to_owned());

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::Server;
 use super::tools::Named;
 use crate::context::Call;
+use crate::oauth;
 use crate::toolbox::About;
 
 /// Lists that are kept.
@@ -44,6 +45,8 @@ impl Key {
         let headers = match server {
             Server::Http { url, headers } => {
                 part(url.as_str().as_bytes());
+                // Its tokens come and go; who it is stays.
+                part(oauth::settings::key(call).unwrap_or_default().as_bytes());
                 headers
             }
             Server::Command { name, .. } => {

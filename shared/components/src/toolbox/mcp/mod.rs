@@ -13,14 +13,16 @@ use std::time::Duration;
 
 use ::http::HeaderMap;
 use async_trait::async_trait;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Mutex;
 use url::Url;
 
 use self::cache::{Key, Listed};
-use self::session::{Connected, connect};
+use self::session::{Called, Connected, connect};
 use super::{About, AllowList, OpenToolbox, ToolAnswer, ToolSpec, Used};
 use crate::context::Call;
 use crate::context::commands::ListedCommand;
+use crate::oauth::Connection;
 
 /// Where a server is.
 #[derive(Clone, Debug)]
@@ -103,6 +105,16 @@ impl McpTools {
         *connected = Some(made.clone());
         Ok(made)
     }
+
+    /// Has a refused token renewed, and ends the connection that carries it; false where there is no other token.
+    async fn renewed(&self, call: Call<'_>, refused: &SecretString) -> Result<bool, String> {
+        let Some(connection) = Connection::of_settings(call) else { return Ok(false) };
+        if connection.after_refusal(refused.expose_secret()).await?.is_none() {
+            return Ok(false);
+        }
+        self.close().await;
+        Ok(true)
+    }
 }
 
 #[async_trait]
@@ -120,8 +132,21 @@ impl OpenToolbox for McpTools {
         let Some(tool) = found.filter(|_| self.allowed.iter().any(|tool| tool.name == used.name)) else {
             return ToolAnswer::failure(format!("there is no tool {:?}", used.name));
         };
-        match self.connected(call).await {
-            Ok(connected) => connected.call(&tool.server_name, used.arguments, self.timeout).await,
+        let called = async || {
+            let connected = self.connected(call).await?;
+            Ok::<_, String>(connected.call(&tool.server_name, used.arguments, self.timeout).await)
+        };
+        let called = match called().await {
+            // The tool did not run: it is called again, with another token.
+            Ok(Called::Unauthorized(token, answer)) => match self.renewed(call, &token).await {
+                Ok(true) => called().await,
+                Ok(false) => Ok(Called::Answered(answer)),
+                Err(message) => Err(message),
+            },
+            called => called,
+        };
+        match called {
+            Ok(Called::Answered(answer) | Called::Unauthorized(_, answer)) => answer,
             Err(message) => ToolAnswer::failure(message),
         }
     }

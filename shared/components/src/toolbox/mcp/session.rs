@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use ::http::HeaderMap;
+use ::http::header::AUTHORIZATION;
 use rmcp::model::{CallToolRequestParams, ClientCapabilities, ClientConfig, Implementation, ProtocolVersion};
 use rmcp::service::{
     ClientInitializeError, ClientLifecycleMode, NotificationContext, Peer, RunningService, ServiceError,
@@ -13,6 +14,7 @@ use rmcp::service::{
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::{StreamableHttpClientTransportConfig, StreamableHttpError};
 use rmcp::{ClientHandler, RoleClient};
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
@@ -26,6 +28,7 @@ use super::{Server, tools};
 use crate::context::Call;
 use crate::context::commands::ListedCommand;
 use crate::egress::EgressError;
+use crate::oauth::{Authorization, Connection};
 use crate::toolbox::{About, ToolAnswer};
 
 /// A server answers the handshake within this time.
@@ -70,6 +73,16 @@ pub(super) struct Connected {
     peer: Peer<RoleClient>,
     service: Mutex<Option<RunningService<RoleClient, Listener>>>,
     child: Mutex<Option<Child>>,
+    /// The token of OAuth that its requests carry.
+    token: Option<SecretString>,
+}
+
+/// What came of a call.
+pub(super) enum Called {
+    /// An answer, or a failure that stands.
+    Answered(ToolAnswer),
+    /// The server refused this token, so the tool did not run.
+    Unauthorized(SecretString, ToolAnswer),
 }
 
 /// Connects, within the run's time.
@@ -83,7 +96,7 @@ pub(super) async fn connect(
     let cancelled = call.context.cancelled();
     let connecting = async {
         match server {
-            Server::Http { url, headers } => http(call, (url, headers), key, timeout).await,
+            Server::Http { url, headers } => authorized(call, (url, headers), key, timeout).await,
             Server::Command { name, command } => program(name, command, key).await,
         }
     };
@@ -95,12 +108,52 @@ pub(super) async fn connect(
     }
 }
 
-async fn http(
+/// Connects with the tokens of the component's connection, where it has one. A token that is refused is renewed once.
+async fn authorized(
     call: Call<'_>,
     (url, headers): (&Url, &HeaderMap),
     key: &Key,
     timeout: Duration,
 ) -> Result<Connected, String> {
+    let Some(connection) = Connection::of_settings(call) else {
+        return http(call, (url, headers), key, timeout).await.map_err(|refused| refused.message);
+    };
+    let with = async |authorization: Authorization| {
+        let mut headers = headers.clone();
+        headers.insert(AUTHORIZATION, authorization.header);
+        let connected = http(call, (url, &headers), key, timeout).await?;
+        Ok::<_, Refused>(Connected { token: authorization.bearer.map(SecretString::from), ..connected })
+    };
+    let first = connection.bearer(url).await?;
+    let token = first.bearer.clone().unwrap_or_default();
+    let refused = match with(first).await {
+        Err(refused) if refused.is_unauthorized => refused,
+        done => return done.map_err(|refused| refused.message),
+    };
+    match connection.after_refusal(&token).await? {
+        Some(again) => with(again).await.map_err(|refused| refused.message),
+        None => Err(refused.message),
+    }
+}
+
+/// Why there is no connection.
+struct Refused {
+    message: String,
+    is_unauthorized: bool,
+}
+
+impl From<String> for Refused {
+    fn from(message: String) -> Self {
+        Self { message, is_unauthorized: false }
+    }
+}
+
+async fn http(
+    call: Call<'_>,
+    (url, headers): (&Url, &HeaderMap),
+    key: &Key,
+    timeout: Duration,
+) -> Result<Connected, Refused> {
     let client = call.context.http().clone();
     let calls = Calls { client: client.clone(), within: timeout.max(HANDSHAKE), lasting: LASTING };
     let config = StreamableHttpClientTransportConfig::with_uri(as_text(url))
@@ -114,13 +167,14 @@ async fn http(
         Err(error) => error,
     };
     if !is_older(&error) {
-        return Err(explained(&error));
+        let is_unauthorized = cause(&error).is_some_and(wants_credentials);
+        return Err(Refused { message: explained(&error), is_unauthorized });
     }
     let older = Older::open(client, url, headers.clone(), HANDSHAKE, LASTING).await;
     let older = older.map_err(|second| format!("{}; as an older server: {second}", explained(&error)))?;
     let listener = Listener { key: key.clone() };
     let service = serve_client_with_lifecycle(listener, older, ClientLifecycleMode::Initialize).await;
-    service.map(|service| Connected::of(service, None)).map_err(|error| explained(&error))
+    Ok(Connected::of(service.map_err(|error| explained(&error))?, None))
 }
 
 async fn program(name: &str, command: &ListedCommand, key: &Key) -> Result<Connected, String> {
@@ -146,7 +200,7 @@ async fn program(name: &str, command: &ListedCommand, key: &Key) -> Result<Conne
 impl Connected {
     fn of(service: RunningService<RoleClient, Listener>, child: Option<Child>) -> Self {
         let peer = service.peer().clone();
-        Self { peer, service: Mutex::new(Some(service)), child: Mutex::new(child) }
+        Self { peer, service: Mutex::new(Some(service)), child: Mutex::new(child), token: None }
     }
 
     /// Whether it can still be used.
@@ -166,13 +220,21 @@ impl Connected {
     }
 
     /// Calls a tool.
-    pub async fn call(&self, name: &str, arguments: &Map<String, Value>, timeout: Duration) -> ToolAnswer {
+    pub async fn call(&self, name: &str, arguments: &Map<String, Value>, timeout: Duration) -> Called {
         let params = CallToolRequestParams::new(name.to_owned()).with_arguments(arguments.clone());
-        match tokio::time::timeout(timeout, self.peer.call_tool(params)).await {
+        Called::Answered(match tokio::time::timeout(timeout, self.peer.call_tool(params)).await {
             Ok(Ok(result)) => tools::answer(&result),
-            Ok(Err(error)) => ToolAnswer::failure(failed(&error)),
+            Ok(Err(error)) => {
+                let answer = ToolAnswer::failure(failed(&error));
+                match &self.token {
+                    Some(token) if is_unauthorized(&error) => {
+                        return Called::Unauthorized(token.clone(), answer);
+                    }
+                    _ => answer,
+                }
+            }
             Err(_) => ToolAnswer::failure(format!("the tool took longer than {} s", timeout.as_secs())),
-        }
+        })
     }
 
     /// Ends it.
@@ -248,11 +310,28 @@ fn failed(error: &ServiceError) -> String {
     }
 }
 
+fn is_unauthorized(error: &ServiceError) -> bool {
+    match error {
+        ServiceError::TransportSend(error) => below(error.error.as_ref()).is_some_and(wants_credentials),
+        _ => false,
+    }
+}
+
+fn wants_credentials(cause: &StreamableHttpError<EgressError>) -> bool {
+    match cause {
+        StreamableHttpError::AuthRequired(_) => true,
+        StreamableHttpError::HttpStatus(status) => status.status == 401,
+        _ => false,
+    }
+}
+
 fn said(cause: &StreamableHttpError<EgressError>) -> String {
     match cause {
         StreamableHttpError::Client(error) => error.to_string(),
-        StreamableHttpError::AuthRequired(_) => {
-            "the server wants credentials (401): set them as headers of the component".to_owned()
+        refused if wants_credentials(refused) => {
+            "the server wants credentials (401): set them as headers of the component, or name a connection in \
+             `oauth_con_id`"
+                .to_owned()
         }
         StreamableHttpError::HttpStatus(status) if status.status == 406 => {
             "the server refused `Accept: application/json, text/event-stream` (406), which every MCP server must take"

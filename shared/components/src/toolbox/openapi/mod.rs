@@ -2,6 +2,7 @@
 
 pub(crate) mod auth;
 mod document;
+mod files;
 mod operations;
 mod request;
 
@@ -82,7 +83,10 @@ impl OpenToolbox for OpenApiTools {
         else {
             return ToolAnswer::failure(format!("there is no operation {:?}", used.name));
         };
-        let request = match request::build(&self.server, operation, used, &self.credentials) {
+        let files = files::of(call, operation, used.arguments).await;
+        let built =
+            files.and_then(|files| request::build(&self.server, operation, used, &files, &self.credentials));
+        let request = match built {
             Ok(request) => request,
             Err(message) => return ToolAnswer::failure(message),
         };

@@ -6,6 +6,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::document::Document;
+use super::files;
 use crate::toolbox::ToolSpec;
 use crate::toolbox::names::unique;
 
@@ -208,6 +209,9 @@ fn body_of(described: &Value) -> Option<(String, Value)> {
     let found = liked.iter().find_map(|like| content.iter().find(|(name, _)| like(name)));
     let (media_type, media) = found.or_else(|| content.iter().next())?;
     let mut schema = media.get("schema").cloned().filter(Value::is_object);
+    if let Some(schema) = schema.as_mut().filter(|_| media_type == "multipart/form-data") {
+        files::describe(schema);
+    }
     if let (Some(schema), Some(description)) = (&mut schema, described.get("description")) {
         schema.as_object_mut()?.entry("description").or_insert_with(|| description.clone());
     }

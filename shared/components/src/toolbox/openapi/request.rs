@@ -1,5 +1,6 @@
 //! The request that a call of an operation becomes, and what the model reads of its answer.
 
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, COOKIE};
 use http::{HeaderName, HeaderValue, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -7,8 +8,10 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::auth::Credentials;
+use super::files::Files;
 use super::operations::{BODY, Operation, Parameter, Place};
 use crate::egress::{Request, Response};
+use crate::form::Form;
 use crate::toolbox::{ToolAnswer, Used};
 
 /// What a model reads of an answer at most; the talk may cut it further.
@@ -21,6 +24,7 @@ pub(super) fn build(
     server: &Url,
     operation: &Operation,
     used: Used<'_>,
+    files: &Files,
     credentials: &Credentials,
 ) -> Result<Request, String> {
     let arguments = used.arguments;
@@ -56,7 +60,7 @@ pub(super) fn build(
         request.headers.insert(COOKIE, cookies.map_err(|_| "a cookie holds what none can carry".to_owned())?);
     }
     if let (Some(media_type), Some(value)) = (&operation.body, arguments.get(BODY)) {
-        body(&mut request, media_type, value, used.key)?;
+        body(&mut request, media_type, value, (files, used.key))?;
     }
     if !operation.method.is_safe() {
         let key = HeaderValue::from_str(used.key).map_err(|_| "the call has a malformed key".to_owned())?;
@@ -130,46 +134,52 @@ fn plain(value: &Value) -> String {
     }
 }
 
-fn body(request: &mut Request, media_type: &str, value: &Value, key: &str) -> Result<(), String> {
+fn body(
+    request: &mut Request,
+    media_type: &str,
+    value: &Value,
+    (files, key): (&Files, &str),
+) -> Result<(), String> {
     let members = || value.as_object().ok_or_else(|| format!("{BODY} must be an object for {media_type}"));
     let mut content_type = media_type.to_owned();
-    let bytes = match media_type {
+    let bytes: Bytes = match media_type {
         "application/x-www-form-urlencoded" => {
             let mut form = url::form_urlencoded::Serializer::new(String::new());
             for (name, member) in members()? {
                 form.append_pair(name, &plain(member));
             }
-            form.finish().into_bytes()
+            form.finish().into()
         }
         "multipart/form-data" => {
             let boundary = format!("sre-{}", key.replace(|c: char| !c.is_ascii_alphanumeric(), ""));
-            content_type = format!("{media_type}; boundary={boundary}");
-            multipart(&boundary, members()?)?
+            let (with_boundary, form) = multipart(boundary, members()?, files).finish();
+            content_type = with_boundary;
+            form
         }
-        json if json.contains("json") => value.to_string().into_bytes(),
-        _ => plain(value).into_bytes(),
+        json if json.contains("json") => value.to_string().into(),
+        _ => match files.get("").and_then(|files| files.first()) {
+            Some(file) => file.data.clone(),
+            None => plain(value).into(),
+        },
     };
     let content_type = HeaderValue::from_str(&content_type);
     request
         .headers
         .insert(CONTENT_TYPE, content_type.map_err(|_| "the body has a malformed type".to_owned())?);
-    request.body = Some(bytes.into());
+    request.body = Some(bytes);
     Ok(())
 }
 
-fn multipart(boundary: &str, members: &Map<String, Value>) -> Result<Vec<u8>, String> {
-    let mut form = Vec::new();
+/// A form of texts and files; the same call makes the same bytes.
+fn multipart(boundary: String, members: &Map<String, Value>, files: &Files) -> Form {
+    let mut form = Form::bounded_by(boundary);
     for (name, member) in members {
-        if name.contains(['"', '\r', '\n']) {
-            return Err(format!("{name:?} is no name of a field"));
+        match files.get(name) {
+            Some(files) => files.iter().for_each(|file| form.file(name, file)),
+            None => form.text(name, &plain(member)),
         }
-        let head = format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n");
-        form.extend_from_slice(head.as_bytes());
-        form.extend_from_slice(plain(member).as_bytes());
-        form.extend_from_slice(b"\r\n");
     }
-    form.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
-    Ok(form)
+    form
 }
 
 /// What the model reads: texts as they are, of other bytes what they are.
@@ -212,7 +222,7 @@ mod tests {
         let document = Document::read(document.to_string().as_bytes(), &from).unwrap();
         let operation = operations::of(&document, |_| true).unwrap().0.remove(0);
         let used = Used { name: "x", arguments: arguments.as_object().unwrap(), key: "k-1" };
-        build(&document.server, &operation, used, &Credentials::default())
+        build(&document.server, &operation, used, &Files::new(), &Credentials::default())
     }
 
     fn described(content: &str) -> Value {
@@ -255,7 +265,8 @@ mod tests {
         let (content_type, text) = body("multipart/form-data", json!({"a": "b"})).unwrap();
         assert!(content_type.starts_with("multipart/form-data; boundary=sre-k1"));
         assert!(text.contains("name=\"a\"\r\n\r\nb\r\n--sre-k1--"), "{text}");
-        assert!(body("multipart/form-data", json!({"a\"\r\nX: y": "b"})).is_err());
+        let (_, text) = body("multipart/form-data", json!({"a\"\r\nX: y": "b"})).unwrap();
+        assert!(text.contains("name=\"a%22%0D%0AX: y\"\r\n\r\nb"), "{text}");
         assert!(body("application/x-www-form-urlencoded", json!("text")).is_err());
     }
 

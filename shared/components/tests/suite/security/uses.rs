@@ -124,6 +124,19 @@ pub const USES: &[Use] = &[
         ..PLAIN
     },
     Use {
+        type_name: "MCPClient",
+        way: "tokenURL",
+        leads: |_| {
+            let settings = json!({"mcpUrl": "http://203.0.114.1/", "prompt": "{{Prompt}}", "name": "n",
+                "model": "Echo", "oauth_con_id": "con"});
+            (settings, json!({"Prompt": "p"}))
+        },
+        tokens: Some(
+            |url| json!({"primary": "a", "secondary": "r", "expires_in": "1", "tokenURL": url, "clientID": "c"}),
+        ),
+        ..PLAIN
+    },
+    Use {
         type_name: "ZapierAction",
         way: "the configured place",
         leads: |_| {
