@@ -28,6 +28,7 @@ mod rag;
 mod rag_double;
 mod sandbox;
 mod security;
+mod serverless_code;
 mod shapes;
 mod tools;
 mod triggers;
