@@ -21,7 +21,6 @@ pub enum CodeError {
     NoComponents,
     /// The place that was named runs scripts alone.
     #[error("connector {0:?} runs no WebAssembly components: deploy it to the sandbox")]
-    #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "there is one place only"))]
     NotThere(String),
     /// The source is not what the sandbox runs.
     #[error(transparent)]

@@ -143,7 +143,6 @@ pub(super) struct Execution {
     /// What it may reach.
     pub hosts: Hosts,
     /// The deployment, and where it runs; none for a source that is run once.
-    #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "there is one place only"))]
     pub deployed: Option<(String, Settings)>,
     /// The account that the request brings.
     pub account: Option<Account>,
