@@ -5,6 +5,7 @@ use sre_proto::AccessLevel;
 use sre_proto::security::v1 as pb;
 use sre_proto::security::v1::account_server;
 use sre_service::Host;
+use sre_store::sql::Connection;
 use tonic::{Request, Response, Status};
 
 use super::settings::{self, Setting};
@@ -251,8 +252,9 @@ impl account_server::Account for AccountService {
         let inherited = match &named {
             Ok((owner, key)) => {
                 let (who, key) = (owner.clone(), (*key).to_owned());
-                let marked =
-                    move |conn: &_| Ok(settings::get(conn, &who, &key)?.is_some_and(|one| one.inherit));
+                let marked = move |conn: &Connection<'_>| {
+                    Ok(settings::get(conn, &who, &key)?.is_some_and(|one| one.inherit))
+                };
                 match self.inherited(&caller, owner).await? {
                     Some(acl) if self.state.read(marked).await? => Some(acl),
                     _ => None,
