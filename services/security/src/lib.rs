@@ -27,7 +27,7 @@ pub mod oidc;
 mod page;
 pub mod provision;
 mod rows;
-mod schema;
+pub mod schema;
 pub mod state;
 #[cfg(test)]
 mod tests;

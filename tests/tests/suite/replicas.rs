@@ -104,9 +104,11 @@ async fn agents_are_one(a: &Client, b: &Client) {
         let create_again =
             eventually("the id is free again", SEEN_WITHIN, async || create(b, &id).await.ok());
         tokio::join!(delete, create_again);
-        // It is registered: it can act, which a deletion that came late would have taken from it.
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        b.answer(&name, "hash", &json!({ "text": "x" })).await.unwrap();
+        // It is registered: it can act, which a deletion that came late would have taken from it for good. Tokens
+        // of its first second are void with those of the agent that was deleted.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let acts = async || b.answer(&name, "hash", &json!({ "text": "x" })).await.ok();
+        eventually("the new agent acts", SEEN_WITHIN, acts).await;
     }
 }
 
@@ -130,7 +132,7 @@ async fn members_and_keys_are_one(suites: &[Suite; 2]) {
     let door = format!("http://{}/api/sleep", b.address("http"));
     let knock = async || {
         let request = reqwest::Client::new().post(&door).header("x-agent-id", "hasher").bearer_auth(&key.key);
-        request.json(&json!({ "text": "z" })).send().await.unwrap().status().as_u16()
+        request.body(json!({ "text": "z" }).to_string()).send().await.unwrap().status().as_u16()
     };
     assert_eq!(knock().await, 200);
     let name = key.api_key.unwrap_or_default().name;

@@ -106,7 +106,7 @@ pub fn remove(conn: &Connection<'_>, team: &str, who: &Candidate) -> Result<(), 
 pub(super) fn put(conn: &Connection<'_>, who: &Candidate, team: &str, role: TeamRole) -> Result<(), Error> {
     conn.prepare_cached(
         "insert into membership (team, role, id, team_role) values (?1, ?2, ?3, ?4)
-         on conflict do update set team_role = excluded.team_role",
+         on conflict (team, role, id) do update set team_role = excluded.team_role",
     )?
     .execute(params![team, who.role().as_str(), who.id(), role.as_str()])?;
     changed(conn, who)

@@ -64,6 +64,9 @@ pub struct Principal {
     pub organization: String,
 }
 
+/// A team is a member of itself alone, always.
+const TEAM_VERSION: i64 = 1;
+
 /// A principal's home team and memberships; none where it is unknown.
 pub fn resolve(conn: &Connection<'_>, candidate: &Candidate) -> Result<Option<Principal>, Error> {
     match candidate.role() {
@@ -71,13 +74,26 @@ pub fn resolve(conn: &Connection<'_>, candidate: &Candidate) -> Result<Option<Pr
         Role::Team if teams::exists(conn, candidate.id())? => Ok(Some(Principal {
             home_team: candidate.id().to_owned(),
             memberships: vec![Membership { team: candidate.id().to_owned(), role: TeamRole::Member }],
-            version: 1,
+            version: TEAM_VERSION,
             limits: settings::limits(conn, candidate.id())?,
             organization: teams::organization(conn, candidate.id())?,
         })),
         Role::Team => Ok(None),
         Role::Public => Ok(None),
     }
+}
+
+/// The version of a principal's memberships; none where it is not known.
+pub fn version(conn: &Connection<'_>, candidate: &Candidate) -> Result<Option<i64>, Error> {
+    match candidate.role() {
+        Role::Agent | Role::User => {}
+        Role::Team => return Ok(teams::exists(conn, candidate.id())?.then_some(TEAM_VERSION)),
+        Role::Public => return Ok(None),
+    }
+    let sql = "select membership_version from principal where role = ?1 and id = ?2";
+    let mut statement = conn.prepare_cached(sql)?;
+    let key = [candidate.role().as_str(), candidate.id()];
+    Ok(statement.query_row(key, |row| row.get(0)).optional()?)
 }
 
 fn resolve_row(conn: &Connection<'_>, candidate: &Candidate) -> Result<Option<Principal>, Error> {

@@ -341,7 +341,8 @@ fn agent(id: &str) -> Result<Candidate, Error> {
     Candidate::agent(id).map_err(|error| Error::invalid("agent", error.to_string()))
 }
 
-fn principal(candidate: &Candidate, known: Option<&Principal>) -> pb::Principal {
+/// A principal as Account answers it; none is one that is not known.
+pub(crate) fn principal(candidate: &Candidate, known: Option<&Principal>) -> pb::Principal {
     let answer = pb::Principal { candidate: Some(candidate.into()), ..pb::Principal::default() };
     let Some(known) = known else { return answer };
     let membership =

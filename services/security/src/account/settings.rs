@@ -112,7 +112,7 @@ pub fn set(conn: &Connection<'_>, setting: &Setting) -> Result<(), Error> {
     }
     conn.prepare_cached(
         "insert into setting (scope, scope_id, key, value, updated_us, inherit) values (?1, ?2, ?3, ?4, ?5, ?6)
-         on conflict do update set value = excluded.value, updated_us = excluded.updated_us,
+         on conflict (scope, scope_id, key) do update set value = excluded.value, updated_us = excluded.updated_us,
              inherit = excluded.inherit",
     )?
     .execute(params![scope, owner.id(), key, setting.value, setting.updated, setting.inherit])?;

@@ -11,6 +11,7 @@ mod handshake;
 mod painter;
 mod rows;
 mod snapshot;
+mod snapshot_postgres;
 mod target;
 mod world;
 
@@ -70,7 +71,7 @@ async fn over_tls_with_postgres() {
         .set("store.postgres.url", server.url())
         .set("store.postgres.tls", "disable");
     let suite = Suite::start("matrix-postgres", Mode::AllInOne, options).await;
-    hold(Target::binary(suite), &[Way::Direct]).await;
+    hold(Target::binary_over(suite, server.url()), &[Way::Direct]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
