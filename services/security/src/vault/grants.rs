@@ -73,7 +73,7 @@ pub fn of_owner(
 pub fn owners(conn: &Connection<'_>, grantee: &str, key: &str) -> Result<Vec<String>, Error> {
     let sql = "select owner from secret_grant
                where key = ?1 and grantee in (?2, '*') and owner <> ?2
-               group by owner order by min(grantee = '*'), min(created_us), owner limit ?3";
+               group by owner order by min(case when grantee = '*' then 1 else 0 end), min(created_us), owner limit ?3";
     let mut statement = conn.prepare_cached(sql)?;
     let limit = i64::try_from(MAX_OWNERS).unwrap_or(i64::MAX);
     let rows = statement.query_map(params![key, grantee, limit], |row| row.get(0))?;
