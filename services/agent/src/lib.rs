@@ -27,7 +27,7 @@ const MESSAGE_ROOM_BYTES: usize = 256 * 1024;
 
 /// Starts the role: opens its store, and gives its gRPC routes.
 pub async fn start(host: Host) -> anyhow::Result<Routes> {
-    let store = host.store(schema::MIGRATIONS).await?;
+    let store = host.database(schema::MIGRATIONS).await?;
     let registry = Arc::new(AccountRegistry::new(host.link(Role::Security)));
     let max_versions = u32::try_from(host.config().agents.max_versions).unwrap_or(u32::MAX);
     let agents = Agents::new(store.clone(), registry, max_versions);

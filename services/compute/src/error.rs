@@ -98,12 +98,6 @@ impl CodeError {
     }
 }
 
-impl From<rusqlite::Error> for CodeError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error.into())
-    }
-}
-
 fn limit_text(limit: Limit) -> String {
     let max = Limits::MAX;
     let (what, way) = match limit {

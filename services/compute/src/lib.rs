@@ -39,7 +39,7 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
         host.spawn("code workers", workers.clone().tidy());
     }
     let http = http::gate(config)?;
-    let store = host.store(schema::MIGRATIONS).await?;
+    let store = host.database(schema::MIGRATIONS).await?;
     let backends = backends::REGISTRY.open(&host).await?;
     let places = code::Places {
         workers,

@@ -3,18 +3,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use sre_proto::error::{self, Reason, with_metadata};
 use sre_service::Granted;
-use sre_store::rusqlite::{Connection, params};
-use sre_store::{ErrorKind, Migration, Store, StoreError};
+use sre_store::sql::{Connection, Database, OptionalExtension as _, Row, params};
+use sre_store::{ErrorKind, Migration, StoreError};
 use tokio::sync::Mutex;
 use tonic::{Code, Status};
 
 /// Documents of one kind that a holder may have.
 pub const MOST: usize = 200;
+/// How long until what could not be read is read again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Schema versions.
 pub static MIGRATIONS: &[Migration] = &[
@@ -96,7 +98,7 @@ type Shelves = BTreeMap<(Kind, String), Shelf>;
 /// What is kept. Clones share it.
 #[derive(Clone)]
 pub struct Kept {
-    store: Store,
+    store: Database,
     shelves: Arc<ArcSwap<Shelves>>,
     /// Held by whoever changes something, so that memory follows the store in order.
     writing: Arc<Mutex<()>>,
@@ -167,7 +169,7 @@ pub fn now_ms() -> i64 {
 
 impl Kept {
     /// Reads everything.
-    pub async fn open(store: Store) -> Result<Self, StoreError> {
+    pub async fn open(store: Database) -> Result<Self, StoreError> {
         let shelves = store.read(read).await?;
         Ok(Self { store, shelves: Arc::new(ArcSwap::from_pointee(shelves)), writing: Arc::default() })
     }
@@ -188,38 +190,24 @@ impl Kept {
         granted: Granted,
     ) -> Result<Document, KeptError> {
         let _turn = self.writing.lock().await;
-        let shelf = self.shelf(kind, holder);
-        let before = expected(&shelf, id, &expect)?;
-        if before.is_none() && shelf.len() >= MOST {
-            return Err(KeptError::TooMany);
-        }
-        let now = now_ms();
-        let document = Document {
-            etag: sre_proto::ids::new_uuid().to_string(),
-            created_ms: before.map_or(now, |before| before.created_ms),
-            updated_ms: now,
-            json,
-        };
-        let row = (kind.text(), holder.to_owned(), id.to_owned(), document.clone());
-        self.store
-            .write(move |tx| {
-                let (kind, holder, id, document) = &row;
-                tx.prepare_cached(
-                    "insert into kept (kind, holder, id, document, etag, created_ms, updated_ms)
-                     values (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-                     on conflict (kind, holder, id) do update set document = excluded.document,
-                     etag = excluded.etag, updated_ms = excluded.updated_ms",
-                )?
-                .execute(params![
-                    kind,
-                    holder,
-                    id,
-                    document.json,
-                    document.etag,
-                    document.created_ms,
-                    document.updated_ms
-                ])?;
-                granted.record(tx)
+        let (owner, name) = (holder.to_owned(), id.to_owned());
+        let document = self
+            .store
+            .try_write(move |tx| {
+                let before = expected(one(tx, kind, &owner, &name)?, &expect)?;
+                if before.is_none() && count(tx, kind, &owner)? >= MOST {
+                    return Err(KeptError::TooMany);
+                }
+                let now = now_ms();
+                let document = Document {
+                    etag: sre_proto::ids::new_uuid().to_string(),
+                    created_ms: before.map_or(now, |before| before.created_ms),
+                    updated_ms: now,
+                    json,
+                };
+                write(tx, kind, &owner, &name, &document)?;
+                granted.record(tx)?;
+                Ok(document)
             })
             .await?;
         self.replace(kind, holder, |shelf| {
@@ -238,20 +226,35 @@ impl Kept {
         granted: Granted,
     ) -> Result<(), KeptError> {
         let _turn = self.writing.lock().await;
-        expected(&self.shelf(kind, holder), id, &Expect::Present(etag))?;
-        let row = (kind.text(), holder.to_owned(), id.to_owned());
+        let (owner, name) = (holder.to_owned(), id.to_owned());
         self.store
-            .write(move |tx| {
-                let (kind, holder, id) = &row;
+            .try_write(move |tx| {
+                expected(one(tx, kind, &owner, &name)?, &Expect::Present(etag))?;
                 tx.prepare_cached("delete from kept where kind = ?1 and holder = ?2 and id = ?3")?
-                    .execute(params![kind, holder, id])?;
-                granted.record(tx)
+                    .execute(params![kind.text(), owner, name])?;
+                Ok::<_, KeptError>(granted.record(tx)?)
             })
             .await?;
         self.replace(kind, holder, |shelf| {
             shelf.remove(id);
         });
         Ok(())
+    }
+
+    /// Reads everything again whenever another replica has changed something; ends where there is none.
+    pub async fn follow(self) {
+        let mut others = self.store.watch_others();
+        while others.changed().await.is_ok() {
+            let _turn = self.writing.lock().await;
+            match self.store.read(read).await {
+                Ok(shelves) => self.shelves.store(Arc::new(shelves)),
+                Err(error) => {
+                    tracing::warn!(%error, "budgets and models of teams are read again in a moment");
+                    tokio::time::sleep(AGAIN).await;
+                    others.mark_changed();
+                }
+            }
+        }
     }
 
     fn replace(&self, kind: Kind, holder: &str, change: impl FnOnce(&mut BTreeMap<String, Document>)) {
@@ -263,8 +266,8 @@ impl Kept {
     }
 }
 
-fn expected<'s>(shelf: &'s Shelf, id: &str, expect: &Expect) -> Result<Option<&'s Document>, KeptError> {
-    match (shelf.get(id), expect) {
+fn expected(found: Option<Document>, expect: &Expect) -> Result<Option<Document>, KeptError> {
+    match (found, expect) {
         (None, Expect::Absent) => Ok(None),
         (Some(_), Expect::Absent) => Err(KeptError::Exists),
         (None, Expect::Present(_)) => Err(KeptError::Missing),
@@ -273,17 +276,53 @@ fn expected<'s>(shelf: &'s Shelf, id: &str, expect: &Expect) -> Result<Option<&'
     }
 }
 
-fn read(conn: &Connection) -> Result<Shelves, StoreError> {
+fn one(conn: &Connection<'_>, kind: Kind, holder: &str, id: &str) -> Result<Option<Document>, StoreError> {
+    conn.prepare_cached(
+        "select document, etag, created_ms, updated_ms from kept where kind = ?1 and holder = ?2 and id = ?3",
+    )?
+    .query_row(params![kind.text(), holder, id], |row| document(row, 0))
+    .optional()
+}
+
+fn count(conn: &Connection<'_>, kind: Kind, holder: &str) -> Result<usize, StoreError> {
+    let sql = "select count(*) from kept where kind = ?1 and holder = ?2";
+    let count: i64 = conn.query_row(sql, params![kind.text(), holder], |row| row.get(0))?;
+    Ok(usize::try_from(count).unwrap_or_default())
+}
+
+fn write(
+    tx: &Connection<'_>,
+    kind: Kind,
+    holder: &str,
+    id: &str,
+    document: &Document,
+) -> Result<(), StoreError> {
+    let Document { json, etag, created_ms, updated_ms } = document;
+    tx.prepare_cached(
+        "insert into kept (kind, holder, id, document, etag, created_ms, updated_ms)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         on conflict (kind, holder, id) do update set document = excluded.document,
+         etag = excluded.etag, updated_ms = excluded.updated_ms",
+    )?
+    .execute(params![kind.text(), holder, id, json, etag, created_ms, updated_ms])?;
+    Ok(())
+}
+
+/// From the columns that begin at `first`.
+fn document(row: &Row<'_>, first: usize) -> Result<Document, StoreError> {
+    Ok(Document {
+        json: row.get(first)?,
+        etag: row.get(first + 1)?,
+        created_ms: row.get(first + 2)?,
+        updated_ms: row.get(first + 3)?,
+    })
+}
+
+fn read(conn: &Connection<'_>) -> Result<Shelves, StoreError> {
     let mut statement =
-        conn.prepare("select kind, holder, id, document, etag, created_ms, updated_ms from kept")?;
-    let rows = statement.query_map([], |row| {
-        let document = Document {
-            json: row.get(3)?,
-            etag: row.get(4)?,
-            created_ms: row.get(5)?,
-            updated_ms: row.get(6)?,
-        };
-        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?, document))
+        conn.prepare_cached("select kind, holder, id, document, etag, created_ms, updated_ms from kept")?;
+    let rows = statement.query_map(params![], |row| {
+        Ok((row.get::<String>(0)?, row.get::<String>(1)?, row.get::<String>(2)?, document(row, 3)?))
     })?;
     let mut all: BTreeMap<(Kind, String), BTreeMap<String, Document>> = BTreeMap::new();
     for row in rows {

@@ -42,7 +42,8 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
         egress: Arc::new(Policy::new(&host.config().egress.allow)?),
         ..InferenceSettings::default()
     };
-    let kept = Kept::open(host.store(kept::MIGRATIONS).await?).await?;
+    let kept = Kept::open(host.database(kept::MIGRATIONS).await?).await?;
+    host.spawn("budgets and models: follow other replicas", kept.clone().follow());
     let catalogue = catalogue.with_teams(kept.clone());
     let inference = Inference::new(catalogue, &settings, Environment::of_process(), &config.base_urls)?;
     let meters = budgets::meters::open(&host).await?;

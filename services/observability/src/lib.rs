@@ -25,7 +25,7 @@ const DAY_MS: u64 = 24 * 3600 * 1000;
 
 /// Starts the role: opens its store, and gives its gRPC routes.
 pub async fn start(host: Host) -> anyhow::Result<Routes> {
-    let store = host.store(schema::MIGRATIONS).await?;
+    let store = host.database(schema::MIGRATIONS).await?;
     let entries = Entries::new(store.clone());
     let ledger = Ledger::new(store);
     let sinks = Sinks::open(&host.config().telemetry.agent_log, host.data_dir())?;

@@ -55,7 +55,7 @@ create table usage_hour (
     team text not null,
     hour integer not null,
     agent text not null,
-    user text not null,
+    \"user\" text not null,
     model text not null,
     runs integer not null,
     executions integer not null,
@@ -68,7 +68,7 @@ create table usage_hour (
     cost_micros integer not null,
     byte_hours integer not null,
     unmetered_calls integer not null,
-    primary key (team, hour, agent, user, model)
+    primary key (team, hour, agent, \"user\", model)
 ) strict, without rowid;
 
 -- Sums by run.

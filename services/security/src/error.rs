@@ -91,12 +91,6 @@ impl Error {
     }
 }
 
-impl From<rusqlite::Error> for Error {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error.into())
-    }
-}
-
 impl From<Status> for Error {
     fn from(status: Status) -> Self {
         Self::Status(Box::new(status))

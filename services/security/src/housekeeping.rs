@@ -20,6 +20,7 @@ const PRUNE_EVERY: Duration = Duration::from_secs(60);
 pub(crate) fn spawn(host: &Host, state: &State, managed: &ManagedVault, rotation: &Rotation) {
     let key_time = Duration::from_secs(host.config().security.key_rotation_hours.max(1) * 3600);
     host.spawn("security-keys", keys(state.clone(), key_time));
+    host.spawn("security-follow", state.clone().follow());
     host.spawn("security-checkpoints", checkpoints(state.clone()));
     host.spawn("security-pruning", pruning(state.clone()));
     host.spawn("managed-vault-sweep", sweeping(managed.clone()));

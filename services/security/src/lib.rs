@@ -27,7 +27,7 @@ pub mod oidc;
 mod page;
 pub mod provision;
 mod rows;
-mod schema;
+pub mod schema;
 pub mod state;
 #[cfg(test)]
 mod tests;
@@ -80,7 +80,7 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
     let trust_domain = TrustDomain::new(&config.trust_domain)?;
     let vault_file = host.data_dir().join(encrypted_file::FILE);
     let keks = vault::keys::open(&config, &config.vault.key, Some(&vault_file)).await?;
-    let store = host.store(schema::MIGRATIONS).await?;
+    let store = host.database(schema::MIGRATIONS).await?;
     let state = State::open(store, keks, trust_domain.clone()).await.context("security store")?;
     let vaults = VAULT.open(&host).await?;
     let managed_vaults = MANAGED_VAULT.open(&host).await?;

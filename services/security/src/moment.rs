@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prost_types::Timestamp;
-use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use sre_store::sql::{FromValue, ToValue, Value};
 
 /// Microseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,15 +55,15 @@ impl From<&Timestamp> for Moment {
     }
 }
 
-impl ToSql for Moment {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        self.0.to_sql()
+impl ToValue for Moment {
+    fn to_value(&self) -> Value<'_> {
+        self.0.to_value()
     }
 }
 
-impl FromSql for Moment {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        i64::column_result(value).map(Self)
+impl FromValue for Moment {
+    fn from_value(value: Value<'_>) -> sre_store::sql::Result<Self> {
+        i64::from_value(value).map(Self)
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use sre_identity::Candidate;
 use sre_service::{Host, Profile};
+use sre_store::sql::params;
 
 use crate::account::teams::{self, Team};
 pub use crate::account::teams_file::{ImportedTeam, TeamsFile, TeamsFileError};
@@ -37,7 +38,7 @@ async fn make_first(state: &State, key_file: &Path) -> Result<(), Error> {
     let key_file = key_file.to_owned();
     state
         .write(move |tx| {
-            if tx.prepare_cached("select 1 from team")?.exists([])? {
+            if tx.prepare_cached("select 1 from team")?.exists(params![])? {
                 return Ok(());
             }
             let now = Moment::now();

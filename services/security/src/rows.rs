@@ -1,16 +1,15 @@
 //! How Candidates and limits stand in rows.
 
-use rusqlite::Row;
-use rusqlite::types::Type;
 use sre_identity::Candidate;
 use sre_identity::candidate::CandidateError;
+use sre_store::StoreError;
+use sre_store::sql::Row;
 
 /// A Candidate from the two columns that begin at `index`: role and id.
-pub fn candidate(row: &Row<'_>, index: usize) -> rusqlite::Result<Candidate> {
+pub fn candidate(row: &Row<'_>, index: usize) -> sre_store::sql::Result<Candidate> {
     let role: String = row.get(index)?;
     let id: String = row.get(index + 1)?;
-    let damaged =
-        |error: CandidateError| rusqlite::Error::FromSqlConversionFailure(index, Type::Text, Box::new(error));
+    let damaged = |error: CandidateError| StoreError::backend(format!("a stored Candidate: {error}"));
     Candidate::new(role.parse().map_err(damaged)?, &id).map_err(damaged)
 }
 
@@ -23,15 +22,10 @@ pub fn limit(page_size: usize) -> i64 {
 pub mod testing {
     //! A database in memory with the role's schema.
 
-    use rusqlite::Connection;
+    use sre_store::sql::Connection;
 
     /// Every migration applied.
-    pub fn database() -> Connection {
-        let conn = Connection::open_in_memory().unwrap();
-        conn.execute_batch("pragma foreign_keys = on").unwrap();
-        for migration in crate::schema::MIGRATIONS {
-            conn.execute_batch(migration.expand).unwrap();
-        }
-        conn
+    pub fn database() -> Connection<'static> {
+        Connection::in_memory(crate::schema::MIGRATIONS).unwrap()
     }
 }

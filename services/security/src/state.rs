@@ -4,11 +4,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use moka::future::Cache;
-use rusqlite::Connection;
 use sre_identity::{Candidate, TrustDomain};
 use sre_proto::security::v1::AuditRecord;
 use sre_proto::security::v1::revocation::Target;
-use sre_store::Store;
+use sre_store::sql::Connection;
+use sre_store::sql::Database;
 
 use crate::account::{self, Principal};
 use crate::api_keys::{self, ApiKey};
@@ -25,6 +25,8 @@ use crate::vault::keks::Keks;
 
 /// Changes made here are seen at once; this bounds the race between a look-up and a change.
 const KEEP_PRINCIPALS: Duration = Duration::from_secs(2);
+/// Changes of other replicas are looked at so often at most.
+const FOLLOW_EVERY: Duration = Duration::from_millis(50);
 const MAX_PRINCIPALS: u64 = 50_000;
 
 /// Clones share everything.
@@ -32,7 +34,7 @@ const MAX_PRINCIPALS: u64 = 50_000;
 pub struct State(Arc<Inner>);
 
 struct Inner {
-    store: Store,
+    store: Database,
     keks: Keks,
     trust_domain: TrustDomain,
     ring: KeyRing,
@@ -45,7 +47,7 @@ struct Inner {
 
 impl State {
     /// Over an open store. Makes the first signing key where there is none.
-    pub async fn open(store: Store, keks: Keks, trust_domain: TrustDomain) -> Result<Self, Error> {
+    pub async fn open(store: Database, keks: Keks, trust_domain: TrustDomain) -> Result<Self, Error> {
         let principals = Cache::builder().max_capacity(MAX_PRINCIPALS).time_to_live(KEEP_PRINCIPALS).build();
         let ring = KeyRing::new(&trust_domain);
         let state = Self(Arc::new(Inner {
@@ -107,7 +109,7 @@ impl State {
     /// Reads one snapshot.
     pub async fn read<T, F>(&self, work: F) -> Result<T, Error>
     where
-        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        F: FnOnce(&Connection<'_>) -> Result<T, Error> + Send + 'static,
         T: Send + 'static,
     {
         self.0.store.try_read(work).await
@@ -116,7 +118,7 @@ impl State {
     /// Writes in one transaction, durable when it returns.
     pub async fn write<T, F>(&self, work: F) -> Result<T, Error>
     where
-        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        F: FnOnce(&Connection<'_>) -> Result<T, Error> + Send + 'static,
         T: Send + 'static,
     {
         self.0.store.try_write(work).await
@@ -148,7 +150,7 @@ impl State {
     /// where that fails the agent is still there, and the call can be repeated.
     pub async fn end_agent<F>(&self, agent: Candidate, record: F) -> Result<(), Error>
     where
-        F: FnOnce(&Connection) -> Result<(), Error> + Send + 'static,
+        F: FnOnce(&Connection<'_>) -> Result<(), Error> + Send + 'static,
     {
         if let (Some(managed), Some(known)) = (self.0.managed.get(), self.resolve(&agent).await?) {
             managed.forget_agent(&known.home_team, agent.id()).await?;
@@ -179,7 +181,7 @@ impl State {
     /// membership that is no more. Resume grants need no revocation, the rights behind them are looked at again.
     pub async fn remove_member<F>(&self, team: String, who: Candidate, record: F) -> Result<(), Error>
     where
-        F: FnOnce(&Connection) -> Result<(), Error> + Send + 'static,
+        F: FnOnce(&Connection<'_>) -> Result<(), Error> + Send + 'static,
     {
         let now = Moment::now();
         let root = who.principal().map(|principal| principal.in_domain(&self.0.trust_domain).to_string());
@@ -196,7 +198,7 @@ impl State {
     /// Revokes an API key together with the live tokens that began with it.
     pub async fn revoke_key<F>(&self, principal: Candidate, id: String, record: F) -> Result<ApiKey, Error>
     where
-        F: FnOnce(&Connection) -> Result<(), Error> + Send + 'static,
+        F: FnOnce(&Connection<'_>) -> Result<(), Error> + Send + 'static,
     {
         let now = Moment::now();
         let key = self
@@ -216,7 +218,7 @@ impl State {
     /// Publishes revocations; gives the version of the key set that carries them.
     pub async fn revoke<F>(&self, revoked: Vec<Revocation>, record: F) -> Result<i64, Error>
     where
-        F: FnOnce(&Connection) -> Result<(), Error> + Send + 'static,
+        F: FnOnce(&Connection<'_>) -> Result<(), Error> + Send + 'static,
     {
         let version = self
             .write(move |tx| {
@@ -232,7 +234,7 @@ impl State {
     /// Makes a new signing key; gives its id.
     pub async fn rotate_key<F>(&self, record: F) -> Result<String, Error>
     where
-        F: FnOnce(&Connection) -> Result<(), Error> + Send + 'static,
+        F: FnOnce(&Connection<'_>) -> Result<(), Error> + Send + 'static,
     {
         let (keks, now) = (self.0.keks.clone(), Moment::now());
         let id = self
@@ -252,6 +254,19 @@ impl State {
         let (keks, known) = (self.0.keks.clone(), self.0.ring.known());
         let fresh = self.read(move |conn| KeyRing::load(conn, &keks, now, known)).await?;
         self.0.ring.update(fresh, now)
+    }
+
+    /// Follows what other replicas change: keys and revocations, and memberships. It ends where there is none.
+    pub async fn follow(self) {
+        let mut others = self.0.store.watch_others();
+        while others.changed().await.is_ok() {
+            self.forget_all();
+            if let Err(error) = self.refresh(Moment::now()).await {
+                tracing::warn!(%error, "the key ring is read again with the next change, or in a moment");
+            }
+            // Others' audit records are changes too, and come all the time.
+            tokio::time::sleep(FOLLOW_EVERY).await;
+        }
     }
 
     /// Appends a batch of audit records, and signs a checkpoint where one is due.
@@ -384,7 +399,9 @@ mod tests {
             let options =
                 sre_store::OpenOptions::new(dir.path().join("s.db"), "store.dir", crate::schema::MIGRATIONS);
             let trust_domain = TrustDomain::new("sre.local").unwrap();
-            State::open(Store::open(options).unwrap(), keks.clone(), trust_domain).await.unwrap()
+            State::open(Database::from(sre_store::Store::open(options).unwrap()), keks.clone(), trust_domain)
+                .await
+                .unwrap()
         };
         let first = open().await;
         let before = first.ring().published(0).unwrap();
@@ -415,7 +432,7 @@ pub mod testing {
         let dir = tempfile::tempdir().unwrap();
         let options =
             OpenOptions::new(dir.path().join("security.db"), "store.dir", crate::schema::MIGRATIONS);
-        let store = Store::open(options).unwrap();
+        let store = Database::from(sre_store::Store::open(options).unwrap());
         let trust_domain = TrustDomain::new("sre.local").unwrap();
         let state = State::open(store, Keks::in_memory().unwrap(), trust_domain).await.unwrap();
         (dir, state)

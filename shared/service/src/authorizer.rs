@@ -10,7 +10,7 @@ use sre_proto::types::v1::Reason;
 use sre_proto::{AccessLevel, AuditMode, Guarded, Rule, method_of};
 use sre_store::StoreError;
 use sre_store::pg::GenericClient;
-use sre_store::rusqlite::Connection;
+use sre_store::sql::Connection;
 use tonic::{Code, Status};
 
 use crate::accounts::{Accounts, Memberships};
@@ -225,9 +225,9 @@ impl Granted {
 
     /// Writes the record in the transaction of the change, into the table of [`audit::MIGRATION_SQL`]. Does
     /// nothing for methods that are not audited in full.
-    pub fn record(&self, tx: &Connection) -> Result<(), StoreError> {
+    pub fn record<'a>(&self, tx: impl Into<Connection<'a>>) -> Result<(), StoreError> {
         match self.pending.lock().take() {
-            Some(pending) => pending.write(tx),
+            Some(pending) => pending.write(&tx.into()),
             None => Ok(()),
         }
     }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sre_identity::{Peer, SvidSource};
 use sre_store::pg::{Pg, PgConfig};
-use sre_store::{ErrorKind, Migration, Store};
+use sre_store::sql::Database;
+use sre_store::{ErrorKind, Migration, Store, StoreError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -109,14 +110,39 @@ impl Host {
         self.named_store(self.role().name(), migrations).await
     }
 
+    /// Opens this role's state where `[store] backend` says: in its file, or in its schema of PostgreSQL. Its outbox is
+    /// shipped as [`store`](Self::store) says.
+    pub async fn database(&self, migrations: &'static [Migration]) -> anyhow::Result<Database> {
+        self.named_database(self.role().name(), migrations).await
+    }
+
+    /// The same of further state of this role.
+    pub async fn named_database(
+        &self,
+        name: &str,
+        migrations: &'static [Migration],
+    ) -> anyhow::Result<Database> {
+        match self.config().store.backend {
+            Backend::Sqlite => Ok(self.file_store(name, migrations).await?.into()),
+            Backend::Postgres => {
+                let config = self.postgres_config(name, &[])?;
+                let database = self.wait_for(|| Database::connect(&config, migrations)).await?;
+                if let Some(pg) = database.postgres() {
+                    self.inner.audit.ship_pg_outbox(self, pg).await?;
+                }
+                Ok(database)
+            }
+        }
+    }
+
     /// A further store of this role, `<name>.db`. One that is open already is shared, and keeps the migrations
     /// that it was opened with.
     pub async fn named_store(&self, name: &str, migrations: &'static [Migration]) -> anyhow::Result<Store> {
         let config = self.config();
         if config.store.backend == Backend::Postgres {
             anyhow::bail!(
-                "store.backend is postgres, and {} keeps its state in files so far: set it for processes of io and \
-                 memory alone, or leave it out and set journal.backend to postgres, which is for the run journal",
+                "store.backend is postgres, and a store of {} is in a file so far: leave it out and set \
+                 journal.backend to postgres, which is for the run journal",
                 self.role()
             );
         }
@@ -162,11 +188,19 @@ impl Host {
         migrations: &'static [Migration],
         session: &'static [(&'static str, &'static str)],
     ) -> anyhow::Result<Pg> {
+        self.connect_postgres(&self.postgres_config(name, session)?, migrations).await
+    }
+
+    fn postgres_config(
+        &self,
+        name: &str,
+        session: &'static [(&'static str, &'static str)],
+    ) -> anyhow::Result<PgConfig> {
         let configured = self.config().store.postgres.clone();
         let mut config = configured.context("no database is configured: set store.postgres.url")?;
         config.schema = Some(format!("{}_{name}", config.schema.as_deref().unwrap_or("sre")));
         config.session = session;
-        self.connect_postgres(&config, migrations).await
+        Ok(config)
     }
 
     /// The same with any database: one that a connector's settings name.
@@ -175,14 +209,21 @@ impl Host {
         config: &PgConfig,
         migrations: &'static [Migration],
     ) -> anyhow::Result<Pg> {
+        let pg = self.wait_for(|| Pg::connect(config, migrations)).await?;
+        self.inner.audit.ship_pg_outbox(self, &pg).await?;
+        Ok(pg)
+    }
+
+    /// Connects, waiting for a database that is not there yet.
+    async fn wait_for<T, F>(&self, connect: impl Fn() -> F) -> anyhow::Result<T>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
         let give_up = Instant::now() + DATABASE_WAIT;
         let draining = self.draining();
         loop {
-            let error = match Pg::connect(config, migrations).await {
-                Ok(pg) => {
-                    self.inner.audit.ship_pg_outbox(self, &pg).await?;
-                    return Ok(pg);
-                }
+            let error = match connect().await {
+                Ok(connected) => return Ok(connected),
                 Err(error) => error,
             };
             let may_come = error.is_retryable() || error.kind() == ErrorKind::Unavailable;

@@ -6,6 +6,8 @@
 //!   commits the work of many callers together (group commit), read over several connections;
 //! - `pg::Pg` (feature `postgres`): a PostgreSQL pool for suites of several replicas.
 //!
+//! A [`sql::Database`] is either of them behind one interface, for services that write their statements once.
+//!
 //! A service keeps its statements in its own crate. This one knows how to run them durably.
 //!
 //! ```
@@ -39,9 +41,11 @@
 //! ```
 
 mod error;
+mod job;
 mod migration;
 #[cfg(feature = "postgres")]
 pub mod pg;
+pub mod sql;
 mod sqlite;
 
 pub use error::{ConstraintKind, ErrorKind, StoreError};

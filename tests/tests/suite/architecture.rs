@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
+use sre_service::config::Backend;
 use sre_service::{Config, LoadOptions, Role};
 
 fn root() -> PathBuf {
@@ -151,6 +152,41 @@ fn deployment_files_speak_of_roles_ports_and_probes_that_exist() {
         }
     }
     assert_eq!(served.len(), Role::ALL.len());
+}
+
+/// The replicas' overlay sets what it sets through the environment: each variable is a key, and together they are a
+/// configuration that keeps all state where replicas share it.
+#[test]
+fn deployment_files_for_replicas_share_their_state() {
+    let overlay = root().join("deploy/kustomize/replicas");
+    let mut env = Vec::new();
+    for file in ["database.yaml", "keys.yaml"] {
+        let text = std::fs::read_to_string(overlay.join(file)).unwrap();
+        for (at, _) in text.match_indices("name: SRE__") {
+            let (name, rest) = text[at + "name: ".len()..].split_once([',', '\n']).unwrap();
+            let line = rest.lines().next().unwrap_or_default();
+            // What comes from a Secret has its own form; any text does for this.
+            let value = line
+                .trim()
+                .strip_prefix("value: ")
+                .map_or("postgres://db/sre", |value| value.trim_end_matches(" }").trim_matches('\''));
+            env.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    assert_eq!(env.len(), 5, "{env:?}");
+    let base = root().join("deploy/kustomize/base/sre.toml");
+    let config = Config::load(LoadOptions::defaults().file(base).env(env)).unwrap();
+    assert_eq!(config.store.backend, Backend::Postgres);
+    assert!(config.store.postgres.as_ref().is_some_and(|postgres| postgres.url.is_some()));
+    assert!(config.vault.key.is_absolute() && config.vault.managed_key.is_absolute());
+    assert_eq!(
+        config.connectors.of("vault").iter().map(|one| one.canonical()).collect::<Vec<_>>(),
+        ["postgres"]
+    );
+    let list = std::fs::read_to_string(overlay.join("kustomization.yaml")).unwrap();
+    for name in ["gateway", "agent", "memory", "llm", "security", "compute", "observability"] {
+        assert!(list.contains(&format!("name: sre-{name}, count: 2")), "{name}");
+    }
 }
 
 /// The door for links to files: reached through a Service of its own, and never that of the API (services.md H22).

@@ -30,6 +30,7 @@ mod metrics;
 mod model_components;
 mod outages;
 mod parked;
+mod replicas;
 mod revocation;
 mod sandbox_syscalls;
 mod slots;

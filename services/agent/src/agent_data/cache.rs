@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use moka::sync::Cache as Memory;
 use sre_identity::Acl;
-use sre_store::Store;
+use sre_store::sql::Database;
 
 use super::{AgentRow, Aspect, VersionRow, no_version, table};
 use crate::error::AgentError;
@@ -50,13 +50,13 @@ struct Read {
 /// The caches. Clones share them.
 #[derive(Clone)]
 pub(super) struct Cache {
-    store: Store,
+    store: Database,
     agents: Memory<String, Read>,
     versions: Memory<(i64, String), Arc<Stored>>,
 }
 
 impl Cache {
-    pub(super) fn new(store: Store) -> Self {
+    pub(super) fn new(store: Database) -> Self {
         let weigh = |_: &(i64, String), version: &Arc<Stored>| {
             u32::try_from(version.document.len() + 256).unwrap_or(u32::MAX)
         };

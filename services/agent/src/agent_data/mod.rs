@@ -21,8 +21,9 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::Connection;
-use sre_store::{Store, StoreError};
+use sre_store::StoreError;
+use sre_store::sql::Connection;
+use sre_store::sql::Database;
 
 pub(crate) use access::replacement;
 pub use cache::{Known, Stored};
@@ -42,7 +43,7 @@ const VERSION_DIGITS: usize = 16;
 const SWEEP_BATCH: u32 = 50;
 
 /// Writes the audit record of a change in the change's own transaction.
-pub type Record = Box<dyn FnOnce(&Connection) -> Result<(), StoreError> + Send>;
+pub type Record = Box<dyn FnOnce(&Connection<'_>) -> Result<(), StoreError> + Send>;
 
 /// Which of an agent's lists is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +98,7 @@ pub struct Creation {
 /// All agents.
 #[derive(Clone)]
 pub struct Agents {
-    store: Store,
+    store: Database,
     cache: Cache,
     registry: Arc<dyn Registry>,
     /// One registration at a time, so that a deletion and a creation of one id cannot cross at Account.
@@ -107,7 +108,7 @@ pub struct Agents {
 
 impl Agents {
     /// Agents in a store, each with so many versions; those that are pointed at stay besides.
-    pub fn new(store: Store, registry: Arc<dyn Registry>, max_versions: u32) -> Self {
+    pub fn new(store: Database, registry: Arc<dyn Registry>, max_versions: u32) -> Self {
         let cache = Cache::new(store.clone());
         let registrations = Arc::new(tokio::sync::Semaphore::new(1));
         Self { store, cache, registry, registrations, max_versions }
@@ -226,7 +227,7 @@ impl Agents {
         agent: &AgentRow,
         decided_on: Aspect,
         record: Record,
-        change: impl FnOnce(&Connection, &mut AgentRow) -> Result<(), AgentError> + Send + 'static,
+        change: impl FnOnce(&Connection<'_>, &mut AgentRow) -> Result<(), AgentError> + Send + 'static,
     ) -> Result<AgentRow, AgentError> {
         let before = agent.clone();
         self.store
@@ -263,13 +264,13 @@ impl AgentRow {
 }
 
 /// The row as it is now, if the decision still stands on its list.
-fn still(tx: &Connection, before: &AgentRow, decided_on: Aspect) -> Result<AgentRow, AgentError> {
+fn still(tx: &Connection<'_>, before: &AgentRow, decided_on: Aspect) -> Result<AgentRow, AgentError> {
     let row = table::agent_by_number(tx, before.number)?.ok_or(AgentError::AclChanged)?;
     if row.acl(decided_on) == before.acl(decided_on) { Ok(row) } else { Err(AgentError::AclChanged) }
 }
 
 /// Finds or makes the version of some content; gives its id.
-fn put_version(tx: &Connection, agent: i64, content: Content, now: Millis) -> Result<String, AgentError> {
+fn put_version(tx: &Connection<'_>, agent: i64, content: Content, now: Millis) -> Result<String, AgentError> {
     let digest = document::digest(&content.document);
     let digits = digest.trim_start_matches("b3:");
     // Whoever makes two contents with the same first digits gets the longer name for the second.

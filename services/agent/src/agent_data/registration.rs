@@ -61,6 +61,9 @@ impl Registry for AccountRegistry {
     }
 }
 
+/// Of all replicas, one registers or unregisters at a time.
+const REGISTRATION: &str = "registration";
+
 /// What came of a creation.
 #[derive(Debug)]
 pub enum Created {
@@ -91,6 +94,13 @@ impl Agents {
     /// Creates an agent and makes it a member of its team.
     pub async fn create(&self, creation: Creation, record: Record) -> Result<Created, RegistrationError> {
         let _one_at_a_time = self.registrations.acquire().await;
+        let turn = self.store.turn(REGISTRATION).await?;
+        let created = self.create_in_turn(creation, record).await;
+        turn.end().await;
+        created
+    }
+
+    async fn create_in_turn(&self, creation: Creation, record: Record) -> Result<Created, RegistrationError> {
         if let Some(row) = self.created_before(&creation).await? {
             return Ok(Created::Before(row));
         }
@@ -126,6 +136,13 @@ impl Agents {
     /// Deletes an agent with all its versions.
     pub async fn delete(&self, agent: &AgentRow, record: Record) -> Result<(), RegistrationError> {
         let _one_at_a_time = self.registrations.acquire().await;
+        let turn = self.store.turn(REGISTRATION).await?;
+        let deleted = self.delete_in_turn(agent, record).await;
+        turn.end().await;
+        deleted
+    }
+
+    async fn delete_in_turn(&self, agent: &AgentRow, record: Record) -> Result<(), RegistrationError> {
         let before = agent.clone();
         self.store
             .try_write(move |tx| {
@@ -145,6 +162,13 @@ impl Agents {
     /// Unregisters what creations and deletions left behind.
     pub async fn settle_registrations(&self) -> Result<(), RegistrationError> {
         let _one_at_a_time = self.registrations.acquire().await;
+        let turn = self.store.turn(REGISTRATION).await?;
+        let settled = self.settle_in_turn().await;
+        turn.end().await;
+        settled
+    }
+
+    async fn settle_in_turn(&self) -> Result<(), RegistrationError> {
         for agent in self.store.read(|conn| table::dangling(conn, SWEEP_BATCH)).await? {
             self.unregister(&agent).await?;
         }
@@ -177,7 +201,11 @@ impl Agents {
     }
 }
 
-fn insert(tx: &rusqlite::Connection, creation: Creation, record: Record) -> Result<AgentRow, AgentError> {
+fn insert(
+    tx: &sre_store::sql::Connection<'_>,
+    creation: Creation,
+    record: Record,
+) -> Result<AgentRow, AgentError> {
     let now = clock::now();
     let digest = request_digest(&creation);
     let (creator, request_id) = (creation.content.creator.clone(), creation.request_id.clone());

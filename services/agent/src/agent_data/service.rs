@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use sre_identity::scope::Memberships;
 use sre_identity::{Caller, Candidate, Level, decide};
 use sre_proto::agent::v1 as proto;
 use sre_proto::agent::v1::agent_data_server::AgentData;
 use sre_proto::error::invalid_argument;
 use sre_proto::types::v1 as types;
 use sre_proto::{AccessLevel, Guarded};
-use sre_service::{Granted, Host};
+use sre_service::{Granted, Host, Role};
 use tonic::{Request, Response, Status};
 
 use super::document::{self, Checked, id_warning};
@@ -422,6 +423,7 @@ impl AgentData for AgentDataService {
         &self,
         request: Request<proto::CheckAccessRequest>,
     ) -> Result<Response<proto::CheckAccessResponse>, Status> {
+        let from_account = Caller::of(request.extensions())?.peer().is_service(Role::Security.name());
         let request = request.into_inner();
         let name = AgentName::parse("name", &request.name)?;
         let aspect = aspect(request.aspect)?;
@@ -435,8 +437,12 @@ impl AgentData for AgentDataService {
             super::OWN_TEAM => self.agents.find_anywhere(&name.id).await?,
             _ => self.agents.find(&name).await?,
         };
-        let memberships = self.host.accounts().resolve(&candidate).await?;
-        let teams = memberships.team_ids();
+        let teams = match &request.principal {
+            Some(known) if from_account => Memberships::try_from(known)
+                .map_err(|error| invalid_argument("principal", error.to_string()))?
+                .team_ids(),
+            _ => self.host.accounts().resolve(&candidate).await?.team_ids(),
+        };
         let allowed = access::is_allowed(agent.as_deref(), aspect, &candidate, &teams, level);
         let name = agent.filter(|_| allowed).map(|agent| agent.row.name()).unwrap_or_default();
         Ok(Response::new(proto::CheckAccessResponse { allowed, name }))

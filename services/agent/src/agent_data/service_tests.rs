@@ -5,6 +5,7 @@ use sre_identity::{Acl, Candidate, Level};
 use sre_proto::agent::v1 as proto;
 use sre_proto::agent::v1::agent_data_client::AgentDataClient;
 use sre_proto::error::{Reason, reason};
+use sre_proto::security::v1 as security;
 use sre_proto::types::v1 as types;
 use sre_service::accounts::TeamRole;
 use sre_service::testing::TestSuite;
@@ -90,14 +91,28 @@ impl Fixture {
     }
 
     async fn allowed(&self, name: &str, who: &str, aspect: proto::AclAspect, level: types::Level) -> bool {
+        self.allowed_as("service/security", None, name, who, aspect, level).await
+    }
+
+    /// As somebody asks who says what Account knows.
+    async fn allowed_as(
+        &self,
+        asks: &str,
+        principal: Option<security::Principal>,
+        name: &str,
+        who: &str,
+        aspect: proto::AclAspect,
+        level: types::Level,
+    ) -> bool {
         let candidate = types::Candidate::from(&who.parse::<Candidate>().unwrap());
         let request = proto::CheckAccessRequest {
             name: name.into(),
             candidate: Some(candidate),
             level: level.into(),
             aspect: aspect.into(),
+            principal,
         };
-        let answer = self.client("service/security").check_access(request).await.unwrap().into_inner();
+        let answer = self.client(asks).check_access(request).await.unwrap().into_inner();
         assert_eq!(answer.name, if answer.allowed { NAME } else { "" });
         answer.allowed
     }
@@ -264,6 +279,26 @@ async fn access_is_decided_for_other_services() {
     assert_eq!(status.code(), Code::PermissionDenied, "{status:?}");
     let status = fx.client("service/io").check_access(request).await.unwrap_err();
     assert_eq!(status.code(), Code::PermissionDenied);
+}
+
+/// Account's word counts at once, and nobody else's: what the agent service has kept of memberships may be seconds old.
+#[tokio::test]
+async fn memberships_are_those_that_account_says() {
+    use proto::AclAspect::Skills;
+    let fx = Fixture::new().await;
+    fx.create("user/alice", &document("x")).await.unwrap();
+    let member_of = |team: &str| {
+        let membership = security::Membership { team: team.into(), role: security::TeamRole::Member.into() };
+        security::Principal { known: true, memberships: vec![membership], ..security::Principal::default() }
+    };
+    let level = types::Level::Read;
+    let bob =
+        async |asks: &str, principal| fx.allowed_as(asks, principal, NAME, "user/bob", Skills, level).await;
+    let by_itself = bob("service/security", None).await;
+    for (principal, expected) in [(member_of("red"), true), (security::Principal::default(), false)] {
+        assert_eq!(bob("service/security", Some(principal.clone())).await, expected, "{principal:?}");
+        assert_eq!(bob("service/engine", Some(principal)).await, by_itself);
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The rows of agents and versions. Every statement about these tables is here.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
 use sre_store::StoreError;
+use sre_store::sql::{Connection, OptionalExtension, Row, params};
 
 use crate::clock::Millis;
 
@@ -51,7 +51,7 @@ const AGENT: &str = "number, id, team, display_name, latest, deployed, acl_defin
 const VERSION: &str = "sequence, version, digest, creator, created_ms";
 
 impl AgentRow {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn read(row: &Row<'_>) -> sre_store::sql::Result<Self> {
         Ok(Self {
             number: row.get(0)?,
             id: row.get(1)?,
@@ -69,7 +69,7 @@ impl AgentRow {
 }
 
 impl VersionRow {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn read(row: &Row<'_>) -> sre_store::sql::Result<Self> {
         Ok(Self {
             sequence: row.get(0)?,
             version: row.get(1)?,
@@ -81,7 +81,7 @@ impl VersionRow {
 }
 
 /// An agent by its id.
-pub fn agent(conn: &Connection, id: &str) -> Result<Option<AgentRow>, StoreError> {
+pub fn agent(conn: &Connection<'_>, id: &str) -> Result<Option<AgentRow>, StoreError> {
     Ok(conn
         .prepare_cached(&format!("select {AGENT} from agent where id = ?1"))?
         .query_row([id], AgentRow::read)
@@ -89,7 +89,7 @@ pub fn agent(conn: &Connection, id: &str) -> Result<Option<AgentRow>, StoreError
 }
 
 /// An agent by its number.
-pub fn agent_by_number(conn: &Connection, number: i64) -> Result<Option<AgentRow>, StoreError> {
+pub fn agent_by_number(conn: &Connection<'_>, number: i64) -> Result<Option<AgentRow>, StoreError> {
     Ok(conn
         .prepare_cached(&format!("select {AGENT} from agent where number = ?1"))?
         .query_row([number], AgentRow::read)
@@ -98,7 +98,7 @@ pub fn agent_by_number(conn: &Connection, number: i64) -> Result<Option<AgentRow
 
 /// Some agents of a team by id, after `after`.
 pub fn agents_of(
-    conn: &Connection,
+    conn: &Connection<'_>,
     team: &str,
     after: &str,
     limit: u32,
@@ -111,12 +111,8 @@ pub fn agents_of(
 }
 
 /// Inserts an agent; gives its number. `row.number` is not read.
-pub fn insert_agent(tx: &Connection, row: &AgentRow) -> Result<i64, StoreError> {
-    tx.prepare_cached(
-        "insert into agent (id, team, display_name, latest, deployed, acl_definition, acl_skills, creator,
-           created_ms, updated_ms) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-    )?
-    .execute(params![
+pub fn insert_agent(tx: &Connection<'_>, row: &AgentRow) -> Result<i64, StoreError> {
+    let values = params![
         row.id,
         row.team,
         row.display_name,
@@ -127,12 +123,16 @@ pub fn insert_agent(tx: &Connection, row: &AgentRow) -> Result<i64, StoreError> 
         row.creator,
         row.created_ms,
         row.updated_ms
-    ])?;
-    Ok(tx.last_insert_rowid())
+    ];
+    tx.prepare_cached(
+        "insert into agent (id, team, display_name, latest, deployed, acl_definition, acl_skills, creator,
+           created_ms, updated_ms) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) returning number",
+    )?
+    .query_row(values, |row| row.get(0))
 }
 
 /// Writes what may change in an agent's row.
-pub fn update_agent(tx: &Connection, row: &AgentRow) -> Result<(), StoreError> {
+pub fn update_agent(tx: &Connection<'_>, row: &AgentRow) -> Result<(), StoreError> {
     tx.prepare_cached(
         "update agent set display_name = ?2, latest = ?3, deployed = ?4, acl_definition = ?5, acl_skills = ?6,
            updated_ms = ?7 where number = ?1",
@@ -150,7 +150,7 @@ pub fn update_agent(tx: &Connection, row: &AgentRow) -> Result<(), StoreError> {
 }
 
 /// Removes an agent; its versions can no longer be reached and are swept.
-pub fn drop_agent(tx: &Connection, number: i64) -> Result<(), StoreError> {
+pub fn drop_agent(tx: &Connection<'_>, number: i64) -> Result<(), StoreError> {
     tx.prepare_cached("delete from agent where number = ?1")?.execute([number])?;
     tx.prepare_cached("delete from creation_request where agent = ?1")?.execute([number])?;
     tx.prepare_cached("insert into dropped_agent (number) values (?1)")?.execute([number])?;
@@ -158,10 +158,10 @@ pub fn drop_agent(tx: &Connection, number: i64) -> Result<(), StoreError> {
 }
 
 /// Removes some versions of a dropped agent; false when there is no dropped agent.
-pub fn sweep_dropped(tx: &Connection, limit: u32) -> Result<bool, StoreError> {
+pub fn sweep_dropped(tx: &Connection<'_>, limit: u32) -> Result<bool, StoreError> {
     let number: Option<i64> = tx
         .prepare_cached("select number from dropped_agent limit 1")?
-        .query_row([], |row| row.get(0))
+        .query_row(params![], |row| row.get(0))
         .optional()?;
     let Some(number) = number else { return Ok(false) };
     let gone = tx
@@ -177,7 +177,7 @@ pub fn sweep_dropped(tx: &Connection, limit: u32) -> Result<bool, StoreError> {
 }
 
 /// A version without its document.
-pub fn version(conn: &Connection, agent: i64, version: &str) -> Result<Option<VersionRow>, StoreError> {
+pub fn version(conn: &Connection<'_>, agent: i64, version: &str) -> Result<Option<VersionRow>, StoreError> {
     Ok(conn
         .prepare_cached(&format!("select {VERSION} from version where agent = ?1 and version = ?2"))?
         .query_row(params![agent, version], VersionRow::read)
@@ -185,16 +185,16 @@ pub fn version(conn: &Connection, agent: i64, version: &str) -> Result<Option<Ve
 }
 
 /// A version's document.
-pub fn document(conn: &Connection, sequence: i64) -> Result<Vec<u8>, StoreError> {
+pub fn document(conn: &Connection<'_>, sequence: i64) -> Result<Vec<u8>, StoreError> {
     Ok(conn
         .prepare_cached("select document from version where sequence = ?1")?
         .query_row([sequence], |row| row.get(0))?)
 }
 
 /// Removes the oldest versions beyond so many, but not the latest and the deployed one.
-pub fn prune_versions(tx: &Connection, agent: &AgentRow, keep: u32) -> Result<(), StoreError> {
+pub fn prune_versions(tx: &Connection<'_>, agent: &AgentRow, keep: u32) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "delete from version where agent = ?1 and version is not ?2 and version is not ?3 and sequence <=
+        "delete from version where agent = ?1 and version <> ?2 and version is distinct from ?3 and sequence <=
            (select sequence from version where agent = ?1 order by sequence desc limit 1 offset ?4)",
     )?
     .execute(params![agent.number, agent.latest, agent.deployed, keep])?;
@@ -203,7 +203,7 @@ pub fn prune_versions(tx: &Connection, agent: &AgentRow, keep: u32) -> Result<()
 
 /// Some versions, newest first, older than `before`.
 pub fn versions(
-    conn: &Connection,
+    conn: &Connection<'_>,
     agent: i64,
     before: i64,
     limit: u32,
@@ -217,7 +217,7 @@ pub fn versions(
 
 /// Inserts a version; `row.sequence` is not read.
 pub fn insert_version(
-    tx: &Connection,
+    tx: &Connection<'_>,
     agent: i64,
     row: &VersionRow,
     document: &[u8],
@@ -232,7 +232,7 @@ pub fn insert_version(
 
 /// The creation that a request id stands for: the digest of its input, and its agent's number.
 pub fn creation(
-    conn: &Connection,
+    conn: &Connection<'_>,
     caller: &str,
     request_id: &str,
     oldest: Millis,
@@ -248,7 +248,7 @@ pub fn creation(
 
 /// Notes what a request id stands for, and forgets some old ones.
 pub fn note_creation(
-    tx: &Connection,
+    tx: &Connection<'_>,
     caller: &str,
     request_id: &str,
     digest: &str,
@@ -261,31 +261,43 @@ pub fn note_creation(
            (select caller, request_id from creation_request where created_ms <= ?1 limit 100)",
     )?
     .execute([oldest])?;
-    tx.prepare_cached("insert or replace into creation_request values (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![caller, request_id, digest, agent, now])?;
+    tx.prepare_cached(
+        "insert into creation_request (caller, request_id, digest, agent, created_ms) values (?1, ?2, ?3, ?4, ?5)
+         on conflict (caller, request_id) do update set digest = excluded.digest, agent = excluded.agent,
+         created_ms = excluded.created_ms",
+    )?
+    .execute(params![caller, request_id, digest, agent, now])?;
     Ok(())
 }
 
 /// Notes that Account may know an agent that we do not have.
-pub fn note_registration(tx: &Connection, agent: &str, team: &str, now: Millis) -> Result<(), StoreError> {
-    tx.prepare_cached("insert or replace into registration values (?1, ?2, ?3)")?
-        .execute(params![agent, team, now])?;
+pub fn note_registration(
+    tx: &Connection<'_>,
+    agent: &str,
+    team: &str,
+    now: Millis,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "insert into registration (agent, team, since_ms) values (?1, ?2, ?3)
+         on conflict (agent) do update set team = excluded.team, since_ms = excluded.since_ms",
+    )?
+    .execute(params![agent, team, now])?;
     Ok(())
 }
 
 /// Whether Account may know it.
-pub fn has_registration(conn: &Connection, agent: &str) -> Result<bool, StoreError> {
+pub fn has_registration(conn: &Connection<'_>, agent: &str) -> Result<bool, StoreError> {
     Ok(conn.prepare_cached("select 1 from registration where agent = ?1")?.exists([agent])?)
 }
 
 /// Forgets it.
-pub fn clear_registration(tx: &Connection, agent: &str) -> Result<(), StoreError> {
+pub fn clear_registration(tx: &Connection<'_>, agent: &str) -> Result<(), StoreError> {
     tx.prepare_cached("delete from registration where agent = ?1")?.execute([agent])?;
     Ok(())
 }
 
 /// Some agents that Account may know and we do not have.
-pub fn dangling(conn: &Connection, limit: u32) -> Result<Vec<String>, StoreError> {
+pub fn dangling(conn: &Connection<'_>, limit: u32) -> Result<Vec<String>, StoreError> {
     let mut statement = conn.prepare_cached("select agent from registration order by since_ms limit ?1")?;
     let agents = statement.query_map([limit], |row| row.get(0))?;
     Ok(agents.collect::<Result<_, _>>()?)

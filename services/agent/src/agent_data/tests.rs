@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use sre_identity::{Acl, Candidate};
+use sre_store::sql::Database;
 use sre_store::{OpenOptions, Store, StoreError};
 use tonic::{Code, Status};
 
@@ -62,8 +63,9 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store =
-            Store::open(OpenOptions::new(dir.path().join("agent.db"), "data_dir", MIGRATIONS)).unwrap();
+        let store = Database::from(
+            Store::open(OpenOptions::new(dir.path().join("agent.db"), "data_dir", MIGRATIONS)).unwrap(),
+        );
         let registry = Arc::new(FakeRegistry::default());
         let agents = Agents::new(store, Arc::clone(&registry) as Arc<dyn Registry>, 100);
         Self { _dir: dir, agents, registry }

@@ -15,9 +15,9 @@ pub(crate) use account::Account;
 pub(crate) use execution::Places;
 
 use sre_service::Host;
-use sre_store::Store;
+use sre_store::sql::Database;
 
 /// The service over a store and the places where code runs.
-pub(crate) fn service(host: Host, store: Store, places: Places) -> CodeService {
+pub(crate) fn service(host: Host, store: Database, places: Places) -> CodeService {
     CodeService::new(host, codes::Codes::new(store), places)
 }

@@ -1,8 +1,8 @@
 //! The rows of code, revisions and deployments. Every statement about these tables is here.
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use sre_sandbox::protocol::Program;
 use sre_store::StoreError;
+use sre_store::sql::{Connection, OptionalExtension as _, Row, params};
 
 use super::name::CodeName;
 use crate::clock::Millis;
@@ -47,7 +47,7 @@ pub(super) struct DeploymentRow {
 const DEPLOYMENT: &str = "deployment, revision, settings, created_ms, updated_ms, used_ms";
 
 impl DeploymentRow {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn read(row: &Row<'_>) -> sre_store::sql::Result<Self> {
         Ok(Self {
             deployment: row.get(0)?,
             revision: row.get(1)?,
@@ -60,7 +60,7 @@ impl DeploymentRow {
 }
 
 /// A piece of code by its name.
-pub(super) fn find(conn: &Connection, name: &CodeName) -> Result<Option<CodeRow>, StoreError> {
+pub(super) fn find(conn: &Connection<'_>, name: &CodeName) -> Result<Option<CodeRow>, StoreError> {
     let mut statement =
         conn.prepare_cached("select id, acl from code where team = ?1 and agent = ?2 and code = ?3")?;
     let key = params![name.owner.team, name.owner.agent, name.code];
@@ -68,28 +68,34 @@ pub(super) fn find(conn: &Connection, name: &CodeName) -> Result<Option<CodeRow>
 }
 
 /// How many pieces of code an agent has.
-pub(super) fn count(conn: &Connection, name: &CodeName) -> Result<u32, StoreError> {
+pub(super) fn count(conn: &Connection<'_>, name: &CodeName) -> Result<u32, StoreError> {
     Ok(conn
         .prepare_cached("select count(*) from code where team = ?1 and agent = ?2")?
         .query_row([&name.owner.team, &name.owner.agent], |row| row.get(0))?)
 }
 
 /// Creates a piece of code; gives its id.
-pub(super) fn create(tx: &Connection, name: &CodeName, acl: &str, now: Millis) -> Result<i64, StoreError> {
-    tx.prepare_cached("insert into code (team, agent, code, acl, created_ms) values (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![name.owner.team, name.owner.agent, name.code, acl, now])?;
-    Ok(tx.last_insert_rowid())
+pub(super) fn create(
+    tx: &Connection<'_>,
+    name: &CodeName,
+    acl: &str,
+    now: Millis,
+) -> Result<i64, StoreError> {
+    tx.prepare_cached(
+        "insert into code (team, agent, code, acl, created_ms) values (?1, ?2, ?3, ?4, ?5) returning id",
+    )?
+    .query_row(params![name.owner.team, name.owner.agent, name.code, acl, now], |row| row.get(0))
 }
 
 /// Replaces a list.
-pub(super) fn set_acl(tx: &Connection, id: i64, acl: &str) -> Result<(), StoreError> {
+pub(super) fn set_acl(tx: &Connection<'_>, id: i64, acl: &str) -> Result<(), StoreError> {
     tx.prepare_cached("update code set acl = ?2 where id = ?1")?.execute(params![id, acl])?;
     Ok(())
 }
 
 /// A revision without its source.
 pub(super) fn revision(
-    conn: &Connection,
+    conn: &Connection<'_>,
     code: i64,
     revision: &str,
 ) -> Result<Option<RevisionRow>, StoreError> {
@@ -104,7 +110,11 @@ pub(super) fn revision(
 }
 
 /// What a revision runs.
-pub(super) fn program(conn: &Connection, code: i64, revision: &str) -> Result<Option<Program>, StoreError> {
+pub(super) fn program(
+    conn: &Connection<'_>,
+    code: i64,
+    revision: &str,
+) -> Result<Option<Program>, StoreError> {
     Ok(conn
         .prepare_cached("select source, component from revision where code = ?1 and revision = ?2")?
         .query_row(params![code, revision], |row| {
@@ -119,7 +129,7 @@ pub(super) fn program(conn: &Connection, code: i64, revision: &str) -> Result<Op
 
 /// Keeps a revision.
 pub(super) fn insert_revision(
-    tx: &Connection,
+    tx: &Connection<'_>,
     code: i64,
     row: &RevisionRow,
     program: &Program,
@@ -137,12 +147,12 @@ pub(super) fn insert_revision(
 }
 
 /// Removes the oldest revisions beyond so many that no deployment runs.
-pub(super) fn prune_revisions(tx: &Connection, code: i64, keep: u32) -> Result<(), StoreError> {
+pub(super) fn prune_revisions(tx: &Connection<'_>, code: i64, keep: u32) -> Result<(), StoreError> {
     tx.prepare_cached(
         "delete from revision where code = ?1 and revision in (
            select revision from revision where code = ?1
              and revision not in (select revision from deployment where code = ?1)
-           order by created_ms desc, revision limit -1 offset ?2)",
+           order by created_ms desc, revision limit 1000000 offset ?2)",
     )?
     .execute(params![code, keep])?;
     Ok(())
@@ -150,7 +160,7 @@ pub(super) fn prune_revisions(tx: &Connection, code: i64, keep: u32) -> Result<(
 
 /// A deployment.
 pub(super) fn deployment(
-    conn: &Connection,
+    conn: &Connection<'_>,
     code: i64,
     id: &str,
 ) -> Result<Option<DeploymentRow>, StoreError> {
@@ -161,7 +171,7 @@ pub(super) fn deployment(
 }
 
 /// How many deployments a piece of code has.
-pub(super) fn count_deployments(conn: &Connection, code: i64) -> Result<u32, StoreError> {
+pub(super) fn count_deployments(conn: &Connection<'_>, code: i64) -> Result<u32, StoreError> {
     Ok(conn
         .prepare_cached("select count(*) from deployment where code = ?1")?
         .query_row([code], |row| row.get(0))?)
@@ -169,7 +179,7 @@ pub(super) fn count_deployments(conn: &Connection, code: i64) -> Result<u32, Sto
 
 /// Some deployments by id, after this one.
 pub(super) fn deployments(
-    conn: &Connection,
+    conn: &Connection<'_>,
     code: i64,
     after: &str,
     most: u32,
@@ -182,10 +192,12 @@ pub(super) fn deployments(
 }
 
 /// Writes a deployment.
-pub(super) fn put_deployment(tx: &Connection, code: i64, row: &DeploymentRow) -> Result<(), StoreError> {
+pub(super) fn put_deployment(tx: &Connection<'_>, code: i64, row: &DeploymentRow) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "insert or replace into deployment (code, deployment, revision, settings, created_ms, updated_ms, used_ms)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "insert into deployment (code, deployment, revision, settings, created_ms, updated_ms, used_ms)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         on conflict (code, deployment) do update set revision = excluded.revision, settings = excluded.settings,
+         created_ms = excluded.created_ms, updated_ms = excluded.updated_ms, used_ms = excluded.used_ms",
     )?
     .execute(params![
         code,
@@ -200,14 +212,14 @@ pub(super) fn put_deployment(tx: &Connection, code: i64, row: &DeploymentRow) ->
 }
 
 /// Notes when a deployment was run.
-pub(super) fn used(tx: &Connection, code: i64, id: &str, now: Millis) -> Result<(), StoreError> {
+pub(super) fn used(tx: &Connection<'_>, code: i64, id: &str, now: Millis) -> Result<(), StoreError> {
     tx.prepare_cached("update deployment set used_ms = ?3 where code = ?1 and deployment = ?2")?
         .execute(params![code, id, now])?;
     Ok(())
 }
 
 /// Deletes a deployment; false if there is none.
-pub(super) fn delete_deployment(tx: &Connection, code: i64, id: &str) -> Result<bool, StoreError> {
+pub(super) fn delete_deployment(tx: &Connection<'_>, code: i64, id: &str) -> Result<bool, StoreError> {
     let gone = tx
         .prepare_cached("delete from deployment where code = ?1 and deployment = ?2")?
         .execute(params![code, id])?;

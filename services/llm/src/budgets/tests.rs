@@ -10,6 +10,7 @@ use sre_proto::llm::v1::budgets_client::BudgetsClient;
 use sre_redis::testing::Server;
 use sre_redis::{Effect, Redis, cmd};
 use sre_service::Role;
+use sre_store::sql::Database;
 use sre_store::{OpenOptions, Store};
 use tokio::task::JoinSet;
 use tonic_types::StatusExt as _;
@@ -49,7 +50,9 @@ struct World {
 
 async fn world(meters: Arc<dyn Meters>, truth: Arc<Truth>, own: &[(&str, serde_json::Value)]) -> World {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(OpenOptions::new(dir.path().join("llm.db"), "data_dir", MIGRATIONS)).unwrap();
+    let store = Database::from(
+        Store::open(OpenOptions::new(dir.path().join("llm.db"), "data_dir", MIGRATIONS)).unwrap(),
+    );
     for (id, budget) in own {
         let (holder, id) = id.rsplit_once('/').unwrap();
         let row = (holder.to_owned(), id.to_owned(), budget.to_string());

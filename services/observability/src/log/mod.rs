@@ -14,7 +14,8 @@ mod tests;
 
 use std::collections::HashMap;
 
-use sre_store::{Store, StoreError};
+use sre_store::StoreError;
+use sre_store::sql::Database;
 use tokio::sync::watch;
 
 pub use filter::Filter;
@@ -33,7 +34,7 @@ const WINDOW: u32 = 20_000;
 /// The lines of all teams.
 #[derive(Debug, Clone)]
 pub struct Entries {
-    store: Store,
+    store: Database,
 }
 
 /// Whose lines are read, and which.
@@ -58,7 +59,7 @@ pub struct Found {
 
 impl Entries {
     /// Lines in a store.
-    pub fn new(store: Store) -> Self {
+    pub fn new(store: Database) -> Self {
         Self { store }
     }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use sre_store::StoreError;
+use sre_store::sql::{Connection, OptionalExtension, Row, named_params, params};
 
 use super::{Found, Selection};
 use crate::clock::Millis;
@@ -32,12 +32,14 @@ const COLUMNS: &str = "team, agent, run, component, level, message, time_seconds
 /// What passes a filter, of the columns above.
 const PASSES: &str = "(:component = '' or component = :component)
     and level >= :level
-    and (:start_s is null or (time_seconds, time_nanos) >= (:start_s, :start_n))
-    and (:end_s is null or (time_seconds, time_nanos) < (:end_s, :end_n))
-    and (:text = '' or instr(lower(message), :text) > 0)";
+    and (cast(:start_s as bigint) is null
+         or (time_seconds, time_nanos) >= (cast(:start_s as bigint), cast(:start_n as bigint)))
+    and (cast(:end_s as bigint) is null
+         or (time_seconds, time_nanos) < (cast(:end_s as bigint), cast(:end_n as bigint)))
+    and (:text = '' or {position}(lower(message), :text) > 0)";
 
 impl Entry {
-    fn read(row: &Row<'_>) -> rusqlite::Result<(i64, Self)> {
+    fn read(row: &Row<'_>) -> sre_store::sql::Result<(i64, Self)> {
         let entry = Self {
             team: row.get(1)?,
             agent: row.get(2)?,
@@ -52,7 +54,11 @@ impl Entry {
 }
 
 /// Inserts lines; gives how many each team got.
-pub fn insert(tx: &Connection, entries: &[Entry], now: Millis) -> Result<BTreeMap<String, i64>, StoreError> {
+pub fn insert(
+    tx: &Connection<'_>,
+    entries: &[Entry],
+    now: Millis,
+) -> Result<BTreeMap<String, i64>, StoreError> {
     let mut added = BTreeMap::new();
     let mut statement = tx.prepare_cached(&format!(
         "insert into entry ({COLUMNS}, stored_ms) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
@@ -76,7 +82,7 @@ pub fn insert(tx: &Connection, entries: &[Entry], now: Millis) -> Result<BTreeMa
 
 /// Some lines before a place, newest first, out of the `window` nearest ones.
 pub fn before(
-    conn: &Connection,
+    conn: &Connection<'_>,
     selection: &Selection,
     before: i64,
     limit: u32,
@@ -87,7 +93,7 @@ pub fn before(
 
 /// Some lines after a place, oldest first, out of the `window` nearest ones.
 pub fn after(
-    conn: &Connection,
+    conn: &Connection<'_>,
     selection: &Selection,
     after: i64,
     limit: u32,
@@ -103,7 +109,7 @@ struct Side {
 }
 
 fn read(
-    conn: &Connection,
+    conn: &Connection<'_>,
     selection: &Selection,
     side: Side,
     place: i64,
@@ -117,7 +123,9 @@ fn read(
         "select * from entry where team = :team and agent = :agent and id {compare} :place and {of_run}
          order by id {order} limit :window"
     );
-    let sql = format!("select id, {COLUMNS} from ({near}) where {PASSES} order by id {order} limit :limit");
+    let passes = PASSES.replace("{position}", if conn.is_postgres() { "strpos" } else { "instr" });
+    let sql =
+        format!("select id, {COLUMNS} from ({near}) as near where {passes} order by id {order} limit :limit");
     let mut statement = conn.prepare_cached(&sql)?;
     let rows = statement.query_map(
         named_params! {
@@ -142,7 +150,7 @@ fn read(
         let looked_to = entries.last().map(|(id, _)| *id);
         return Ok(Found { entries, looked_to });
     }
-    let sql = format!("select {furthest}(id), count(*) from ({near})");
+    let sql = format!("select {furthest}(id), count(*) from ({near}) as near");
     let (furthest, seen): (Option<i64>, u32) = conn.prepare_cached(&sql)?.query_row(
         named_params! {
             ":team": selection.team,
@@ -156,24 +164,20 @@ fn read(
     Ok(Found { entries, looked_to: furthest.filter(|_| seen == window) })
 }
 
-/// The place of the newest line of all; 0 where there never was one.
-pub fn end(conn: &Connection) -> Result<i64, StoreError> {
-    let end = conn
-        .prepare_cached("select seq from sqlite_sequence where name = 'entry'")?
-        .query_row([], |row| row.get(0))
-        .optional()?;
-    Ok(end.unwrap_or(0))
+/// The place of the newest line of all; 0 where there is none.
+pub fn end(conn: &Connection<'_>) -> Result<i64, StoreError> {
+    conn.query_row("select coalesce(max(id), 0) from entry", params![], |row| row.get(0))
 }
 
 /// Teams that have lines.
-pub fn teams(conn: &Connection) -> Result<Vec<String>, StoreError> {
+pub fn teams(conn: &Connection<'_>) -> Result<Vec<String>, StoreError> {
     let mut statement = conn.prepare_cached("select team from team_lines where lines > 0")?;
-    let teams = statement.query_map([], |row| row.get(0))?;
+    let teams = statement.query_map(params![], |row| row.get(0))?;
     Ok(teams.collect::<Result<_, _>>()?)
 }
 
 /// How many lines a team has.
-pub fn lines(conn: &Connection, team: &str) -> Result<i64, StoreError> {
+pub fn lines(conn: &Connection<'_>, team: &str) -> Result<i64, StoreError> {
     let lines = conn
         .prepare_cached("select lines from team_lines where team = ?1")?
         .query_row([team], |row| row.get(0))
@@ -182,17 +186,17 @@ pub fn lines(conn: &Connection, team: &str) -> Result<i64, StoreError> {
 }
 
 /// Books lines that came or went.
-pub fn count(tx: &Connection, team: &str, change: i64) -> Result<(), StoreError> {
+pub fn count(tx: &Connection<'_>, team: &str, change: i64) -> Result<(), StoreError> {
     tx.prepare_cached(
         "insert into team_lines (team, lines) values (?1, ?2)
-         on conflict (team) do update set lines = lines + ?2",
+         on conflict (team) do update set lines = team_lines.lines + ?2",
     )?
     .execute(params![team, change])?;
     Ok(())
 }
 
 /// Removes the oldest lines of a team; gives how many there were.
-pub fn remove_oldest(tx: &Connection, team: &str, limit: i64) -> Result<i64, StoreError> {
+pub fn remove_oldest(tx: &Connection<'_>, team: &str, limit: i64) -> Result<i64, StoreError> {
     let gone = tx
         .prepare_cached(
             "delete from entry where id in (select id from entry where team = ?1 order by id limit ?2)",
@@ -203,11 +207,11 @@ pub fn remove_oldest(tx: &Connection, team: &str, limit: i64) -> Result<i64, Sto
 
 /// Removes some lines of a team that were stored before `oldest`; gives how many. Places grow with the time of
 /// storing, so that only the oldest are looked at.
-pub fn remove_older(tx: &Connection, team: &str, oldest: Millis, limit: u32) -> Result<i64, StoreError> {
+pub fn remove_older(tx: &Connection<'_>, team: &str, oldest: Millis, limit: u32) -> Result<i64, StoreError> {
     let gone = tx
         .prepare_cached(
             "delete from entry where id in
-               (select id from (select id, stored_ms from entry where team = ?1 order by id limit ?3)
+               (select id from (select id, stored_ms from entry where team = ?1 order by id limit ?3) as oldest
                 where stored_ms < ?2)",
         )?
         .execute(params![team, oldest, limit])?;

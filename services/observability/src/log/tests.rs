@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use sre_store::sql::Database;
 use sre_store::{OpenOptions, Store};
 
 use super::{Entries, Entry, Filter, Selection, table};
@@ -16,8 +17,9 @@ struct Fixture {
 impl Fixture {
     fn new(most: i64) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store =
-            Store::open(OpenOptions::new(dir.path().join("log.db"), "store.dir", MIGRATIONS)).unwrap();
+        let store = Database::from(
+            Store::open(OpenOptions::new(dir.path().join("log.db"), "store.dir", MIGRATIONS)).unwrap(),
+        );
         let most = [("t".to_owned(), most), ("u".to_owned(), most)].into();
         Self { _dir: dir, entries: Entries::new(store), most }
     }

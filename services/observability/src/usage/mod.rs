@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use prost::Message as _;
 use sre_proto::observability::v1::UsageEvent;
-use sre_store::{Store, StoreError};
+use sre_store::StoreError;
+use sre_store::sql::Database;
 
 pub use service::UsageService;
 pub use sums::Sums;
@@ -32,7 +33,7 @@ pub(crate) const HOUR_MS: Millis = 3_600_000;
 /// The ledger of all teams. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Ledger {
-    store: Store,
+    store: Database,
 }
 
 /// What became of a batch.
@@ -46,7 +47,7 @@ pub struct Recorded {
 
 impl Ledger {
     /// The ledger in a store.
-    pub fn new(store: Store) -> Self {
+    pub fn new(store: Database) -> Self {
         Self { store }
     }
 

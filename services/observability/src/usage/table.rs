@@ -1,11 +1,10 @@
 //! The rows of the ledger. Every statement about these tables is here.
 
 use prost::Message as _;
-use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Row, named_params, params, params_from_iter};
 use sre_proto::observability::v1::UsageEvent;
 use sre_proto::observability::v1::usage_event::Use;
 use sre_store::StoreError;
+use sre_store::sql::{Connection, OptionalExtension, Row, ToValue, Value, named_params, params};
 
 use super::{HOUR_MS, Sums};
 use crate::clock::Millis;
@@ -62,7 +61,7 @@ pub struct Query {
 }
 
 /// Stores an event; false where it is known.
-pub fn insert(tx: &Connection, event: &UsageEvent, now: Millis) -> Result<bool, StoreError> {
+pub fn insert(tx: &Connection<'_>, event: &UsageEvent, now: Millis) -> Result<bool, StoreError> {
     let stored = tx
         .prepare_cached(
             "insert into usage_event (team, id, agent, run, stored_ms, event) values (?1, ?2, ?3, ?4, ?5, ?6)
@@ -73,7 +72,7 @@ pub fn insert(tx: &Connection, event: &UsageEvent, now: Millis) -> Result<bool, 
 }
 
 /// Adds what an event adds to its sums. The hour is the one in which it began, as far as that can be true.
-pub fn add(tx: &Connection, event: &UsageEvent, sums: &Sums, now: Millis) -> Result<(), StoreError> {
+pub fn add(tx: &Connection<'_>, event: &UsageEvent, sums: &Sums, now: Millis) -> Result<(), StoreError> {
     if *sums == Sums::default() {
         return Ok(());
     }
@@ -83,16 +82,16 @@ pub fn add(tx: &Connection, event: &UsageEvent, sums: &Sums, now: Millis) -> Res
         Some(Use::Model(model)) => model.model.as_str(),
         _ => "",
     };
-    let text = |text: &str| Value::from(text.to_owned());
-    let keys = [text(&event.team), Value::from(hour), text(&event.agent), text(&event.user), text(model)];
-    let keys = keys.into_iter().chain(sums.columns().map(Value::from));
-    tx.prepare_cached(&upsert("usage_hour", &["team", "hour", "agent", "user", "model"], 5))?
-        .execute(params_from_iter(keys))?;
+    let columns = sums.columns();
+    let summed = || columns.iter().map(ToValue::to_value);
+    let keys = params![event.team, hour, event.agent, event.user, model];
+    let values: Vec<Value<'_>> = keys.into_iter().chain(summed()).collect();
+    tx.prepare_cached(&upsert("usage_hour", &["team", "hour", "agent", "\"user\"", "model"], 5))?
+        .execute(values)?;
     if !event.run_id.is_empty() {
-        let keys = [text(&event.team), text(&event.run_id), text(&event.agent), Value::from(hour)];
-        let keys = keys.into_iter().chain(sums.columns().map(Value::from));
-        tx.prepare_cached(&upsert("usage_run", &["team", "run", "agent", "hour"], 2))?
-            .execute(params_from_iter(keys))?;
+        let keys = params![event.team, event.run_id, event.agent, hour];
+        let values: Vec<Value<'_>> = keys.into_iter().chain(summed()).collect();
+        tx.prepare_cached(&upsert("usage_run", &["team", "run", "agent", "hour"], 2))?.execute(values)?;
     }
     Ok(())
 }
@@ -101,7 +100,7 @@ pub fn add(tx: &Connection, event: &UsageEvent, sums: &Sums, now: Millis) -> Res
 fn upsert(table: &str, columns: &[&str], key: usize) -> String {
     let all: Vec<&str> = columns.iter().copied().chain(SUMS).collect();
     let places: Vec<String> = (1..=all.len()).map(|place| format!("?{place}")).collect();
-    let sums = SUMS.map(|name| format!("{name} = {name} + excluded.{name}"));
+    let sums = SUMS.map(|name| format!("{name} = {table}.{name} + excluded.{name}"));
     format!(
         "insert into {table} ({}) values ({}) on conflict ({}) do update set {}",
         all.join(", "),
@@ -111,24 +110,24 @@ fn upsert(table: &str, columns: &[&str], key: usize) -> String {
     )
 }
 
-fn sums_of(row: &Row<'_>, first: usize) -> rusqlite::Result<Sums> {
+fn sums_of(row: &Row<'_>, first: usize) -> sre_store::sql::Result<Sums> {
     let mut columns = [0; SUMS.len()];
     for (place, column) in columns.iter_mut().enumerate() {
-        *column = row.get::<_, Option<i64>>(first + place)?.unwrap_or_default();
+        *column = row.get::<Option<i64>>(first + place)?.unwrap_or_default();
     }
     Ok(Sums::of_columns(columns))
 }
 
 fn summed() -> String {
-    SUMS.map(|name| format!("sum({name})")).join(", ")
+    SUMS.map(|name| format!("cast(sum({name}) as bigint)")).join(", ")
 }
 
 /// Sums by key, the most expensive first.
-pub fn query(conn: &Connection, query: &Query) -> Result<Vec<(String, Sums)>, StoreError> {
+pub fn query(conn: &Connection<'_>, query: &Query) -> Result<Vec<(String, Sums)>, StoreError> {
     let (table, key) = match query.by {
         By::Team => ("usage_hour", "team"),
         By::Agent => ("usage_hour", "agent"),
-        By::User => ("usage_hour", "user"),
+        By::User => ("usage_hour", "\"user\""),
         By::Model => ("usage_hour", "model"),
         By::Run => ("usage_run", "run"),
     };
@@ -174,10 +173,10 @@ pub struct Total {
 }
 
 /// One sum of all that fits.
-pub fn total(conn: &Connection, total: &Total) -> Result<Sums, StoreError> {
+pub fn total(conn: &Connection<'_>, total: &Total) -> Result<Sums, StoreError> {
     let sql = format!(
         "select {} from usage_hour where team = :team and hour >= :from and hour < :to
-         and (:agent = '' or agent = :agent) and (:user = '' or user = :user) and (:model = '' or model = :model)",
+         and (:agent = '' or agent = :agent) and (:user = '' or \"user\" = :user) and (:model = '' or model = :model)",
         summed()
     );
     let mut statement = conn.prepare_cached(&sql)?;
@@ -200,7 +199,7 @@ pub fn total(conn: &Connection, total: &Total) -> Result<Sums, StoreError> {
 }
 
 /// The events of a run, encoded, in the order in which they came.
-pub fn of_run(conn: &Connection, team: &str, run: &str, most: u32) -> Result<Vec<Vec<u8>>, StoreError> {
+pub fn of_run(conn: &Connection<'_>, team: &str, run: &str, most: u32) -> Result<Vec<Vec<u8>>, StoreError> {
     let mut statement = conn.prepare_cached(
         "select event from usage_event where team = ?1 and run = ?2 and run <> '' order by seq limit ?3",
     )?;
@@ -209,25 +208,25 @@ pub fn of_run(conn: &Connection, team: &str, run: &str, most: u32) -> Result<Vec
 }
 
 /// The sums of a run.
-pub fn sums_of_run(conn: &Connection, team: &str, run: &str) -> Result<Sums, StoreError> {
+pub fn sums_of_run(conn: &Connection<'_>, team: &str, run: &str) -> Result<Sums, StoreError> {
     let sql = format!("select {} from usage_run where team = ?1 and run = ?2", SUMS.join(", "));
     let sums = conn.prepare_cached(&sql)?.query_row([team, run], |row| sums_of(row, 0)).optional()?;
     Ok(sums.unwrap_or_default())
 }
 
 /// Removes some events that were stored before a moment; gives how many.
-pub fn remove_events(tx: &Connection, before: Millis, limit: u32) -> Result<usize, StoreError> {
+pub fn remove_events(tx: &Connection<'_>, before: Millis, limit: u32) -> Result<usize, StoreError> {
     let sql = "delete from usage_event where seq in
                  (select seq from usage_event where stored_ms < ?1 order by stored_ms limit ?2)";
     Ok(tx.prepare_cached(sql)?.execute(params![before, limit])?)
 }
 
 /// Removes some sums by run and by hour of before these hours; gives how many.
-pub fn remove_sums(tx: &Connection, runs: i64, hours: i64, limit: u32) -> Result<usize, StoreError> {
+pub fn remove_sums(tx: &Connection<'_>, runs: i64, hours: i64, limit: u32) -> Result<usize, StoreError> {
     let sql = "delete from usage_run where (team, run) in
                  (select team, run from usage_run where hour < ?1 order by hour limit ?2)";
     let gone = tx.prepare_cached(sql)?.execute(params![runs, limit])?;
-    let sql = "delete from usage_hour where (team, hour, agent, user, model) in
-                 (select team, hour, agent, user, model from usage_hour where hour < ?1 limit ?2)";
+    let sql = "delete from usage_hour where (team, hour, agent, \"user\", model) in
+                 (select team, hour, agent, \"user\", model from usage_hour where hour < ?1 limit ?2)";
     Ok(gone.max(tx.prepare_cached(sql)?.execute(params![hours, limit])?))
 }

@@ -3,6 +3,7 @@
 use prost_types::Timestamp;
 use sre_proto::observability::v1::usage_event::Use;
 use sre_proto::observability::v1::{ComponentUse, LightRunsUse, ModelUse, RunUse, ServiceUse, UsageEvent};
+use sre_store::sql::Database;
 use sre_store::{OpenOptions, Store};
 
 use super::{By, HOUR_MS, Ledger, Query, Recorded, Sums, Total};
@@ -16,8 +17,9 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store =
-            Store::open(OpenOptions::new(dir.path().join("usage.db"), "store.dir", MIGRATIONS)).unwrap();
+        let store = Database::from(
+            Store::open(OpenOptions::new(dir.path().join("usage.db"), "store.dir", MIGRATIONS)).unwrap(),
+        );
         Self { _dir: dir, ledger: Ledger::new(store) }
     }
 

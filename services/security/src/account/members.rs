@@ -1,7 +1,7 @@
 //! Members of teams. A team keeps at least one admin.
 
-use rusqlite::{Connection, OptionalExtension, params};
 use sre_identity::{Candidate, Role};
+use sre_store::sql::{Connection, OptionalExtension, params};
 
 use super::{TeamRole, insert_principal, resolve, teams};
 use crate::error::Error;
@@ -22,7 +22,7 @@ pub struct Member {
 
 /// A page of a team's members.
 pub fn list(
-    conn: &Connection,
+    conn: &Connection<'_>,
     team: &str,
     page: &Page<(String, String)>,
 ) -> Result<(Vec<Member>, String), Error> {
@@ -34,7 +34,7 @@ pub fn list(
     )?;
     let members = statement
         .query_map(params![team, after_role, after_id, rows::limit(page.size)], |row| {
-            let role = TeamRole::from_text(&row.get::<_, String>(2)?);
+            let role = TeamRole::from_text(&row.get::<String>(2)?);
             Ok(Member { candidate: rows::candidate(row, 0)?, role, home: row.get(3)? })
         })?
         .collect::<Result<Vec<_>, _>>()?;
@@ -46,7 +46,7 @@ pub fn list(
 /// Adds a member, or changes its role. A user without a home team gets this one; an agent must have been
 /// registered, because otherwise a team could take an agent id before its owner does.
 pub fn set(
-    conn: &Connection,
+    conn: &Connection<'_>,
     team: &str,
     who: &Candidate,
     role: TeamRole,
@@ -73,7 +73,7 @@ pub fn set(
 
 /// Removes a member. A user's home moves to another of its teams; without any other it is unknown again. An
 /// agent leaves its home team only by being deleted.
-pub fn remove(conn: &Connection, team: &str, who: &Candidate) -> Result<(), Error> {
+pub fn remove(conn: &Connection<'_>, team: &str, who: &Candidate) -> Result<(), Error> {
     let absent = || Error::NotFound(format!("{who} in team {team}"));
     let role = role_in(conn, team, who)?.ok_or_else(absent)?;
     let known = resolve(conn, who)?.ok_or_else(absent)?;
@@ -103,10 +103,10 @@ pub fn remove(conn: &Connection, team: &str, who: &Candidate) -> Result<(), Erro
 }
 
 /// Writes a membership. Nothing is checked.
-pub(super) fn put(conn: &Connection, who: &Candidate, team: &str, role: TeamRole) -> Result<(), Error> {
+pub(super) fn put(conn: &Connection<'_>, who: &Candidate, team: &str, role: TeamRole) -> Result<(), Error> {
     conn.prepare_cached(
         "insert into membership (team, role, id, team_role) values (?1, ?2, ?3, ?4)
-         on conflict do update set team_role = excluded.team_role",
+         on conflict (team, role, id) do update set team_role = excluded.team_role",
     )?
     .execute(params![team, who.role().as_str(), who.id(), role.as_str()])?;
     changed(conn, who)
@@ -119,7 +119,7 @@ pub(super) fn require_person_or_agent(who: &Candidate) -> Result<(), Error> {
     Err(Error::invalid("member.candidate", format!("{who} cannot be a member: give a user or an agent")))
 }
 
-fn role_in(conn: &Connection, team: &str, who: &Candidate) -> Result<Option<TeamRole>, Error> {
+fn role_in(conn: &Connection<'_>, team: &str, who: &Candidate) -> Result<Option<TeamRole>, Error> {
     let text: Option<String> = conn
         .prepare_cached("select team_role from membership where team = ?1 and role = ?2 and id = ?3")?
         .query_row(params![team, who.role().as_str(), who.id()], |row| row.get(0))
@@ -127,7 +127,7 @@ fn role_in(conn: &Connection, team: &str, who: &Candidate) -> Result<Option<Team
     Ok(text.map(|text| TeamRole::from_text(&text)))
 }
 
-fn keep_an_admin(conn: &Connection, team: &str, who: &Candidate) -> Result<(), Error> {
+fn keep_an_admin(conn: &Connection<'_>, team: &str, who: &Candidate) -> Result<(), Error> {
     let another = conn
         .prepare_cached(
             "select 1 from membership where team = ?1 and team_role = 'admin' and (role, id) <> (?2, ?3)",
@@ -139,7 +139,7 @@ fn keep_an_admin(conn: &Connection, team: &str, who: &Candidate) -> Result<(), E
     Err(Error::Precondition(format!("{who} is the last admin of team {team}: make someone else admin first")))
 }
 
-fn changed(conn: &Connection, who: &Candidate) -> Result<(), Error> {
+fn changed(conn: &Connection<'_>, who: &Candidate) -> Result<(), Error> {
     conn.prepare_cached(
         "update principal set membership_version = membership_version + 1 where role = ?1 and id = ?2",
     )?

@@ -12,8 +12,8 @@ pub mod teams_file;
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension, params};
 use sre_identity::{Candidate, Role};
+use sre_store::sql::{Connection, OptionalExtension, params};
 
 use crate::error::Error;
 use crate::moment::Moment;
@@ -64,14 +64,17 @@ pub struct Principal {
     pub organization: String,
 }
 
+/// A team is a member of itself alone, always.
+const TEAM_VERSION: i64 = 1;
+
 /// A principal's home team and memberships; none where it is unknown.
-pub fn resolve(conn: &Connection, candidate: &Candidate) -> Result<Option<Principal>, Error> {
+pub fn resolve(conn: &Connection<'_>, candidate: &Candidate) -> Result<Option<Principal>, Error> {
     match candidate.role() {
         Role::Agent | Role::User => resolve_row(conn, candidate),
         Role::Team if teams::exists(conn, candidate.id())? => Ok(Some(Principal {
             home_team: candidate.id().to_owned(),
             memberships: vec![Membership { team: candidate.id().to_owned(), role: TeamRole::Member }],
-            version: 1,
+            version: TEAM_VERSION,
             limits: settings::limits(conn, candidate.id())?,
             organization: teams::organization(conn, candidate.id())?,
         })),
@@ -80,11 +83,24 @@ pub fn resolve(conn: &Connection, candidate: &Candidate) -> Result<Option<Princi
     }
 }
 
-fn resolve_row(conn: &Connection, candidate: &Candidate) -> Result<Option<Principal>, Error> {
+/// The version of a principal's memberships; none where it is not known.
+pub fn version(conn: &Connection<'_>, candidate: &Candidate) -> Result<Option<i64>, Error> {
+    match candidate.role() {
+        Role::Agent | Role::User => {}
+        Role::Team => return Ok(teams::exists(conn, candidate.id())?.then_some(TEAM_VERSION)),
+        Role::Public => return Ok(None),
+    }
+    let sql = "select membership_version from principal where role = ?1 and id = ?2";
+    let mut statement = conn.prepare_cached(sql)?;
+    let key = [candidate.role().as_str(), candidate.id()];
+    Ok(statement.query_row(key, |row| row.get(0)).optional()?)
+}
+
+fn resolve_row(conn: &Connection<'_>, candidate: &Candidate) -> Result<Option<Principal>, Error> {
     let (role, id) = (candidate.role().as_str(), candidate.id());
     let row = conn
         .prepare_cached("select home_team, membership_version from principal where role = ?1 and id = ?2")?
-        .query_row(params![role, id], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))
+        .query_row(params![role, id], |row| Ok((row.get::<String>(0)?, row.get(1)?)))
         .optional()?;
     let Some((home_team, version)) = row else { return Ok(None) };
     let mut statement = conn.prepare_cached(
@@ -92,7 +108,7 @@ fn resolve_row(conn: &Connection, candidate: &Candidate) -> Result<Option<Princi
     )?;
     let memberships = statement
         .query_map(params![role, id, home_team], |row| {
-            Ok(Membership { team: row.get(0)?, role: TeamRole::from_text(&row.get::<_, String>(1)?) })
+            Ok(Membership { team: row.get(0)?, role: TeamRole::from_text(&row.get::<String>(1)?) })
         })?
         .collect::<Result<_, _>>()?;
     let limits = settings::limits(conn, &home_team)?;
@@ -103,7 +119,7 @@ fn resolve_row(conn: &Connection, candidate: &Candidate) -> Result<Option<Princi
 /// Registers an agent as a member of its home team. Repeating it changes nothing; an agent of another team is
 /// refused, because ids are unique in the deployment.
 pub fn register_agent(
-    conn: &Connection,
+    conn: &Connection<'_>,
     agent: &Candidate,
     team: &str,
     now: Moment,
@@ -122,7 +138,7 @@ pub fn register_agent(
 }
 
 /// Removes an agent with its memberships and settings; false where there was none.
-pub fn unregister_agent(conn: &Connection, agent: &Candidate) -> Result<bool, Error> {
+pub fn unregister_agent(conn: &Connection<'_>, agent: &Candidate) -> Result<bool, Error> {
     settings::delete_all(conn, agent)?;
     let gone = conn
         .prepare_cached("delete from principal where role = ?1 and id = ?2")?
@@ -130,7 +146,12 @@ pub fn unregister_agent(conn: &Connection, agent: &Candidate) -> Result<bool, Er
     Ok(gone > 0)
 }
 
-fn insert_principal(conn: &Connection, who: &Candidate, home_team: &str, now: Moment) -> Result<(), Error> {
+fn insert_principal(
+    conn: &Connection<'_>,
+    who: &Candidate,
+    home_team: &str,
+    now: Moment,
+) -> Result<(), Error> {
     conn.prepare_cached(
         "insert into principal (role, id, home_team, membership_version, created_us) values (?1, ?2, ?3, 0, ?4)",
     )?

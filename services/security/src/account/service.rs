@@ -5,6 +5,7 @@ use sre_proto::AccessLevel;
 use sre_proto::security::v1 as pb;
 use sre_proto::security::v1::account_server;
 use sre_service::Host;
+use sre_store::sql::Connection;
 use tonic::{Request, Response, Status};
 
 use super::settings::{self, Setting};
@@ -251,8 +252,9 @@ impl account_server::Account for AccountService {
         let inherited = match &named {
             Ok((owner, key)) => {
                 let (who, key) = (owner.clone(), (*key).to_owned());
-                let marked =
-                    move |conn: &_| Ok(settings::get(conn, &who, &key)?.is_some_and(|one| one.inherit));
+                let marked = move |conn: &Connection<'_>| {
+                    Ok(settings::get(conn, &who, &key)?.is_some_and(|one| one.inherit))
+                };
                 match self.inherited(&caller, owner).await? {
                     Some(acl) if self.state.read(marked).await? => Some(acl),
                     _ => None,
@@ -339,7 +341,8 @@ fn agent(id: &str) -> Result<Candidate, Error> {
     Candidate::agent(id).map_err(|error| Error::invalid("agent", error.to_string()))
 }
 
-fn principal(candidate: &Candidate, known: Option<&Principal>) -> pb::Principal {
+/// A principal as Account answers it; none is one that is not known.
+pub(crate) fn principal(candidate: &Candidate, known: Option<&Principal>) -> pb::Principal {
     let answer = pb::Principal { candidate: Some(candidate.into()), ..pb::Principal::default() };
     let Some(known) = known else { return answer };
     let membership =

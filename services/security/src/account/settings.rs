@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
 use sre_identity::{Candidate, Role};
 use sre_service::config::TeamLimit;
+use sre_store::sql::{Connection, OptionalExtension, Row, params};
 
 use crate::error::Error;
 use crate::moment::Moment;
@@ -48,15 +48,17 @@ pub fn collection(owner: &Candidate) -> Result<&'static str, Error> {
 }
 
 /// A setting; none where it is not set.
-pub fn get(conn: &Connection, owner: &Candidate, key: &str) -> Result<Option<Setting>, Error> {
+pub fn get(conn: &Connection<'_>, owner: &Candidate, key: &str) -> Result<Option<Setting>, Error> {
     let sql =
         "select key, value, updated_us, inherit from setting where scope = ?1 and scope_id = ?2 and key = ?3";
-    let bound = params![collection(owner)?, owner.id(), key];
-    Ok(conn.prepare_cached(sql)?.query_row(bound, |row| read(row, owner)).optional()?)
+    Ok(conn
+        .prepare_cached(sql)?
+        .query_row(params![collection(owner)?, owner.id(), key], |row| read(row, owner))
+        .optional()?)
 }
 
 /// All settings, by key.
-pub fn list(conn: &Connection, owner: &Candidate) -> Result<Vec<Setting>, Error> {
+pub fn list(conn: &Connection<'_>, owner: &Candidate) -> Result<Vec<Setting>, Error> {
     let sql =
         "select key, value, updated_us, inherit from setting where scope = ?1 and scope_id = ?2 order by key";
     let mut statement = conn.prepare_cached(sql)?;
@@ -66,7 +68,7 @@ pub fn list(conn: &Connection, owner: &Candidate) -> Result<Vec<Setting>, Error>
 
 /// The limits that a team's setting [`LIMITS`] holds. Names that this version does not know are passed on: who
 /// reads a limit asks by name. What is no set of limits at all sets none, so that nobody is locked out by it.
-pub(super) fn limits(conn: &Connection, team: &str) -> Result<BTreeMap<String, u64>, Error> {
+pub(super) fn limits(conn: &Connection<'_>, team: &str) -> Result<BTreeMap<String, u64>, Error> {
     let sql = "select value from setting where scope = 'teams' and scope_id = ?1 and key = ?2";
     let text: Option<String> =
         conn.prepare_cached(sql)?.query_row([team, LIMITS], |row| row.get(0)).optional()?;
@@ -78,7 +80,7 @@ pub(super) fn limits(conn: &Connection, team: &str) -> Result<BTreeMap<String, u
 }
 
 /// Sets a setting; an empty value deletes it.
-pub fn set(conn: &Connection, setting: &Setting) -> Result<(), Error> {
+pub fn set(conn: &Connection<'_>, setting: &Setting) -> Result<(), Error> {
     let (scope, owner, key) = (collection(&setting.owner)?, &setting.owner, &setting.key);
     if key.is_empty() || key.chars().count() > MAX_KEY_CHARS {
         return Err(Error::invalid(
@@ -110,7 +112,7 @@ pub fn set(conn: &Connection, setting: &Setting) -> Result<(), Error> {
     }
     conn.prepare_cached(
         "insert into setting (scope, scope_id, key, value, updated_us, inherit) values (?1, ?2, ?3, ?4, ?5, ?6)
-         on conflict do update set value = excluded.value, updated_us = excluded.updated_us,
+         on conflict (scope, scope_id, key) do update set value = excluded.value, updated_us = excluded.updated_us,
              inherit = excluded.inherit",
     )?
     .execute(params![scope, owner.id(), key, setting.value, setting.updated, setting.inherit])?;
@@ -118,13 +120,13 @@ pub fn set(conn: &Connection, setting: &Setting) -> Result<(), Error> {
 }
 
 /// Deletes all settings of a principal.
-pub(super) fn delete_all(conn: &Connection, owner: &Candidate) -> Result<(), Error> {
+pub(super) fn delete_all(conn: &Connection<'_>, owner: &Candidate) -> Result<(), Error> {
     conn.prepare_cached("delete from setting where scope = ?1 and scope_id = ?2")?
         .execute(params![collection(owner)?, owner.id()])?;
     Ok(())
 }
 
-fn read(row: &Row<'_>, owner: &Candidate) -> rusqlite::Result<Setting> {
+fn read(row: &Row<'_>, owner: &Candidate) -> sre_store::sql::Result<Setting> {
     Ok(Setting {
         owner: owner.clone(),
         key: row.get(0)?,

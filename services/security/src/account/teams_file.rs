@@ -1,10 +1,10 @@
 //! The reference's accounts file: `{team: {users: {u: {settings}}, agents: {a: {settings}}, settings}}`.
 
 use indexmap::IndexMap;
-use rusqlite::Connection;
 use serde::Deserialize;
 use sre_identity::Candidate;
 use sre_identity::candidate::CandidateError;
+use sre_store::sql::Connection;
 
 use super::settings::{self, Setting};
 use super::teams::Team;
@@ -79,7 +79,7 @@ impl TeamsFile {
     }
 
     /// Writes everything that is not there yet; `admin` becomes admin of each new team. Idempotent.
-    pub fn apply(&self, conn: &Connection, admin: &Candidate, now: Moment) -> Result<(), Error> {
+    pub fn apply(&self, conn: &Connection<'_>, admin: &Candidate, now: Moment) -> Result<(), Error> {
         for team in &self.teams {
             if !teams::exists(conn, &team.id)? {
                 let new = Team {
@@ -101,7 +101,7 @@ impl TeamsFile {
     }
 }
 
-fn add_member(conn: &Connection, team: &str, member: &Candidate, now: Moment) -> Result<(), Error> {
+fn add_member(conn: &Connection<'_>, team: &str, member: &Candidate, now: Moment) -> Result<(), Error> {
     let known = resolve(conn, member)?;
     if known.as_ref().is_some_and(|known| known.memberships.iter().any(|membership| membership.team == team))
     {
@@ -114,7 +114,7 @@ fn add_member(conn: &Connection, team: &str, member: &Candidate, now: Moment) ->
 }
 
 fn put_settings(
-    conn: &Connection,
+    conn: &Connection<'_>,
     owner: &Candidate,
     values: &[(String, String)],
     now: Moment,

@@ -178,7 +178,7 @@ fn a_teams_limits_reach_its_members() {
     assert!(resolve(&conn, &user("ann")).unwrap().unwrap().limits.is_empty());
     // What was there before limits were has no say, and locks nobody out.
     let old = "insert into setting (scope, scope_id, key, value, updated_us) values ('teams', 'a', 'sre-limits', 'x', 1)";
-    conn.execute(old, []).unwrap();
+    conn.execute(old, params![]).unwrap();
     assert!(resolve(&conn, &user("ann")).unwrap().unwrap().limits.is_empty());
 }
 

@@ -3,10 +3,10 @@
 pub mod secret_text;
 pub mod service;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
 use secret_text::KeyText;
 use sre_identity::Candidate;
 use sre_proto::error::Reason;
+use sre_store::sql::{Connection, OptionalExtension, Row, params};
 use zeroize::Zeroizing;
 
 use crate::error::Error;
@@ -48,7 +48,7 @@ pub struct NewKey {
 }
 
 /// Creates a key; its text is in the answer and nowhere else.
-pub fn create(conn: &Connection, new: NewKey, now: Moment) -> Result<(ApiKey, Zeroizing<String>), Error> {
+pub fn create(conn: &Connection<'_>, new: NewKey, now: Moment) -> Result<(ApiKey, Zeroizing<String>), Error> {
     if new.display_name.chars().count() > MAX_DISPLAY_NAME_CHARS {
         let message = format!("has more than {MAX_DISPLAY_NAME_CHARS} characters: give a shorter one");
         return Err(Error::invalid("api_key.display_name", message));
@@ -92,7 +92,7 @@ pub fn create(conn: &Connection, new: NewKey, now: Moment) -> Result<(ApiKey, Ze
 
 /// A page of a principal's keys, newest first.
 pub fn list(
-    conn: &Connection,
+    conn: &Connection<'_>,
     principal: &Candidate,
     page: &Page<(i64, String)>,
 ) -> Result<(Vec<ApiKey>, String), Error> {
@@ -101,16 +101,19 @@ pub fn list(
         "select {COLUMNS} from api_key where role = ?1 and principal = ?2 and (created_us, id) < (?3, ?4)
          order by created_us desc, id desc limit ?5"
     ))?;
-    let bound =
-        params![principal.role().as_str(), principal.id(), before_us, before_id, rows::limit(page.size)];
-    let found = statement.query_map(bound, read)?.collect::<Result<Vec<_>, _>>()?;
+    let found = statement
+        .query_map(
+            params![principal.role().as_str(), principal.id(), before_us, before_id, rows::limit(page.size)],
+            read,
+        )?
+        .collect::<Result<Vec<_>, _>>()?;
     let keys = found.into_iter().map(|(key, _)| key).collect();
     Ok(page::cut(keys, page.size, |key: &ApiKey| (key.created.0, key.id.clone())))
 }
 
 /// Revokes a key of a principal. Repeating it changes nothing. The second value tells whether it was live.
 pub fn revoke(
-    conn: &Connection,
+    conn: &Connection<'_>,
     principal: &Candidate,
     id: &str,
     now: Moment,
@@ -126,17 +129,18 @@ pub fn revoke(
 }
 
 /// Revokes every live key of a principal; gives their ids.
-pub fn revoke_all(conn: &Connection, principal: &Candidate, now: Moment) -> Result<Vec<String>, Error> {
+pub fn revoke_all(conn: &Connection<'_>, principal: &Candidate, now: Moment) -> Result<Vec<String>, Error> {
     let mut statement = conn.prepare_cached(
         "update api_key set revoked_us = ?3 where role = ?1 and principal = ?2 and revoked_us is null returning id",
     )?;
-    let bound = params![principal.role().as_str(), principal.id(), now];
-    Ok(statement.query_map(bound, |row| row.get(0))?.collect::<Result<_, _>>()?)
+    Ok(statement
+        .query_map(params![principal.role().as_str(), principal.id(), now], |row| row.get(0))?
+        .collect::<Result<_, _>>()?)
 }
 
 /// Whose key this is. Every refusal of what is not a live key says the same, but a revoked or expired key,
 /// which its holder may know.
-pub fn verify(conn: &Connection, text: &str, now: Moment) -> Result<ApiKey, Error> {
+pub fn verify(conn: &Connection<'_>, text: &str, now: Moment) -> Result<ApiKey, Error> {
     let refuse = |message: &str| Error::credentials(Reason::CredentialsInvalid, message);
     let unknown = "the api key is not valid: create one with `sre keys create`";
     let text = KeyText::parse(text).ok_or_else(|| refuse(unknown))?;
@@ -149,7 +153,7 @@ pub fn verify(conn: &Connection, text: &str, now: Moment) -> Result<ApiKey, Erro
 }
 
 /// Checks a key that was used for a token earlier: a resume grant lives longer than the token.
-pub fn check_live(conn: &Connection, id: &str, now: Moment) -> Result<ApiKey, Error> {
+pub fn check_live(conn: &Connection<'_>, id: &str, now: Moment) -> Result<ApiKey, Error> {
     let gone =
         || Error::credentials(Reason::CredentialsRevoked, "the api key behind this token no longer exists");
     let (key, _) = find(conn, id)?.ok_or_else(gone)?;
@@ -173,12 +177,12 @@ fn still_live(key: &ApiKey, now: Moment) -> Result<(), Error> {
     Ok(())
 }
 
-fn find(conn: &Connection, id: &str) -> Result<Option<(ApiKey, [u8; 32])>, Error> {
+fn find(conn: &Connection<'_>, id: &str) -> Result<Option<(ApiKey, [u8; 32])>, Error> {
     let mut statement = conn.prepare_cached(&format!("select {COLUMNS} from api_key where id = ?1"))?;
     Ok(statement.query_row([id], read).optional()?)
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<(ApiKey, [u8; 32])> {
+fn read(row: &Row<'_>) -> sre_store::sql::Result<(ApiKey, [u8; 32])> {
     let key = ApiKey {
         id: row.get(0)?,
         principal: rows::candidate(row, 1)?,

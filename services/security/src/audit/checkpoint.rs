@@ -4,8 +4,8 @@
 //! [`seal`](super::seal) says where that chain ends.
 
 use prost_types::Timestamp;
-use rusqlite::{Connection, Row, params};
 use sre_proto::security::v1 as pb;
+use sre_store::sql::{Connection, Row, params};
 
 use super::seal;
 use crate::error::Error;
@@ -64,7 +64,7 @@ impl Checkpoint {
 }
 
 /// Whether a writer's chain has grown so far beyond its last checkpoint that one is due now.
-pub fn is_due(conn: &Connection, writer: &str, sequence: i64) -> Result<bool, Error> {
+pub fn is_due(conn: &Connection<'_>, writer: &str, sequence: i64) -> Result<bool, Error> {
     let last: i64 = conn
         .prepare_cached("select coalesce(max(sequence), 0) from signed_checkpoint where writer = ?1")?
         .query_row([writer], |row| row.get(0))?;
@@ -72,7 +72,7 @@ pub fn is_due(conn: &Connection, writer: &str, sequence: i64) -> Result<bool, Er
 }
 
 /// The ends of all chains that have grown since their last checkpoint.
-pub fn pending(conn: &Connection) -> Result<Vec<End>, Error> {
+pub fn pending(conn: &Connection<'_>) -> Result<Vec<End>, Error> {
     // Two look-ups per writer, along the primary keys: the log itself is never scanned.
     let mut statement = conn.prepare_cached(
         "with recursive writers (writer) as (
@@ -86,13 +86,14 @@ pub fn pending(conn: &Connection) -> Result<Vec<End>, Error> {
          where w.writer is not null and r.sequence >
              coalesce((select max(sequence) from signed_checkpoint c where c.writer = w.writer), 0)",
     )?;
-    let found = statement
-        .query_map([], |row| Ok(End { writer: row.get(0)?, sequence: row.get(1)?, digest: row.get(2)? }))?;
+    let found = statement.query_map(params![], |row| {
+        Ok(End { writer: row.get(0)?, sequence: row.get(1)?, digest: row.get(2)? })
+    })?;
     Ok(found.collect::<Result<_, _>>()?)
 }
 
 /// Signs the ends of chains, and seals the newest checkpoint.
-pub fn sign(conn: &Connection, ring: &KeyRing, ends: Vec<End>, now: Moment) -> Result<(), Error> {
+pub fn sign(conn: &Connection<'_>, ring: &KeyRing, ends: Vec<End>, now: Moment) -> Result<(), Error> {
     let Some(mut seal) = seal::read(conn)? else {
         return Err(Error::Internal("the audit log has no seal: run `sre audit verify`".to_owned()));
     };
@@ -113,7 +114,7 @@ pub fn sign(conn: &Connection, ring: &KeyRing, ends: Vec<End>, now: Moment) -> R
     seal::write(conn, ring, &seal)
 }
 
-fn insert(conn: &Connection, one: &Checkpoint) -> Result<(), Error> {
+fn insert(conn: &Connection<'_>, one: &Checkpoint) -> Result<(), Error> {
     let (end, sql) = (
         &one.end,
         format!("insert into signed_checkpoint ({COLUMNS}) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"),
@@ -132,7 +133,11 @@ fn insert(conn: &Connection, one: &Checkpoint) -> Result<(), Error> {
 }
 
 /// A page of checkpoints, oldest first; of each writer the newest alone where asked for.
-pub fn list(conn: &Connection, newest: bool, page: &Page<i64>) -> Result<(Vec<Checkpoint>, String), Error> {
+pub fn list(
+    conn: &Connection<'_>,
+    newest: bool,
+    page: &Page<i64>,
+) -> Result<(Vec<Checkpoint>, String), Error> {
     let only = match newest {
         true => {
             "and number = (select max(number) from signed_checkpoint o where o.writer = signed_checkpoint.writer)"
@@ -141,22 +146,31 @@ pub fn list(conn: &Connection, newest: bool, page: &Page<i64>) -> Result<(Vec<Ch
     };
     let sql =
         format!("select {COLUMNS} from signed_checkpoint where number > ?1 {only} order by number limit ?2");
-    let bound = params![page.after.unwrap_or(0), rows::limit(page.size)];
-    let found = conn.prepare_cached(&sql)?.query_map(bound, read)?.collect::<Result<Vec<_>, _>>()?;
+    let found = conn
+        .prepare_cached(&sql)?
+        .query_map(params![page.after.unwrap_or(0), rows::limit(page.size)], read)?
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(page::cut(found, page.size, |one: &Checkpoint| one.number))
 }
 
 /// The checkpoints of a writer that cover a part of its chain: from after `above` up to `up_to`.
-pub fn of_writer(conn: &Connection, writer: &str, above: i64, up_to: i64) -> Result<Vec<Checkpoint>, Error> {
+pub fn of_writer(
+    conn: &Connection<'_>,
+    writer: &str,
+    above: i64,
+    up_to: i64,
+) -> Result<Vec<Checkpoint>, Error> {
     let sql = format!(
         "select {COLUMNS} from signed_checkpoint where writer = ?1 and sequence > ?2 and sequence <= ?3
          order by sequence, number"
     );
-    let bound = params![writer, above, up_to];
-    Ok(conn.prepare_cached(&sql)?.query_map(bound, read)?.collect::<Result<_, _>>()?)
+    Ok(conn
+        .prepare_cached(&sql)?
+        .query_map(params![writer, above, up_to], read)?
+        .collect::<Result<_, _>>()?)
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Checkpoint> {
+fn read(row: &Row<'_>) -> sre_store::sql::Result<Checkpoint> {
     Ok(Checkpoint {
         number: row.get(0)?,
         previous: row.get(1)?,
@@ -205,7 +219,7 @@ mod tests {
     use super::*;
     use crate::rows::testing::database;
 
-    fn record(conn: &Connection, writer: &str, sequence: i64) {
+    fn record(conn: &Connection<'_>, writer: &str, sequence: i64) {
         conn.execute(
             "insert into audit_record values (?1, ?2, zeroblob(32), zeroblob(32), 0, 't', x'')",
             params![writer, sequence],
@@ -230,7 +244,7 @@ mod tests {
         for (writer, sequence) in [("a", 1), ("a", 2), ("b", 1)] {
             record(&conn, writer, sequence);
         }
-        let ends = |conn: &Connection| -> Vec<(String, i64)> {
+        let ends = |conn: &Connection<'_>| -> Vec<(String, i64)> {
             pending(conn).unwrap().into_iter().map(|end| (end.writer, end.sequence)).collect()
         };
         assert_eq!(ends(&conn), [("a".to_owned(), 2), ("b".to_owned(), 1)]);

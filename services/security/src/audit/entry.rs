@@ -1,10 +1,10 @@
 //! Records of this role's own system methods, which say more than the call: whom a token is for, which agent.
 
 use prost::Message;
-use rusqlite::Connection;
 use sre_identity::{Caller, Candidate};
 use sre_proto::error::{Reason, name};
 use sre_proto::security::v1::{AuditRecord, Decision};
+use sre_store::sql::Connection;
 use tonic::{Request, Status};
 
 use crate::error::Error;
@@ -73,7 +73,7 @@ impl Entry {
     }
 
     /// Writes it in the transaction of the change it is about.
-    pub fn write(&self, tx: &Connection) -> Result<(), Error> {
+    pub fn write(&self, tx: &Connection<'_>) -> Result<(), Error> {
         tx.prepare_cached("insert into audit_outbox (record) values (?1)")?
             .execute([self.0.encode_to_vec()])?;
         Ok(())

@@ -13,8 +13,8 @@ pub mod service;
 pub mod verify;
 
 use prost::Message;
-use rusqlite::{Connection, OptionalExtension, params};
 use sre_proto::security::v1::AuditRecord;
+use sre_store::sql::{Connection, OptionalExtension, params};
 
 use crate::error::Error;
 use crate::moment::Moment;
@@ -36,7 +36,7 @@ pub struct Tip {
 
 /// Appends a batch of a writer's records and gives the chain's new end. A batch, or a part of one, that is
 /// there already is passed over; anything that does not continue the chain is refused as a whole.
-pub fn append(conn: &Connection, records: &[AuditRecord]) -> Result<Tip, Error> {
+pub fn append(conn: &Connection<'_>, records: &[AuditRecord]) -> Result<Tip, Error> {
     if records.len() > MAX_BATCH {
         return Err(Error::invalid("records", format!("are {}: send {MAX_BATCH} at most", records.len())));
     }
@@ -63,14 +63,14 @@ pub fn append(conn: &Connection, records: &[AuditRecord]) -> Result<Tip, Error> 
     Ok(tip)
 }
 
-fn tip(conn: &Connection, writer: &str) -> Result<Tip, Error> {
+fn tip(conn: &Connection<'_>, writer: &str) -> Result<Tip, Error> {
     let sql = "select sequence, digest from audit_record where writer = ?1 order by sequence desc limit 1";
-    let read = |row: &rusqlite::Row<'_>| Ok(Tip { sequence: row.get(0)?, digest: row.get(1)? });
+    let read = |row: &sre_store::sql::Row<'_>| Ok(Tip { sequence: row.get(0)?, digest: row.get(1)? });
     let found = conn.prepare_cached(sql)?.query_row([writer], read).optional()?;
     Ok(found.unwrap_or(Tip { sequence: 0, digest: GENESIS }))
 }
 
-fn same_as_stored(conn: &Connection, record: &AuditRecord) -> Result<(), Error> {
+fn same_as_stored(conn: &Connection<'_>, record: &AuditRecord) -> Result<(), Error> {
     let sql = "select digest from audit_record where writer = ?1 and sequence = ?2";
     let stored: Option<[u8; 32]> = conn
         .prepare_cached(sql)?
@@ -106,7 +106,7 @@ fn continues(record: &AuditRecord, tip: Tip) -> Result<(), Error> {
     Ok(())
 }
 
-fn insert(conn: &Connection, record: &AuditRecord) -> Result<(), Error> {
+fn insert(conn: &Connection<'_>, record: &AuditRecord) -> Result<(), Error> {
     let time = record.time.as_ref().map_or(Moment(0), Moment::from);
     conn.prepare_cached(
         "insert into audit_record (writer, sequence, previous_digest, digest, time_us, team, record)

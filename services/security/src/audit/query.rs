@@ -2,8 +2,8 @@
 //! columns beside them.
 
 use prost::Message;
-use rusqlite::{Connection, params};
 use sre_proto::security::v1::{AuditRecord, Decision};
+use sre_store::sql::{Connection, params};
 
 use crate::error::Error;
 use crate::page::{self, Page};
@@ -64,22 +64,24 @@ fn is_or_below(name: &str, above: &str) -> bool {
 
 /// A page of records, newest first. The page token is set where there may be more, even on an empty page.
 pub fn list(
-    conn: &Connection,
+    conn: &Connection<'_>,
     filter: &Filter,
     page: &Page<Place>,
 ) -> Result<(Vec<AuditRecord>, String), Error> {
     let (team, index) = match &filter.team {
-        Some(_) => ("team = ?1 and", "audit_record_by_team"),
-        None => ("?1 is null and", "audit_record_by_time"),
+        Some(_) => ("team = ?1 and", "indexed by audit_record_by_team"),
+        None => ("cast(?1 as text) is null and", "indexed by audit_record_by_time"),
     };
+    // PostgreSQL finds the index by itself.
+    let index = if conn.is_postgres() { "" } else { index };
     // Two ranges of the index, one after the other: what is left of the last row's time, then what is older.
-    let columns = "select time_us, writer, sequence, record from audit_record indexed by";
+    let columns = "select time_us, writer, sequence, record from audit_record";
     let sql = format!(
         "select * from ({columns} {index} where {team} time_us = ?2 and time_us >= ?5
-             and (writer, sequence) > (?3, ?4) order by writer, sequence limit ?6)
+             and (writer, sequence) > (?3, ?4) order by writer, sequence limit ?6) as rest
          union all
          select * from ({columns} {index} where {team} time_us < ?2 and time_us >= ?5
-             order by time_us desc, writer, sequence limit ?6)
+             order by time_us desc, writer, sequence limit ?6) as older
          order by 1 desc, 2, 3 limit ?6"
     );
     let mut statement = conn.prepare_cached(&sql)?;
@@ -88,16 +90,18 @@ pub fn list(
     let mut found: Vec<(Place, AuditRecord)> = Vec::new();
     let mut looked_at = 0;
     loop {
-        let bound = params![
-            filter.team,
-            after.0,
-            after.1,
-            after.2,
-            filter.from_us.unwrap_or(i64::MIN),
-            i64::try_from(CHUNK).unwrap_or(i64::MAX)
-        ];
         let rows = statement
-            .query_map(bound, |row| Ok(((row.get(0)?, row.get(1)?, row.get(2)?), row.get::<_, Vec<u8>>(3)?)))?
+            .query_map(
+                params![
+                    filter.team,
+                    after.0,
+                    after.1,
+                    after.2,
+                    filter.from_us.unwrap_or(i64::MIN),
+                    i64::try_from(CHUNK).unwrap_or(i64::MAX)
+                ],
+                |row| Ok(((row.get(0)?, row.get(1)?, row.get(2)?), row.get::<Vec<u8>>(3)?)),
+            )?
             .collect::<Result<Vec<(Place, Vec<u8>)>, _>>()?;
         let is_last = rows.len() < CHUNK;
         looked_at += rows.len();

@@ -4,7 +4,7 @@ use crate::moment::Moment;
 use crate::rows::testing::database;
 
 /// Five records of each writer, one a second, of changing people, methods, resources and decisions.
-fn log() -> Connection {
+fn log() -> Connection<'static> {
     let conn = database();
     for writer in ["io/1", "llm/1"] {
         let (mut previous, mut records) = ([0; 32].to_vec(), Vec::new());

@@ -1,7 +1,7 @@
 //! The seal: which checkpoint is the newest, signed. Without it the newest checkpoints, and the records before
 //! them, could be taken away together.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use sre_store::sql::{Connection, OptionalExtension, params};
 
 use crate::error::Error;
 use crate::identity::key_ring::KeyRing;
@@ -42,33 +42,33 @@ impl Seal {
 
 /// Whether a log was never sealed: an empty one, or one of a version without seals. A log that has checkpoints
 /// and no seal lost it, and stays as it is for the verification to say so.
-pub fn is_due(conn: &Connection) -> Result<bool, Error> {
+pub fn is_due(conn: &Connection<'_>) -> Result<bool, Error> {
     let sql = "select 1 where exists (select 1 from audit_seal) or exists (select 1 from signed_checkpoint)";
-    Ok(!conn.prepare_cached(sql)?.exists([])?)
+    Ok(!conn.prepare_cached(sql)?.exists(params![])?)
 }
 
 /// Seals a log for the first time.
-pub fn begin(conn: &Connection, ring: &KeyRing, now: Moment) -> Result<(), Error> {
+pub fn begin(conn: &Connection<'_>, ring: &KeyRing, now: Moment) -> Result<(), Error> {
     write(conn, ring, &Seal { number: 0, digest: GENESIS, since: now })
 }
 
 /// The seal, with nothing verified.
-pub fn read(conn: &Connection) -> Result<Option<Seal>, Error> {
+pub fn read(conn: &Connection<'_>) -> Result<Option<Seal>, Error> {
     Ok(read_signed(conn)?.map(|signed| signed.seal))
 }
 
 /// The seal with its signature.
-pub fn read_signed(conn: &Connection) -> Result<Option<Signed>, Error> {
+pub fn read_signed(conn: &Connection<'_>) -> Result<Option<Signed>, Error> {
     let sql = "select number, digest, since_us, key_id, signature from audit_seal";
-    let read = |row: &rusqlite::Row<'_>| {
+    let read = |row: &sre_store::sql::Row<'_>| {
         let seal = Seal { number: row.get(0)?, digest: row.get(1)?, since: row.get(2)? };
         Ok(Signed { seal, key_id: row.get(3)?, signature: row.get(4)? })
     };
-    Ok(conn.prepare_cached(sql)?.query_row([], read).optional()?)
+    Ok(conn.prepare_cached(sql)?.query_row(params![], read).optional()?)
 }
 
 /// Signs and stores the seal.
-pub fn write(conn: &Connection, ring: &KeyRing, seal: &Seal) -> Result<(), Error> {
+pub fn write(conn: &Connection<'_>, ring: &KeyRing, seal: &Seal) -> Result<(), Error> {
     let (key_id, signature) = ring.sign(&seal.message())?;
     conn.prepare_cached(
         "insert into audit_seal (one, number, digest, since_us, key_id, signature) values (1, ?1, ?2, ?3, ?4, ?5)

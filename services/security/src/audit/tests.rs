@@ -31,7 +31,8 @@ fn a_batch_that_is_sent_twice_is_stored_once() {
     assert_eq!(append(&conn, &records[..3]).unwrap().sequence, 3);
     assert_eq!(append(&conn, &records[1..]).unwrap().sequence, 5);
     assert_eq!(append(&conn, &records).unwrap().sequence, 5);
-    let stored: i64 = conn.query_row("select count(*) from audit_record", [], |row| row.get(0)).unwrap();
+    let stored: i64 =
+        conn.query_row("select count(*) from audit_record", params![], |row| row.get(0)).unwrap();
     assert_eq!(stored, 5);
 }
 

@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension, params};
 use sre_proto::security::v1::{Fault, Finding};
+use sre_store::sql::{Connection, OptionalExtension, params};
 
 use super::chain::{Chain, Row};
 use super::checkpoint::{self, Checkpoint};
@@ -68,7 +68,7 @@ enum Stage {
 
 impl Verification {
     /// Begins with the first writer.
-    pub fn begin(conn: &Connection, keks: Keks, witnesses: Vec<Checkpoint>) -> Result<Self, Error> {
+    pub fn begin(conn: &Connection<'_>, keks: Keks, witnesses: Vec<Checkpoint>) -> Result<Self, Error> {
         let first = next_writer(conn, "")?;
         let stage = first.map_or(Stage::Checkpoints { after: 0, digest: Some([0; 32]) }, |writer| {
             Stage::Records(Chain::new(writer))
@@ -77,7 +77,7 @@ impl Verification {
     }
 
     /// Verifies the next part.
-    pub fn step(&mut self, conn: &Connection) -> Result<Report, Error> {
+    pub fn step(&mut self, conn: &Connection<'_>) -> Result<Report, Error> {
         let mut findings = Vec::new();
         // Keys rotate meanwhile, and checkpoints of this snapshot can be of a key that is younger than the part
         // before.
@@ -108,7 +108,7 @@ impl Verification {
 
     fn records(
         &mut self,
-        conn: &Connection,
+        conn: &Connection<'_>,
         mut chain: Chain,
         findings: &mut Vec<Finding>,
     ) -> Result<Stage, Error> {
@@ -144,7 +144,7 @@ impl Verification {
 
     fn checkpoints(
         &mut self,
-        conn: &Connection,
+        conn: &Connection<'_>,
         mut after: i64,
         mut digest: Option<[u8; 32]>,
         findings: &mut Vec<Finding>,
@@ -178,7 +178,7 @@ impl Verification {
     /// In the same snapshot as the newest checkpoint.
     fn seal(
         &mut self,
-        conn: &Connection,
+        conn: &Connection<'_>,
         last: i64,
         digest: Option<[u8; 32]>,
         findings: &mut Vec<Finding>,
@@ -204,7 +204,7 @@ impl Verification {
         Ok(())
     }
 
-    fn witnesses(&self, conn: &Connection, findings: &mut Vec<Finding>) -> Result<(), Error> {
+    fn witnesses(&self, conn: &Connection<'_>, findings: &mut Vec<Finding>) -> Result<(), Error> {
         for witness in &self.witnesses {
             let (writer, number) = (&witness.end.writer, witness.number);
             if !self.signed(&witness.key_id, &witness.message(), &witness.signature) {
@@ -234,20 +234,19 @@ pub(super) fn finding(fault: Fault, writer: &str, sequence: i64, message: String
 }
 
 /// The next writer of whom there is a record or a checkpoint.
-fn next_writer(conn: &Connection, after: &str) -> Result<Option<String>, Error> {
+fn next_writer(conn: &Connection<'_>, after: &str) -> Result<Option<String>, Error> {
     let sql = "select min(writer) from (
                    select min(writer) as writer from audit_record where writer > ?1
-                   union all select min(writer) from signed_checkpoint where writer > ?1)";
+                   union all select min(writer) from signed_checkpoint where writer > ?1) as writers";
     Ok(conn.prepare_cached(sql)?.query_row([after], |row| row.get(0)).optional()?.flatten())
 }
 
-fn read_rows(conn: &Connection, chain: &Chain) -> Result<Vec<Row>, Error> {
+fn read_rows(conn: &Connection<'_>, chain: &Chain) -> Result<Vec<Row>, Error> {
     let sql = "select sequence, previous_digest, digest, time_us, team, record from audit_record
                where writer = ?1 and sequence > ?2 order by sequence limit ?3";
-    let bound = params![chain.writer, chain.last, i64::try_from(PART).unwrap_or(i64::MAX)];
     let rows = conn
         .prepare_cached(sql)?
-        .query_map(bound, |row| {
+        .query_map(params![chain.writer, chain.last, i64::try_from(PART).unwrap_or(i64::MAX)], |row| {
             Ok(Row {
                 sequence: row.get(0)?,
                 previous: row.get(1)?,

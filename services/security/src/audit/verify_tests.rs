@@ -1,9 +1,10 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use rusqlite::Connection;
 use sre_identity::TrustDomain;
 use sre_proto::security::v1::AuditRecord;
+use sre_store::rusqlite::Connection;
+use sre_store::sql::Database;
 use sre_store::{OpenOptions, Store};
 
 use super::super::GENESIS;
@@ -37,7 +38,7 @@ impl Log {
     async fn open(&self) -> State {
         let options = OpenOptions::new(self.file(), "store.dir", crate::schema::MIGRATIONS);
         let domain = TrustDomain::new("sre.local").unwrap();
-        State::open(Store::open(options).unwrap(), self.keks.clone(), domain).await.unwrap()
+        State::open(Database::from(Store::open(options).unwrap()), self.keks.clone(), domain).await.unwrap()
     }
 
     async fn close(&self, state: State) {
@@ -180,7 +181,7 @@ async fn a_chain_that_was_written_anew_does_not_fit_its_checkpoints() {
     let before = forged[0].clone();
     assert_eq!(before.digest, digest.as_slice());
     forged.extend(continued("llm/1", &before, 2));
-    super::super::append(&conn, &forged).unwrap();
+    super::super::append(&(&conn).into(), &forged).unwrap();
     drop(conn);
     assert_eq!(log.found().await, [of(Fault::Rewritten, "llm/1", 3)]);
 }
@@ -225,7 +226,7 @@ async fn checkpoints_of_another_key_are_not_believed() {
     let public = hex::encode(aws_lc_rs::signature::KeyPair::public_key(&pair).as_ref());
     let conn = Connection::open(log.file()).unwrap();
     let page = Page { size: 10, after: None };
-    let mut forged = checkpoint::list(&conn, false, &page).unwrap().0.pop().unwrap();
+    let mut forged = checkpoint::list(&(&conn).into(), false, &page).unwrap().0.pop().unwrap();
     forged.end.sequence = 1;
     let signature = hex::encode(pair.sign(&forged.message()).as_ref());
     drop(conn);

@@ -10,6 +10,7 @@ use sre_proto::types::v1::Level;
 use sre_service::Link;
 use tonic::{Code, Request};
 
+use crate::account::{self, Principal};
 use crate::error::Error;
 
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -17,9 +18,14 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// Knows the access lists of agents.
 #[async_trait]
 pub trait AgentAccess: Send + Sync {
-    /// The agent's full name where `caller` may invoke its skills; none where it may not, or there is no such
-    /// agent. Reads only.
-    async fn may_invoke(&self, caller: &Candidate, agent: &str) -> Result<Option<String>, Error>;
+    /// The agent's full name where `caller`, of whom Account knows `principal`, may invoke its skills; none where it
+    /// may not, or there is no such agent. Reads only.
+    async fn may_invoke(
+        &self,
+        caller: &Candidate,
+        principal: Option<&Principal>,
+        agent: &str,
+    ) -> Result<Option<String>, Error>;
 }
 
 /// Asks the agent service.
@@ -27,12 +33,18 @@ pub struct AgentService(pub Link);
 
 #[async_trait]
 impl AgentAccess for AgentService {
-    async fn may_invoke(&self, caller: &Candidate, agent: &str) -> Result<Option<String>, Error> {
+    async fn may_invoke(
+        &self,
+        caller: &Candidate,
+        principal: Option<&Principal>,
+        agent: &str,
+    ) -> Result<Option<String>, Error> {
         let mut request = Request::new(CheckAccessRequest {
             name: agent.to_owned(),
             candidate: Some(caller.into()),
             level: Level::Read.into(),
             aspect: AclAspect::Skills.into(),
+            principal: Some(account::service::principal(caller, principal)),
         });
         request.set_timeout(TIMEOUT);
         match AgentDataClient::new(self.0.clone()).check_access(request).await {

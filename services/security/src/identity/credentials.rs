@@ -3,8 +3,8 @@
 //! A revoked API key must take its tokens along, also those that were derived from them hops later; and a
 //! resume grant must not outlive the key by a month.
 
-use rusqlite::{Connection, OptionalExtension, params};
 use sre_proto::security::v1::revocation::Target;
+use sre_store::sql::{Connection, OptionalExtension, params};
 
 use super::revocations::Revocation;
 use crate::error::Error;
@@ -37,7 +37,7 @@ pub struct Credential {
 }
 
 /// Remembers a credential.
-pub fn insert(conn: &Connection, credential: &Credential) -> Result<(), Error> {
+pub fn insert(conn: &Connection<'_>, credential: &Credential) -> Result<(), Error> {
     let kind = match credential.kind {
         Kind::Token => "token",
         Kind::Grant => "grant",
@@ -57,10 +57,10 @@ pub fn insert(conn: &Connection, credential: &Credential) -> Result<(), Error> {
 }
 
 /// A credential by its `jti`; none where it ended long ago or was never minted here.
-pub fn find(conn: &Connection, id: &str) -> Result<Option<Credential>, Error> {
+pub fn find(conn: &Connection<'_>, id: &str) -> Result<Option<Credential>, Error> {
     let sql = "select id, kind, team, api_key, root, ends_us from credential where id = ?1";
-    let read = |row: &rusqlite::Row<'_>| {
-        let kind = if row.get::<_, String>(1)? == "grant" { Kind::Grant } else { Kind::Token };
+    let read = |row: &sre_store::sql::Row<'_>| {
+        let kind = if row.get::<String>(1)? == "grant" { Kind::Grant } else { Kind::Token };
         Ok(Credential {
             id: row.get(0)?,
             kind,
@@ -75,7 +75,11 @@ pub fn find(conn: &Connection, id: &str) -> Result<Option<Credential>, Error> {
 
 /// Revocations of all live tokens that began with an API key. Grants are not among them: the key is looked at
 /// again whenever one is presented.
-pub fn revocations_of_key(conn: &Connection, api_key: &str, now: Moment) -> Result<Vec<Revocation>, Error> {
+pub fn revocations_of_key(
+    conn: &Connection<'_>,
+    api_key: &str,
+    now: Moment,
+) -> Result<Vec<Revocation>, Error> {
     let sql = "select id, ends_us from credential where api_key = ?1 and ends_us > ?2 and kind = 'token'";
     let mut statement = conn.prepare_cached(sql)?;
     let rows = statement.query_map(params![api_key, now], |row| {
@@ -86,7 +90,7 @@ pub fn revocations_of_key(conn: &Connection, api_key: &str, now: Moment) -> Resu
 
 /// Revocations of all live tokens of a team's subjects that a root caller is behind.
 pub fn revocations_of_root(
-    conn: &Connection,
+    conn: &Connection<'_>,
     root: &str,
     team: &str,
     now: Moment,
@@ -101,7 +105,7 @@ pub fn revocations_of_root(
 }
 
 /// Forgets, a batch at a time, what has ended; gives how many.
-pub fn prune(conn: &Connection, now: Moment) -> Result<usize, Error> {
+pub fn prune(conn: &Connection<'_>, now: Moment) -> Result<usize, Error> {
     let sql = "delete from credential where id in (select id from credential where ends_us <= ?1 limit 1000)";
     Ok(conn.prepare_cached(sql)?.execute([now])?)
 }

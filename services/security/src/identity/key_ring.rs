@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use rusqlite::Connection;
 use sre_identity::token::issuer;
 use sre_identity::{AuthError, Claims, Peer, TokenVerifier, TrustDomain, grant};
 use sre_proto::security::v1 as proto;
+use sre_store::sql::Connection;
 use tonic::Status;
 
 use super::revocations::{self, Revocation};
@@ -64,7 +64,12 @@ impl KeyRing {
     }
 
     /// Reads what is needed to get from `known` to the store's version.
-    pub fn load(conn: &Connection, keks: &Keks, now: Moment, known: (i64, Moment)) -> Result<Loaded, Error> {
+    pub fn load(
+        conn: &Connection<'_>,
+        keks: &Keks,
+        now: Moment,
+        known: (i64, Moment),
+    ) -> Result<Loaded, Error> {
         let version = revocations::version(conn)?;
         if known.0 == version && known.1.plus(REBUILD_AFTER) > now {
             return Ok(Loaded { version, content: None });

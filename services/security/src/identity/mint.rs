@@ -8,12 +8,15 @@ use sre_proto::error::Reason;
 
 use super::credentials::{self, Credential, Kind};
 use super::proof::Proven;
-use super::subject::Subject;
+use super::subject::{DecidedOn, Subject};
 use super::{Ask, Sts};
+use crate::account;
 use crate::api_keys;
 use crate::audit::entry::Entry;
 use crate::error::Error;
 use crate::moment::Moment;
+
+const CHANGED: &str = "memberships of the caller were changed meanwhile: try again";
 
 /// What an exchange gives.
 #[derive(Debug, Clone)]
@@ -32,11 +35,11 @@ impl Sts {
         ask: &Ask,
         proven: &Proven,
         subject: Subject,
-        ceiling: Vec<String>,
-        entry: Entry,
+        ceiling: &[String],
+        entry: &Entry,
         now: Moment,
     ) -> Result<Minted, Error> {
-        let claims = self.claims(ask, proven, &subject, ceiling, now)?;
+        let claims = self.claims(ask, proven, &subject, ceiling.to_vec(), now)?;
         let token = self.state.ring().sign_token(&claims)?;
         let grant = match ask.grant_lifetime {
             Some(lifetime) => Some(self.grant(proven, &claims, lifetime, now)?),
@@ -56,12 +59,18 @@ impl Sts {
         }
         let chain = std::iter::once(claims.root.clone()).chain(claims.via.iter().cloned()).collect();
         let entry = entry
+            .clone()
             .on(claims.agent.clone().unwrap_or_else(|| "self".to_owned()))
             .of_team(claims.team.as_deref().unwrap_or_default())
             .acting_for(&subject.candidate, chain)
             .with_token(&claims.jti);
         self.state
             .write(move |tx| {
+                if let Some(DecidedOn { candidate, version }) = &subject.decided_on
+                    && account::version(tx, candidate)? != *version
+                {
+                    return Err(Error::Conflict(CHANGED.to_owned()));
+                }
                 for credential in &made {
                     // Looked at again here: a key revoked since the proof was checked gives no token.
                     if let Some(key) = &credential.api_key {

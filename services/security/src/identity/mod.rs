@@ -24,6 +24,7 @@ use sre_identity::exchange::{self, permit};
 use sre_identity::{Peer, Purpose, SpiffeId};
 use sre_proto::error::Reason;
 use sre_proto::security::v1::exchange_request::Proof;
+use subject::DecidedOn;
 use tonic::Status;
 
 use crate::audit::entry::Entry;
@@ -32,6 +33,8 @@ use crate::moment::Moment;
 use crate::oidc::Providers;
 use crate::state::State;
 
+/// How often a right is decided on before a change in between is the caller's to wait for.
+const DECISIONS: usize = 3;
 const MAX_SCOPES: usize = 64;
 const MAX_AUDIENCE: usize = 9;
 
@@ -106,8 +109,19 @@ impl Sts {
             Some(held) => proof::of_held(&self.state, held).await?,
             None => proof::of_caller(&self.state, &self.providers, &proof).await?,
         };
+        for _ in 1..DECISIONS {
+            let subject = self.subject(ask, kind, &proven).await?;
+            let decided_on = subject.decided_on.clone();
+            let minted = self.mint(ask, &proven, subject, &ceiling, &entry, Moment::now()).await;
+            match (minted, decided_on) {
+                (Err(Error::Conflict(_)), Some(DecidedOn { candidate, .. })) => {
+                    self.state.forget(&candidate).await;
+                }
+                (minted, _) => return minted,
+            }
+        }
         let subject = self.subject(ask, kind, &proven).await?;
-        self.mint(ask, &proven, subject, ceiling, entry, Moment::now()).await
+        self.mint(ask, &proven, subject, &ceiling, &entry, Moment::now()).await
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, Row, params};
 use sre_identity::grant;
 use sre_identity::token::{CLOCK_SKEW, MAX_LIFETIME};
 use sre_proto::security::v1 as proto;
 use sre_proto::security::v1::revocation::Target;
+use sre_store::StoreError;
+use sre_store::sql::{Connection, Row, params};
 
 use crate::error::Error;
 use crate::moment::Moment;
@@ -51,11 +52,14 @@ impl Revocation {
 }
 
 /// Adds revocations and gives the version of the key set that carries them.
-pub fn insert(conn: &Connection, revocations: &[Revocation]) -> Result<i64, Error> {
+pub fn insert(conn: &Connection<'_>, revocations: &[Revocation]) -> Result<i64, Error> {
     let mut statement = conn.prepare_cached(
         "insert into revocation (target, value, time_us, expires_us) values (?1, ?2, ?3, ?4)
          on conflict (target, value) do update set
-             time_us = max(time_us, excluded.time_us), expires_us = max(expires_us, excluded.expires_us)",
+             time_us = case when excluded.time_us > revocation.time_us
+                 then excluded.time_us else revocation.time_us end,
+             expires_us = case when excluded.expires_us > revocation.expires_us
+                 then excluded.expires_us else revocation.expires_us end",
     )?;
     for revocation in revocations {
         let (target, value) = columns(&revocation.target);
@@ -65,7 +69,7 @@ pub fn insert(conn: &Connection, revocations: &[Revocation]) -> Result<i64, Erro
 }
 
 /// Every revocation that could still matter.
-pub fn live(conn: &Connection, now: Moment) -> Result<Vec<Revocation>, Error> {
+pub fn live(conn: &Connection<'_>, now: Moment) -> Result<Vec<Revocation>, Error> {
     let mut statement = conn.prepare_cached(
         "select target, value, time_us, expires_us from revocation where expires_us > ?1 order by sequence",
     )?;
@@ -74,21 +78,21 @@ pub fn live(conn: &Connection, now: Moment) -> Result<Vec<Revocation>, Error> {
 }
 
 /// Forgets, a batch at a time, what cannot matter any more; gives how many.
-pub fn prune(conn: &Connection, now: Moment) -> Result<usize, Error> {
+pub fn prune(conn: &Connection<'_>, now: Moment) -> Result<usize, Error> {
     let sql = "delete from revocation where sequence in
                (select sequence from revocation where expires_us <= ?1 limit 1000)";
     Ok(conn.prepare_cached(sql)?.execute([now])?)
 }
 
 /// The version of the key set.
-pub fn version(conn: &Connection) -> Result<i64, Error> {
-    Ok(conn.prepare_cached("select version from key_set_version")?.query_row([], |row| row.get(0))?)
+pub fn version(conn: &Connection<'_>) -> Result<i64, Error> {
+    Ok(conn.prepare_cached("select version from key_set_version")?.query_row(params![], |row| row.get(0))?)
 }
 
 /// Counts a change of keys or revocations.
-pub(super) fn bump_version(conn: &Connection) -> Result<i64, Error> {
+pub(super) fn bump_version(conn: &Connection<'_>) -> Result<i64, Error> {
     let sql = "update key_set_version set version = version + 1 returning version";
-    Ok(conn.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+    Ok(conn.prepare_cached(sql)?.query_row(params![], |row| row.get(0))?)
 }
 
 fn columns(target: &Target) -> (&'static str, &str) {
@@ -100,16 +104,15 @@ fn columns(target: &Target) -> (&'static str, &str) {
     }
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Revocation> {
+fn read(row: &Row<'_>) -> sre_store::sql::Result<Revocation> {
     let value: String = row.get(1)?;
-    let target = match row.get::<_, String>(0)?.as_str() {
+    let target = match row.get::<String>(0)?.as_str() {
         "token_id" => Target::TokenId(value),
         "subject" => Target::Subject(value),
         "root_caller" => Target::RootCaller(value),
         "presenter" => Target::Presenter(value),
         other => {
-            let message = format!("unknown kind of revocation {other:?}").into();
-            return Err(rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, message));
+            return Err(StoreError::backend(format!("unknown kind of revocation {other:?}")));
         }
     };
     Ok(Revocation { target, time: row.get(2)?, expires: row.get(3)? })

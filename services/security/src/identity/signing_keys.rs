@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
-use rusqlite::{Connection, OptionalExtension, params};
 use sre_identity::token::{CLOCK_SKEW, MAX_LIFETIME};
 use sre_identity::{Signer, grant};
+use sre_store::sql::{Connection, OptionalExtension, params};
 
 use crate::error::Error;
 use crate::moment::Moment;
@@ -61,10 +61,10 @@ pub struct SigningKey {
 }
 
 /// The key that signs; none in an empty store.
-pub fn signing(conn: &Connection, keks: &Keks) -> Result<Option<SigningKey>, Error> {
+pub fn signing(conn: &Connection<'_>, keks: &Keks) -> Result<Option<SigningKey>, Error> {
     let row: Option<(String, Option<Vec<u8>>, Moment)> = conn
         .prepare_cached("select key_id, sealed, created_us from signing_key where retired_us is null")?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .query_row(params![], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
     let Some((id, sealed, created)) = row else { return Ok(None) };
     let damaged = |what: String| Error::Internal(format!("signing key {id}: {what}"));
@@ -80,7 +80,7 @@ pub fn signing(conn: &Connection, keks: &Keks) -> Result<Option<SigningKey>, Err
 }
 
 /// Every key that may still verify something at `now`, the signing one first, then the newest.
-pub fn live(conn: &Connection, now: Moment) -> Result<Vec<PublicKey>, Error> {
+pub fn live(conn: &Connection<'_>, now: Moment) -> Result<Vec<PublicKey>, Error> {
     let mut statement = conn.prepare_cached(
         "select key_id, public_key, created_us, retired_us from signing_key
          where retired_us is null or retired_us > ?1
@@ -93,7 +93,7 @@ pub fn live(conn: &Connection, now: Moment) -> Result<Vec<PublicKey>, Error> {
 }
 
 /// Makes a new signing key and retires the one before; gives the new one's id.
-pub fn rotate(conn: &Connection, keks: &Keks, now: Moment) -> Result<String, Error> {
+pub fn rotate(conn: &Connection<'_>, keks: &Keks, now: Moment) -> Result<String, Error> {
     let published =
         live(conn, now)?.iter().filter(|key| key.tokens_end().is_none_or(|end| end > now)).count();
     if published >= MAX_PUBLISHED {
@@ -110,7 +110,7 @@ pub fn rotate(conn: &Connection, keks: &Keks, now: Moment) -> Result<String, Err
     let sealed = serde_json::to_vec(&sealed).map_err(|error| failed(&error))?;
     let before = conn
         .prepare_cached("select key_id, public_key from signing_key where retired_us is null")?
-        .query_row([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?)))
+        .query_row(params![], |row| Ok((row.get::<String>(0)?, row.get::<Vec<u8>>(1)?)))
         .optional()?;
     if let Some((before, public)) = before {
         // Whoever could not open it has no business vouching for it.
@@ -129,12 +129,12 @@ pub fn rotate(conn: &Connection, keks: &Keks, now: Moment) -> Result<String, Err
 }
 
 /// Lets the signing key vouch for all others, once, in a store of a version in which none did.
-pub fn attest_all(conn: &Connection, key: &SigningKey) -> Result<(), Error> {
+pub fn attest_all(conn: &Connection<'_>, key: &SigningKey) -> Result<(), Error> {
     let mut statement = conn.prepare_cached(
         "select key_id, public_key from signing_key where retired_us is not null and attestation is null",
     )?;
     let rows = statement
-        .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?)))?
+        .query_map(params![], |row| Ok((row.get::<String>(0)?, row.get::<Vec<u8>>(1)?)))?
         .collect::<Result<Vec<_>, _>>()?;
     for (id, public) in rows {
         attest(conn, &id, &public, key.signer.key_id(), &key.pair)?;
@@ -143,13 +143,13 @@ pub fn attest_all(conn: &Connection, key: &SigningKey) -> Result<(), Error> {
 }
 
 /// The public keys that the signing key vouches for, itself and through others.
-pub fn vouched(conn: &Connection, signing: &SigningKey) -> Result<HashMap<String, Vec<u8>>, Error> {
+pub fn vouched(conn: &Connection<'_>, signing: &SigningKey) -> Result<HashMap<String, Vec<u8>>, Error> {
     let mut statement = conn.prepare_cached(
         "select key_id, public_key, attested_by, attestation from signing_key where attestation is not null",
     )?;
     type Attested = (String, Vec<u8>, String, Vec<u8>);
     let mut waiting = statement
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+        .query_map(params![], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
         .collect::<Result<Vec<Attested>, _>>()?;
     let own = signing.pair.public_key().as_ref().to_vec();
     let mut trusted = HashMap::from([(signing.signer.key_id().to_owned(), own)]);
@@ -173,7 +173,13 @@ pub fn verifies(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
     UnparsedPublicKey::new(&ED25519, public).verify(message, signature).is_ok()
 }
 
-fn attest(conn: &Connection, id: &str, public: &[u8], by: &str, pair: &Ed25519KeyPair) -> Result<(), Error> {
+fn attest(
+    conn: &Connection<'_>,
+    id: &str,
+    public: &[u8],
+    by: &str,
+    pair: &Ed25519KeyPair,
+) -> Result<(), Error> {
     let signature = pair.sign(&attestation(id, public, by));
     conn.prepare_cached("update signing_key set attested_by = ?2, attestation = ?3 where key_id = ?1")?
         .execute(params![id, by, signature.as_ref()])?;
@@ -185,10 +191,10 @@ fn attestation(id: &str, public: &[u8], by: &str) -> Vec<u8> {
 }
 
 /// Wraps the private key with the vault key that seals now; gives how many were wrapped anew.
-pub fn reseal(conn: &Connection, keks: &Keks) -> Result<u64, Error> {
+pub fn reseal(conn: &Connection<'_>, keks: &Keks) -> Result<u64, Error> {
     let mut statement =
         conn.prepare_cached("select key_id, sealed from signing_key where sealed is not null")?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = statement.query_map(params![], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let rows: Vec<(String, Vec<u8>)> = rows.collect::<Result<_, _>>()?;
     let mut count = 0;
     for (id, sealed) in rows {
@@ -264,7 +270,7 @@ mod tests {
         let first = rotate(&conn, &keks, NOW).unwrap();
         let second = rotate(&conn, &keks, NOW).unwrap();
         let third = rotate(&conn, &keks, NOW).unwrap();
-        let vouched_for = |conn: &Connection| {
+        let vouched_for = |conn: &Connection<'_>| {
             let mut ids: Vec<String> =
                 vouched(conn, &signing(conn, &keks).unwrap().unwrap()).unwrap().into_keys().collect();
             ids.sort();

@@ -1,5 +1,7 @@
 //! Whom a token is for, and whether it may be.
 
+use std::sync::Arc;
+
 use sre_identity::exchange::{Proof as ProofKind, extend_chain};
 use sre_identity::resource::Pattern;
 use sre_identity::{Candidate, Purpose, SpiffeId};
@@ -8,6 +10,7 @@ use tonic::Status;
 
 use super::proof::{self, Proven};
 use super::{Ask, Sts};
+use crate::account::Principal;
 use crate::error::Error;
 
 static AGENT: Pattern = Pattern::new("teams/{team}/agents/{agent}");
@@ -25,6 +28,18 @@ pub struct Subject {
     pub agent: Option<String>,
     /// Its home team; none where Account does not know it.
     pub team: Option<String>,
+    /// Whose memberships it was decided on.
+    pub decided_on: Option<DecidedOn>,
+}
+
+/// Memberships that a right was decided on. Where they are others when the token is made, it is decided again: so
+/// there is no moment between check and act, whichever replica changes them.
+#[derive(Debug, Clone)]
+pub struct DecidedOn {
+    /// Whose.
+    pub candidate: Candidate,
+    /// Their version; none where Account did not know it.
+    pub version: Option<i64>,
 }
 
 impl Sts {
@@ -52,10 +67,11 @@ impl Sts {
             }
             Purpose::NextHop | Purpose::Component => {
                 no_other_agent(ask, proven.agent.as_deref())?;
-                if kind == ProofKind::ResumeGrant {
-                    self.still_allowed(proven).await?;
-                }
-                self.same(proven).await
+                let decided_on = match kind {
+                    ProofKind::ResumeGrant => Some(self.still_allowed(proven).await?),
+                    _ => None,
+                };
+                Ok(Subject { decided_on, ..self.same(proven).await? })
             }
         }
     }
@@ -63,7 +79,8 @@ impl Sts {
     /// The agent that `caller` wants to run. Not allowed and not there are the same answer (hole H37).
     async fn agent(&self, caller: &Candidate, name: &str, via: Vec<String>) -> Result<Subject, Error> {
         let asked = AGENT.parse_field("agent", name)?;
-        let full = self.agents.may_invoke(caller, name).await?.ok_or_else(refused)?;
+        let (known, decided_on) = self.decided_on(caller).await?;
+        let full = self.agents.may_invoke(caller, known.as_deref(), name).await?.ok_or_else(refused)?;
         let parts =
             AGENT.parse(&full).map_err(|_| Error::Internal(format!("agent service named {full:?}")))?;
         let candidate = Candidate::agent(parts.get("agent")).map_err(|_| refused())?;
@@ -76,7 +93,7 @@ impl Sts {
             return Err(refused());
         }
         let id = proof::candidate_id(&candidate, self.state.trust_domain())?;
-        Ok(Subject { id, candidate, via, agent: Some(full), team: Some(home) })
+        Ok(Subject { id, candidate, via, agent: Some(full), team: Some(home), decided_on: Some(decided_on) })
     }
 
     /// The subject of the proof, as Account knows it now.
@@ -91,12 +108,19 @@ impl Sts {
             via: proven.via.clone(),
             agent: proven.agent.clone(),
             team: known.map(|known| known.home_team.clone()),
+            decided_on: None,
         })
+    }
+
+    async fn decided_on(&self, candidate: &Candidate) -> Result<(Option<Arc<Principal>>, DecidedOn), Error> {
+        let known = self.state.resolve(candidate).await?;
+        let version = known.as_ref().map(|known| known.version);
+        Ok((known, DecidedOn { candidate: candidate.clone(), version }))
     }
 
     /// A grant was given weeks ago: whoever started the run must still have the right to. For a sub-agent that
     /// is the agent before it.
-    async fn still_allowed(&self, proven: &Proven) -> Result<(), Error> {
+    async fn still_allowed(&self, proven: &Proven) -> Result<DecidedOn, Error> {
         let agent = proven.agent.as_deref().ok_or_else(refused)?;
         let malformed =
             |_| Error::credentials(Reason::CredentialsInvalid, "the grant names a malformed identity");
@@ -109,7 +133,9 @@ impl Sts {
         if root != invoker && self.state.resolve(&root).await?.is_none() {
             return Err(refused());
         }
-        self.agents.may_invoke(&invoker, agent).await?.ok_or_else(refused).map(drop)
+        let (known, decided_on) = self.decided_on(&invoker).await?;
+        self.agents.may_invoke(&invoker, known.as_deref(), agent).await?.ok_or_else(refused)?;
+        Ok(decided_on)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Secrets that a team lets others use: rows of (owner, key, grantee).
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use sre_store::sql::{Connection, OptionalExtension, Row, params};
 
 use crate::error::Error;
 use crate::moment::Moment;
@@ -26,7 +26,7 @@ pub struct Grant {
 }
 
 /// Adds a grant; gives it as it stands, where it stood before as it was.
-pub fn insert(conn: &Connection, grant: &Grant) -> Result<Grant, Error> {
+pub fn insert(conn: &Connection<'_>, grant: &Grant) -> Result<Grant, Error> {
     let sql = "insert into secret_grant (owner, key, grantee, created_us, created_by)
                values (?1, ?2, ?3, ?4, ?5) on conflict do nothing";
     conn.prepare_cached(sql)?.execute(params![
@@ -42,20 +42,20 @@ pub fn insert(conn: &Connection, grant: &Grant) -> Result<Grant, Error> {
 }
 
 /// Takes a grant back; false where there was none.
-pub fn delete(conn: &Connection, owner: &str, key: &str, grantee: &str) -> Result<bool, Error> {
+pub fn delete(conn: &Connection<'_>, owner: &str, key: &str, grantee: &str) -> Result<bool, Error> {
     let sql = "delete from secret_grant where owner = ?1 and key = ?2 and grantee = ?3";
     Ok(conn.prepare_cached(sql)?.execute([owner, key, grantee])? > 0)
 }
 
 /// Takes back all grants of a secret.
-pub fn delete_all(conn: &Connection, owner: &str, key: &str) -> Result<(), Error> {
+pub fn delete_all(conn: &Connection<'_>, owner: &str, key: &str) -> Result<(), Error> {
     conn.prepare_cached("delete from secret_grant where owner = ?1 and key = ?2")?.execute([owner, key])?;
     Ok(())
 }
 
 /// What a team has granted, by key and grantee, one more than the page.
 pub fn of_owner(
-    conn: &Connection,
+    conn: &Connection<'_>,
     owner: &str,
     after: Option<&(String, String)>,
     limit: i64,
@@ -70,10 +70,10 @@ pub fn of_owner(
 
 /// The teams whose secret of this key a team may use, the first one first: what was granted to it, then what was
 /// granted to all, the oldest grant first.
-pub fn owners(conn: &Connection, grantee: &str, key: &str) -> Result<Vec<String>, Error> {
+pub fn owners(conn: &Connection<'_>, grantee: &str, key: &str) -> Result<Vec<String>, Error> {
     let sql = "select owner from secret_grant
                where key = ?1 and grantee in (?2, '*') and owner <> ?2
-               group by owner order by min(grantee = '*'), min(created_us), owner limit ?3";
+               group by owner order by min(case when grantee = '*' then 1 else 0 end), min(created_us), owner limit ?3";
     let mut statement = conn.prepare_cached(sql)?;
     let limit = i64::try_from(MAX_OWNERS).unwrap_or(i64::MAX);
     let rows = statement.query_map(params![key, grantee, limit], |row| row.get(0))?;
@@ -81,7 +81,12 @@ pub fn owners(conn: &Connection, grantee: &str, key: &str) -> Result<Vec<String>
 }
 
 /// Keys greater than `after` that others let a team use, in order.
-pub fn keys(conn: &Connection, grantee: &str, after: Option<&str>, limit: i64) -> Result<Vec<String>, Error> {
+pub fn keys(
+    conn: &Connection<'_>,
+    grantee: &str,
+    after: Option<&str>,
+    limit: i64,
+) -> Result<Vec<String>, Error> {
     let sql = "select distinct key from secret_grant
                where grantee in (?1, '*') and owner <> ?1 and key > ?2 order by key limit ?3";
     let mut statement = conn.prepare_cached(sql)?;
@@ -90,13 +95,13 @@ pub fn keys(conn: &Connection, grantee: &str, after: Option<&str>, limit: i64) -
 }
 
 /// Whether a team is known to Account.
-pub fn is_team(conn: &Connection, team: &str) -> Result<bool, Error> {
+pub fn is_team(conn: &Connection<'_>, team: &str) -> Result<bool, Error> {
     let found =
         conn.prepare_cached("select 1 from team where id = ?1")?.query_row([team], |_| Ok(())).optional()?;
     Ok(found.is_some())
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Grant> {
+fn read(row: &Row<'_>) -> sre_store::sql::Result<Grant> {
     Ok(Grant {
         owner: row.get(0)?,
         key: row.get(1)?,
@@ -111,7 +116,7 @@ mod tests {
     use super::*;
     use crate::rows::testing::database;
 
-    fn grant(conn: &Connection, owner: &str, key: &str, grantee: &str, at: i64) {
+    fn grant(conn: &Connection<'_>, owner: &str, key: &str, grantee: &str, at: i64) {
         let grant = Grant {
             owner: owner.into(),
             key: key.into(),

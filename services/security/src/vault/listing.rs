@@ -37,7 +37,9 @@ impl Vault {
         found: &mut Vec<Found>,
     ) -> Result<(), Error> {
         let who = team.to_owned();
-        let keys = move |conn: &rusqlite::Connection| grants::keys(conn, &who, after.as_deref(), MAX_GRANTED);
+        let keys = move |conn: &sre_store::sql::Connection<'_>| {
+            grants::keys(conn, &who, after.as_deref(), MAX_GRANTED)
+        };
         let own: std::collections::HashSet<String> = found.iter().map(|row| row.info.key.clone()).collect();
         for key in self.state.read(keys).await? {
             // One whose owner has deleted it elsewhere is not there.

@@ -108,8 +108,10 @@ fn prepare(data_dir: &Path, backup: &Backup<'_>) -> Result<PathBuf> {
 /// What this suite keeps where `sre backup` does not look.
 fn elsewhere(config: &Config) -> Vec<String> {
     let mut notes = Vec::new();
-    if config.journal.backend.unwrap_or(config.store.backend) == Backend::Postgres {
-        notes.push("the run journal is in PostgreSQL: back that up with its own tools".to_owned());
+    let of_all = config.store.backend == Backend::Postgres;
+    if of_all || config.journal.backend == Some(Backend::Postgres) {
+        let what = if of_all { "the state of the services" } else { "the run journal" };
+        notes.push(format!("{what} is in PostgreSQL: back that up with its own tools"));
     }
     for service in config.connectors.services() {
         for entry in config.connectors.of(service) {

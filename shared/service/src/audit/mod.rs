@@ -43,7 +43,7 @@ impl Pending {
     }
 
     /// Into the outbox, with the caller's change.
-    pub(crate) fn write(self, tx: &sre_store::rusqlite::Connection) -> Result<(), sre_store::StoreError> {
+    pub(crate) fn write(self, tx: &sre_store::sql::Connection<'_>) -> Result<(), sre_store::StoreError> {
         match outbox::insert(tx, &self.record) {
             Ok(()) => Ok(()),
             Err(error) => {

@@ -3,7 +3,7 @@
 use prost::Message;
 use sre_proto::security::v1::AuditRecord;
 use sre_store::rusqlite::{Connection, OptionalExtension, params};
-use sre_store::{Store, StoreError};
+use sre_store::{Store, StoreError, sql};
 
 use super::chain;
 use super::sink::{BATCH, GATHER, RETRY, write};
@@ -27,7 +27,7 @@ create table audit_chain (
 ";
 
 /// Writes a record in the transaction of the change it is about.
-pub(super) fn insert(tx: &Connection, record: &AuditRecord) -> Result<(), StoreError> {
+pub(super) fn insert(tx: &sql::Connection<'_>, record: &AuditRecord) -> Result<(), StoreError> {
     tx.prepare_cached("insert into audit_outbox (record) values (?1)")?.execute([record.encode_to_vec()])?;
     Ok(())
 }

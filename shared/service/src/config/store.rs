@@ -14,8 +14,8 @@ pub struct StoreSection {
     pub dir: PathBuf,
     /// When an embedded write counts as done.
     pub synchronous: Synchronous,
-    /// Where services keep their state. `postgres` is for the roles `io` and `memory`; other roles refuse it so
-    /// far. The run journal can be set apart: `journal.backend`.
+    /// Where services keep their state: `sqlite` in files of this machine, each held by one process; `postgres` in
+    /// the database of `[store.postgres]`, which replicas share. The run journal can be set apart: `journal.backend`.
     pub backend: Backend,
     /// The database, with a backend `postgres`. Each service has a schema of its own in it, created when
     /// missing: `<schema>_<service>`, and `sre_<service>` where no `schema` is set.

@@ -23,6 +23,7 @@ pub(super) struct Target<'a> {
     pub(super) name: &'a str,
     pub(super) schema: Option<&'a str>,
     pub(super) migrations: &'static [Migration],
+    pub(super) words: super::Words,
     pub(super) timeout: Duration,
 }
 
@@ -72,7 +73,7 @@ impl Target<'_> {
 
     async fn run(&self, tx: &impl GenericClient, step: Step) -> Result<(), StoreError> {
         let migration = step.migration();
-        tx.batch_execute(step.sql()).await.map_err(|error| {
+        tx.batch_execute(&(self.words)(step.sql())).await.map_err(|error| {
             let error = StoreError::from(error);
             if error.is_retryable() { error } else { step.failed(self.name, error) }
         })?;

@@ -7,8 +7,10 @@ mod config;
 mod error;
 pub mod listen;
 mod migrate;
+pub(crate) mod shared;
 mod tls;
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,6 +21,7 @@ pub use tokio_postgres;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 
+use crate::sql::dialect;
 use crate::{Migration, SchemaState, StoreError};
 
 /// A connection on loan from the pool.
@@ -34,8 +37,12 @@ pub struct Pg {
     deadline: Duration,
     migration_timeout: Duration,
     migrations: &'static [Migration],
+    words: Words,
     config: PgConfig,
 }
+
+/// What migrations say, in PostgreSQL's words.
+type Words = fn(&'static str) -> Cow<'static, str>;
 
 impl std::fmt::Debug for Pg {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -46,6 +53,22 @@ impl std::fmt::Debug for Pg {
 impl Pg {
     /// Connects and migrates. Replicas may start together: one migrates, the others wait for it.
     pub async fn connect(config: &PgConfig, migrations: &'static [Migration]) -> Result<Self, StoreError> {
+        Self::connect_in(config, migrations, Cow::Borrowed).await
+    }
+
+    /// [`connect`](Pg::connect) with migrations that are written for SQLite.
+    pub(crate) async fn connect_portable(
+        config: &PgConfig,
+        migrations: &'static [Migration],
+    ) -> Result<Self, StoreError> {
+        Self::connect_in(config, migrations, |sql| Cow::Owned(dialect::schema(sql))).await
+    }
+
+    async fn connect_in(
+        config: &PgConfig,
+        migrations: &'static [Migration],
+        words: Words,
+    ) -> Result<Self, StoreError> {
         let driver = config.driver()?;
         let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = match config.tls {
@@ -71,6 +94,7 @@ impl Pg {
             deadline: config.statement_timeout() + config.connect_timeout(),
             migration_timeout: config.migration_timeout(),
             migrations,
+            words,
             config: config.clone(),
         };
         let mut client = pg.get().await?;
@@ -117,6 +141,7 @@ impl Pg {
             name: &self.name,
             schema: self.schema.as_deref(),
             migrations: self.migrations,
+            words: self.words,
             timeout: self.migration_timeout,
         }
     }
@@ -207,4 +232,4 @@ impl Drop for Loan {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -27,7 +27,7 @@ const SECOND: Migration = Migration {
 };
 
 /// A configuration with a schema of its own, or None without a server.
-fn config(test: &str) -> Option<PgConfig> {
+pub(crate) fn config(test: &str) -> Option<PgConfig> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let Ok(url) = std::env::var("SRE_TEST_POSTGRES") else {
         println!("skipped {test}: SRE_TEST_POSTGRES holds no url");
@@ -43,7 +43,7 @@ fn config(test: &str) -> Option<PgConfig> {
     })
 }
 
-async fn drop_schema(pg: &Pg) {
+pub(crate) async fn drop_schema(pg: &Pg) {
     let schema = pg.schema.clone().unwrap();
     pg.get().await.unwrap().batch_execute(&format!("drop schema {schema} cascade")).await.unwrap();
 }

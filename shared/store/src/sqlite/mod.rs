@@ -3,7 +3,6 @@
 mod backup;
 mod connection;
 mod error;
-mod job;
 mod lock;
 mod migrate;
 mod options;

@@ -9,9 +9,9 @@ use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::FileScope;
-use super::job::isolate;
 use super::lock::FileLock;
 use crate::StoreError;
+use crate::job::isolate;
 
 /// The pool of reading connections.
 pub(super) struct Readers {

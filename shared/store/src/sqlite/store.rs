@@ -10,12 +10,12 @@ use tokio::sync::mpsc::error::{SendTimeoutError, TrySendError};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::FileScope;
-use super::job::job;
 use super::lock::FileLock;
 use super::options::OpenOptions;
 use super::readers::Readers;
 use super::writer::{Request, Writer};
 use super::{backup, connection, migrate};
+use crate::job::job;
 use crate::{Migration, SchemaState, StoreError};
 
 /// One SQLite file, held by this process. Clones share it.

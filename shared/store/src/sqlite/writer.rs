@@ -8,15 +8,15 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::FileScope;
-use super::job::Job;
 use super::lock::FileLock;
 use super::migrate;
+use crate::job::Job;
 use crate::{Migration, SchemaState, StoreError};
 
 /// What the writer is asked to do.
 pub(super) enum Request {
     /// Run in the current group.
-    Write(Box<dyn Job>),
+    Write(Box<dyn Job<Connection>>),
     /// Run the newest migration's contract, alone.
     Contract(oneshot::Sender<Result<SchemaState, StoreError>>),
     /// Finish what is queued and end.
@@ -64,7 +64,7 @@ impl Writer {
 
     /// Runs `first` and what waits behind it in one transaction, commits, and answers. Gives back the
     /// request that ended the group, if one did.
-    fn run_group(&mut self, first: Box<dyn Job>) -> Option<Request> {
+    fn run_group(&mut self, first: Box<dyn Job<Connection>>) -> Option<Request> {
         let mut group = Group::default();
         let mut ended_by = None;
         let mut outcome = self.statement("begin immediate");
@@ -105,7 +105,7 @@ impl Writer {
     }
 
     /// Runs one job in a savepoint. An error means that the whole transaction is lost.
-    fn run_job(&self, mut job: Box<dyn Job>, group: &mut Group) -> Result<(), StoreError> {
+    fn run_job(&self, mut job: Box<dyn Job<Connection>>, group: &mut Group) -> Result<(), StoreError> {
         if let Err(error) = self.statement("savepoint sre_write") {
             group.jobs.push(job);
             return Err(error);
@@ -153,7 +153,7 @@ impl Writer {
 /// The jobs of one transaction.
 #[derive(Default)]
 struct Group {
-    jobs: Vec<Box<dyn Job>>,
+    jobs: Vec<Box<dyn Job<Connection>>>,
     /// How many have something to commit.
     done: usize,
 }

@@ -63,6 +63,10 @@ impl Options {
         self
     }
 
+    fn setting(&self, key: &str) -> Option<&str> {
+        self.settings.iter().find_map(|setting| setting.strip_prefix(key)?.strip_prefix('='))
+    }
+
     /// Starts on what an earlier suite of the same name left.
     pub fn again(mut self) -> Self {
         self.keep_folder = true;
@@ -120,7 +124,9 @@ impl Suite {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let endpoints = process::endpoints(&folder);
-        let identities = Identities::load(&folder.join("certs"));
+        // A replica has those of another.
+        let certs = options.setting("certs.dir").map_or_else(|| folder.join("certs"), PathBuf::from);
+        let identities = Identities::load(&certs);
         Self { folder, mode, options, child: Some(child), endpoints, identities }
     }
 

@@ -11,6 +11,7 @@ mod handshake;
 mod painter;
 mod rows;
 mod snapshot;
+mod snapshot_postgres;
 mod target;
 mod world;
 
@@ -20,16 +21,21 @@ use sre_service::Role;
 use target::Target;
 use world::World;
 
+use crate::harness::outside::{Outside, Program};
 use crate::harness::{Mode, Options, Suite};
 
 async fn binary(name: &str, painter: &Painter) -> Target {
-    let options = Options::default()
+    let options = options(painter);
+    Target::binary(Suite::start(name, Mode::AllInOne, options).await)
+}
+
+fn options(painter: &Painter) -> Options {
+    Options::default()
         .listen_everywhere()
         .set("models.path", painter.models().display())
         // What time changes would be taken for a caller's doing.
         .set("journal.sweep_interval_ms", 3_600_000)
-        .set("security.deployment_admins", r#"["user/dev", "user/root"]"#);
-    Target::binary(Suite::start(name, Mode::AllInOne, options).await)
+        .set("security.deployment_admins", r#"["user/dev", "user/root"]"#)
 }
 
 /// Goes through the table and fails with every row that is not as it must be.
@@ -53,6 +59,19 @@ async fn hold(target: Target, ways: &[Way]) {
 async fn over_tls_to_each_role() {
     let painter = Painter::start().await;
     hold(binary("matrix-tls", &painter).await, &[Way::Direct]).await;
+}
+
+/// All state in PostgreSQL: every method does the same there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_tls_with_postgres() {
+    let Some(server) = Outside::start("matrix-postgres-server", Program::Postgres).await else { return };
+    let painter = Painter::start().await;
+    let options = options(&painter)
+        .set("store.backend", "postgres")
+        .set("store.postgres.url", server.url())
+        .set("store.postgres.tls", "disable");
+    let suite = Suite::start("matrix-postgres", Mode::AllInOne, options).await;
+    hold(Target::binary_over(suite, server.url()), &[Way::Direct]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

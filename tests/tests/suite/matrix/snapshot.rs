@@ -7,9 +7,11 @@ use std::time::Duration;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 
+use super::snapshot_postgres::StoredRows;
+
 /// Tables that calls write to which change nothing: what was asked, by whom, and which tokens were minted; and those
 /// that change a moment after the call that they are about: what it used, and what its agents logged.
-const NOT_COMPARED: [&str; 12] = [
+pub const NOT_COMPARED: [&str; 12] = [
     "audit_outbox",
     "audit_chain",
     "audit_record",
@@ -24,7 +26,7 @@ const NOT_COMPARED: [&str; 12] = [
     "team_lines",
 ];
 /// Columns that time alone changes.
-const VOLATILE: [&str; 1] = ["until_ms"];
+pub const VOLATILE: [&str; 1] = ["until_ms"];
 /// Folders and files that are no state of the suite.
 const NOT_STATE: [&str; 4] = ["logs", "run", "certs", "lock"];
 
@@ -32,8 +34,11 @@ const NOT_STATE: [&str; 4] = ["logs", "run", "certs", "lock"];
 pub type Snapshot = BTreeMap<String, BTreeSet<String>>;
 
 /// What is stored now.
-pub fn take(folder: &Path) -> anyhow::Result<Snapshot> {
-    let mut snapshot = Snapshot::new();
+pub async fn take(folder: &Path, database: Option<&StoredRows>) -> anyhow::Result<Snapshot> {
+    let mut snapshot = match database {
+        Some(database) => database.read().await?,
+        None => Snapshot::new(),
+    };
     for path in files(folder) {
         let name = path.strip_prefix(folder)?.display().to_string();
         match path.extension().and_then(|extension| extension.to_str()) {
@@ -52,11 +57,11 @@ pub fn take(folder: &Path) -> anyhow::Result<Snapshot> {
 }
 
 /// What is stored once nothing changes any more: writes behind answers are awaited.
-pub async fn settled(folder: &Path) -> anyhow::Result<Snapshot> {
-    let mut before = take(folder)?;
+pub async fn settled(folder: &Path, database: Option<&StoredRows>) -> anyhow::Result<Snapshot> {
+    let mut before = take(folder, database).await?;
     for _ in 0..100 {
         tokio::time::sleep(Duration::from_millis(40)).await;
-        let now = take(folder)?;
+        let now = take(folder, database).await?;
         if now == before {
             return Ok(now);
         }

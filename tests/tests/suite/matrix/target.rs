@@ -36,14 +36,31 @@ impl Who {
 /// A running suite.
 pub enum Target {
     /// The binary; connections by principal and role.
-    Binary { suite: Box<Suite>, channels: Mutex<HashMap<(String, Role), Channel>> },
+    Binary { suite: Box<Suite>, channels: Mutex<HashMap<(String, Role), Channel>>, database: Option<String> },
     /// Every role in this process; links by principal and role.
     InProcess { suite: Box<TestSuite>, links: Mutex<HashMap<(String, Role), Link>> },
 }
 
 impl Target {
     pub fn binary(suite: Suite) -> Self {
-        Self::Binary { suite: Box::new(suite), channels: Mutex::default() }
+        Self::Binary { suite: Box::new(suite), channels: Mutex::default(), database: None }
+    }
+
+    /// The binary with its state in a database.
+    pub fn binary_over(suite: Suite, database: &str) -> Self {
+        Self::Binary {
+            suite: Box::new(suite),
+            channels: Mutex::default(),
+            database: Some(database.to_owned()),
+        }
+    }
+
+    /// The database that holds the state, where it is not in files.
+    pub fn database(&self) -> Option<&str> {
+        match self {
+            Self::Binary { database, .. } => database.as_deref(),
+            Self::InProcess { .. } => None,
+        }
     }
 
     /// Starts every role in this process, without any socket.
@@ -93,7 +110,7 @@ impl Target {
     ) -> Result<Vec<Bytes>, Status> {
         let (key, token) = ((who.principal.clone(), to), who.token.as_deref());
         match self {
-            Self::Binary { suite, channels } => {
+            Self::Binary { suite, channels, .. } => {
                 let open = || suite.channel(&who.principal, to.name());
                 let channel = channels.lock().unwrap().entry(key).or_insert_with(open).clone();
                 raw::call(channel, row, messages, token).await
@@ -112,7 +129,7 @@ impl Target {
 
     pub async fn stop(self) {
         match self {
-            Self::Binary { suite, channels } => {
+            Self::Binary { suite, channels, .. } => {
                 drop(channels);
                 suite.stop().await;
             }

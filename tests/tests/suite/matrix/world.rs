@@ -16,11 +16,14 @@ use sre_proto::{AccessLevel, Guarded, MethodPolicy, Rule, Visibility, method_of}
 use sre_security::identity::signing_keys;
 use sre_security::vault::keks::Keks;
 use sre_service::Role;
+use sre_store::pg::{PgConfig, PgTls};
+use sre_store::sql::Database;
 use tonic::Status;
 
 use super::case::{ADMIN, Case, HOLDER, MEMBER, OUTSIDER, OWNER, READER, ROOT, WRITER, first};
 use super::rows;
 use super::snapshot::{self, Snapshot};
+use super::snapshot_postgres::StoredRows;
 use super::target::{Target, Who};
 use crate::harness::agents::hasher;
 
@@ -35,12 +38,26 @@ const ALSO_READ: [&str; 1] = ["/sre.io.v1.Storage/CopyFile"];
 /// A suite with teams and people.
 pub struct World {
     target: Target,
+    /// The state of the role security, where it is in a database.
+    security: Option<Database>,
+    database: Option<StoredRows>,
     count: AtomicU32,
 }
 
 impl World {
     pub async fn new(target: Target) -> anyhow::Result<Self> {
-        let world = Self { target, count: AtomicU32::new(0) };
+        let (mut security, mut database) = (None, None);
+        if let Some(url) = target.database() {
+            let config = PgConfig {
+                url: Some(url.to_owned().into()),
+                schema: Some("sre_security".to_owned()),
+                tls: PgTls::Disable,
+                ..PgConfig::default()
+            };
+            security = Some(Database::connect(&config, sre_security::schema::MIGRATIONS).await?);
+            database = Some(StoredRows::connect(url).await?);
+        }
+        let world = Self { target, security, database, count: AtomicU32::new(0) };
         for team in ["guests", "other"] {
             world.dev(CreateTeamRequest { team_id: team.into(), team: None }).await?;
         }
@@ -201,8 +218,17 @@ impl World {
     fn signer(&self) -> Signer {
         let folder = self.target.data_dir();
         let keks = Keks::read(&folder.join("keys/vault.key")).unwrap();
-        let store = rusqlite::Connection::open(self.store("security.db")).unwrap();
-        signing_keys::signing(&store, &keks).unwrap().unwrap().signer
+        let key = match &self.security {
+            None => {
+                let store = rusqlite::Connection::open(self.store("security.db")).unwrap();
+                signing_keys::signing(&(&store).into(), &keks)
+            }
+            Some(database) => {
+                let read = database.try_read(move |conn| signing_keys::signing(conn, &keks));
+                tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(read))
+            }
+        };
+        key.unwrap().unwrap().signer
     }
 
     fn store(&self, name: &str) -> PathBuf {
@@ -213,13 +239,13 @@ impl World {
 
     /// Everything stored, and the case's cache entry.
     pub async fn snapshot(&self, case: &Case) -> anyhow::Result<Snapshot> {
-        let stored = snapshot::settled(self.target.data_dir()).await?;
+        let stored = snapshot::settled(self.target.data_dir(), self.database.as_ref()).await?;
         self.with_entry(stored, case).await
     }
 
     /// The same without waiting: what an answered write did is durable.
     pub async fn snapshot_now(&self, case: &Case) -> anyhow::Result<Snapshot> {
-        let stored = snapshot::take(self.target.data_dir())?;
+        let stored = snapshot::take(self.target.data_dir(), self.database.as_ref()).await?;
         self.with_entry(stored, case).await
     }
 

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use moka::future::Cache;
 use prost::Message as _;
-use rusqlite::Connection;
 use sre_identity::{Acl, Candidate, Level, TeamId, decide};
 use sre_proto::component::v1::Description;
-use sre_store::{Store, StoreError};
+use sre_store::StoreError;
+use sre_store::sql::Connection;
+use sre_store::sql::Database;
 
 pub use table::{TypeRow, VersionRow};
 
@@ -98,13 +99,13 @@ impl NewVersion {
 /// All registered types.
 #[derive(Clone)]
 pub struct Registrations {
-    store: Store,
+    store: Database,
     all: Cache<(), Arc<Vec<Registered>>>,
 }
 
 impl Registrations {
     /// Types in a store.
-    pub fn new(store: Store) -> Self {
+    pub fn new(store: Database) -> Self {
         Self { store, all: Cache::builder().max_capacity(1).time_to_live(KEPT).build() }
     }
 
@@ -266,7 +267,7 @@ impl Registrations {
         &self,
         before: &Registered,
         record: Record,
-        change: impl FnOnce(&Connection, &mut TypeRow) -> Result<(), AgentError> + Send + 'static,
+        change: impl FnOnce(&Connection<'_>, &mut TypeRow) -> Result<(), AgentError> + Send + 'static,
     ) -> Result<(), AgentError> {
         let before = before.row.clone();
         self.write(move |tx| {
@@ -281,7 +282,7 @@ impl Registrations {
 
     async fn write(
         &self,
-        work: impl FnOnce(&Connection) -> Result<(), AgentError> + Send + 'static,
+        work: impl FnOnce(&Connection<'_>) -> Result<(), AgentError> + Send + 'static,
     ) -> Result<(), AgentError> {
         let done = self.store.try_write(move |tx| work(tx)).await;
         self.all.invalidate(&()).await;
@@ -289,7 +290,7 @@ impl Registrations {
     }
 }
 
-fn still(tx: &Connection, before: &TypeRow) -> Result<TypeRow, AgentError> {
+fn still(tx: &Connection<'_>, before: &TypeRow) -> Result<TypeRow, AgentError> {
     let row = table::find(tx, &before.name)?.filter(|row| row.number == before.number);
     row.filter(|row| row.acl == before.acl).ok_or(AgentError::AclChanged)
 }

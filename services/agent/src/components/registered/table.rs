@@ -1,7 +1,7 @@
 //! The rows of registered component types. Every statement about these tables is here.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
 use sre_store::StoreError;
+use sre_store::sql::{Connection, OptionalExtension, Row, params};
 
 use crate::clock::Millis;
 
@@ -47,7 +47,7 @@ const TYPE: &str = "number, name, team, default_version, acl, creator, created_m
 const VERSION: &str = "version, description, endpoints, identity, creator, created_ms";
 
 impl TypeRow {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn read(row: &Row<'_>) -> sre_store::sql::Result<Self> {
         Ok(Self {
             number: row.get(0)?,
             name: row.get(1)?,
@@ -62,7 +62,7 @@ impl TypeRow {
 }
 
 impl VersionRow {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn read(row: &Row<'_>) -> sre_store::sql::Result<Self> {
         Ok(Self {
             version: row.get(0)?,
             description: row.get(1)?,
@@ -75,7 +75,7 @@ impl VersionRow {
 }
 
 /// A type by its name.
-pub fn find(conn: &Connection, name: &str) -> Result<Option<TypeRow>, StoreError> {
+pub fn find(conn: &Connection<'_>, name: &str) -> Result<Option<TypeRow>, StoreError> {
     Ok(conn
         .prepare_cached(&format!("select {TYPE} from component_type where name = ?1"))?
         .query_row([name], TypeRow::read)
@@ -83,7 +83,7 @@ pub fn find(conn: &Connection, name: &str) -> Result<Option<TypeRow>, StoreError
 }
 
 /// All types, by name.
-pub fn all(conn: &Connection, limit: u32) -> Result<Vec<TypeRow>, StoreError> {
+pub fn all(conn: &Connection<'_>, limit: u32) -> Result<Vec<TypeRow>, StoreError> {
     let mut statement =
         conn.prepare_cached(&format!("select {TYPE} from component_type order by name limit ?1"))?;
     let rows = statement.query_map([limit], TypeRow::read)?;
@@ -91,14 +91,14 @@ pub fn all(conn: &Connection, limit: u32) -> Result<Vec<TypeRow>, StoreError> {
 }
 
 /// How many types there are: of a team, and in all.
-pub fn count(conn: &Connection, team: &str) -> Result<(u32, u32), StoreError> {
+pub fn count(conn: &Connection<'_>, team: &str) -> Result<(u32, u32), StoreError> {
     Ok(conn
         .prepare_cached("select count(*) filter (where team = ?1), count(*) from component_type")?
         .query_row([team], |row| Ok((row.get(0)?, row.get(1)?)))?)
 }
 
 /// The versions of a type, oldest first.
-pub fn versions(conn: &Connection, number: i64) -> Result<Vec<VersionRow>, StoreError> {
+pub fn versions(conn: &Connection<'_>, number: i64) -> Result<Vec<VersionRow>, StoreError> {
     let mut statement = conn.prepare_cached(&format!(
         "select {VERSION} from component_version where type = ?1 order by created_ms, version"
     ))?;
@@ -107,12 +107,8 @@ pub fn versions(conn: &Connection, number: i64) -> Result<Vec<VersionRow>, Store
 }
 
 /// Inserts a type; gives its number. `row.number` is not read.
-pub fn insert(tx: &Connection, row: &TypeRow) -> Result<i64, StoreError> {
-    tx.prepare_cached(
-        "insert into component_type (name, team, default_version, acl, creator, created_ms, updated_ms)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?
-    .execute(params![
+pub fn insert(tx: &Connection<'_>, row: &TypeRow) -> Result<i64, StoreError> {
+    let values = params![
         row.name,
         row.team,
         row.default_version,
@@ -120,12 +116,16 @@ pub fn insert(tx: &Connection, row: &TypeRow) -> Result<i64, StoreError> {
         row.creator,
         row.created_ms,
         row.updated_ms
-    ])?;
-    Ok(tx.last_insert_rowid())
+    ];
+    tx.prepare_cached(
+        "insert into component_type (name, team, default_version, acl, creator, created_ms, updated_ms)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7) returning number",
+    )?
+    .query_row(values, |row| row.get(0))
 }
 
 /// Writes what may change in a type's row.
-pub fn update(tx: &Connection, row: &TypeRow) -> Result<(), StoreError> {
+pub fn update(tx: &Connection<'_>, row: &TypeRow) -> Result<(), StoreError> {
     tx.prepare_cached(
         "update component_type set default_version = ?2, acl = ?3, updated_ms = ?4 where number = ?1",
     )?
@@ -134,7 +134,7 @@ pub fn update(tx: &Connection, row: &TypeRow) -> Result<(), StoreError> {
 }
 
 /// Inserts a version, or changes where it is served.
-pub fn put_version(tx: &Connection, number: i64, row: &VersionRow) -> Result<(), StoreError> {
+pub fn put_version(tx: &Connection<'_>, number: i64, row: &VersionRow) -> Result<(), StoreError> {
     tx.prepare_cached(
         "insert into component_version (type, version, description, endpoints, identity, creator, created_ms)
          values (?1, ?2, ?3, ?4, ?5, ?6, ?7)
@@ -153,7 +153,7 @@ pub fn put_version(tx: &Connection, number: i64, row: &VersionRow) -> Result<(),
 }
 
 /// Removes a version; false where there is none.
-pub fn drop_version(tx: &Connection, number: i64, version: &str) -> Result<bool, StoreError> {
+pub fn drop_version(tx: &Connection<'_>, number: i64, version: &str) -> Result<bool, StoreError> {
     let gone = tx
         .prepare_cached("delete from component_version where type = ?1 and version = ?2")?
         .execute(params![number, version])?;
@@ -161,7 +161,7 @@ pub fn drop_version(tx: &Connection, number: i64, version: &str) -> Result<bool,
 }
 
 /// Removes a type with its versions.
-pub fn drop_type(tx: &Connection, number: i64) -> Result<(), StoreError> {
+pub fn drop_type(tx: &Connection<'_>, number: i64) -> Result<(), StoreError> {
     tx.prepare_cached("delete from component_version where type = ?1")?.execute([number])?;
     tx.prepare_cached("delete from component_type where number = ?1")?.execute([number])?;
     Ok(())

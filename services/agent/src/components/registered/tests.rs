@@ -1,6 +1,7 @@
 //! What is stored of registered types.
 
 use sre_proto::component::v1::{Description, Effect};
+use sre_store::sql::Database;
 use sre_store::{OpenOptions, Store};
 
 use super::*;
@@ -9,7 +10,7 @@ use crate::schema;
 fn store() -> (tempfile::TempDir, Registrations) {
     let dir = tempfile::tempdir().unwrap();
     let options = OpenOptions::new(dir.path().join("agent.db"), "store.dir", schema::MIGRATIONS);
-    let registrations = Registrations::new(Store::open(options).unwrap());
+    let registrations = Registrations::new(Database::from(Store::open(options).unwrap()));
     (dir, registrations)
 }
 

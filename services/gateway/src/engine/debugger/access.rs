@@ -19,6 +19,7 @@ pub async fn may_write(engine: &Engine, root: &Candidate, agent: &str) -> Result
         candidate: Some(root.into()),
         level: types::Level::Write.into(),
         aspect: AclAspect::Definition.into(),
+        principal: None,
     };
     match AgentDataClient::new(engine.host.link(Role::Agent)).check_access(request).await {
         Ok(answer) => Ok(answer.into_inner().allowed),

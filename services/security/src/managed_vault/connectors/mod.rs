@@ -1,11 +1,11 @@
-//! Where secrets of agents are kept. One file per backend; `sqlite` is the embedded default.
+//! Where secrets of agents are kept. One file per backend; `embedded` is the default.
 
 #[cfg(feature = "aws")]
 pub mod aws_secrets_manager;
 #[cfg(test)]
 pub(crate) mod contract;
+pub mod embedded;
 pub mod none;
-pub mod sqlite;
 
 use async_trait::async_trait;
 use sre_service::Role;
@@ -23,8 +23,8 @@ pub static MANAGED_VAULT: Registry<dyn ManagedStore> = Registry {
     kinds: &[
         Kind {
             name: "embedded",
-            open: |it| Box::pin(sqlite::open(it)),
-            check: Opening::check::<sqlite::Settings>,
+            open: |it| Box::pin(embedded::open(it)),
+            check: Opening::check::<embedded::Settings>,
         },
         #[cfg(feature = "aws")]
         Kind {

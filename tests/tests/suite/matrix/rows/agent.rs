@@ -154,6 +154,7 @@ pub async fn data(world: &World, method: &str) -> anyhow::Result<Option<Case>> {
                 candidate: Some(candidate(READER)),
                 level: Level::Read.into(),
                 aspect: AclAspect::Skills.into(),
+                principal: None,
             };
             Case::of(&request).services("security", "engine").answers(|answer: CheckAccessResponse| {
                 ensure!(answer.allowed, "{answer:?}");

@@ -3,9 +3,9 @@ use std::time::Duration;
 use super::*;
 use crate::managed_vault::connectors::contract::{self, Bench, place, value};
 
-fn open(dir: &tempfile::TempDir, keks: &Keks) -> SqliteManaged {
+fn open(dir: &tempfile::TempDir, keks: &Keks) -> Embedded {
     let options = sre_store::OpenOptions::new(dir.path().join("managed.db"), "store.dir", MIGRATIONS);
-    SqliteManaged::new(Store::open(options).unwrap(), keks.clone())
+    Embedded::new(Database::from(sre_store::Store::open(options).unwrap()), keks.clone())
 }
 
 async fn fresh() -> Option<Bench> {
@@ -47,7 +47,7 @@ async fn a_moved_value_does_not_open() {
     raw.write(|tx| {
         let sql = "update managed_secret set sealed = (select sealed from managed_secret where agent = 'b'),
                    version = (select version from managed_secret where agent = 'b') where agent = 'a'";
-        Ok(tx.execute(sql, [])?)
+        Ok(tx.execute(sql, params![])?)
     })
     .await
     .unwrap();

@@ -1,15 +1,15 @@
-//! The embedded managed vault: rows in a store of its own, each value in its own envelope under a key of its own.
+//! The embedded managed vault: rows in a database of its own, in SQLite or what `store.backend` says, each value in its own envelope under a key of its own.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use rusqlite::{Connection as Sqlite, OptionalExtension, params};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sre_service::connectors::{Connector, Opening, Unhealthy};
-use sre_store::{ErrorKind, Migration, Store, StoreError};
+use sre_store::sql::{Connection, Database, OptionalExtension, params};
+use sre_store::{ErrorKind, Migration, StoreError};
 
 use super::{Expected, ManagedInfo, ManagedStore, Place, Written};
 use crate::moment::Moment;
@@ -52,8 +52,8 @@ pub struct Settings {
 }
 
 /// Secrets of agents in rows.
-pub struct SqliteManaged {
-    store: Store,
+pub struct Embedded {
+    store: Database,
     keks: Keks,
 }
 
@@ -67,19 +67,19 @@ pub async fn open(opening: Opening) -> anyhow::Result<Arc<dyn ManagedStore>> {
     let path = host.config().store_dir().join(format!("{name}.db"));
     let key = settings.key_file.unwrap_or_else(|| host.config().vault.managed_key.clone());
     let keks = crate::vault::keys::open(host.config(), &key, Some(&path)).await.context("managed vault")?;
-    let store = host.named_store(&name, MIGRATIONS).await?;
-    Ok(Arc::new(SqliteManaged::new(store, keks)))
+    let store = host.named_database(&name, MIGRATIONS).await?;
+    Ok(Arc::new(Embedded::new(store, keks)))
 }
 
-impl SqliteManaged {
+impl Embedded {
     /// Over an open store.
-    pub fn new(store: Store, keks: Keks) -> Self {
+    pub fn new(store: Database, keks: Keks) -> Self {
         Self { store, keks }
     }
 
     async fn write<T, F>(&self, work: F) -> Result<T, SecretStoreError>
     where
-        F: FnOnce(&Keks, &Sqlite) -> Result<T, SecretStoreError> + Send + 'static,
+        F: FnOnce(&Keks, &Connection<'_>) -> Result<T, SecretStoreError> + Send + 'static,
         T: Send + 'static,
     {
         let keks = self.keks.clone();
@@ -93,10 +93,10 @@ struct Row {
 }
 
 /// The row, whether it has expired or not.
-fn find(conn: &Sqlite, place: &Place) -> Result<Option<Row>, SecretStoreError> {
+fn find(conn: &Connection<'_>, place: &Place) -> Result<Option<Row>, SecretStoreError> {
     let sql = "select version, updated_us, expires_us, sealed from managed_secret
                where team = ?1 and agent = ?2 and key = ?3";
-    let read = |row: &rusqlite::Row<'_>| {
+    let read = |row: &sre_store::sql::Row<'_>| {
         let version: i64 = row.get(0)?;
         let info = ManagedInfo {
             version: u64::try_from(version).unwrap_or_default(),
@@ -127,7 +127,7 @@ fn damaged(place: &Place, problem: &dyn std::fmt::Display) -> SecretStoreError {
 
 fn set(
     keks: &Keks,
-    tx: &Sqlite,
+    tx: &Connection<'_>,
     place: &Place,
     value: &SecretValue,
     expires: Option<Moment>,
@@ -172,7 +172,7 @@ fn set(
     Ok(Written::Done(ManagedInfo { version, updated: now, expires }))
 }
 
-fn check_room(tx: &Sqlite, place: &Place) -> Result<(), SecretStoreError> {
+fn check_room(tx: &Connection<'_>, place: &Place) -> Result<(), SecretStoreError> {
     let sql = "select count(*) from managed_secret where team = ?1 and agent = ?2";
     let count: i64 = tx.prepare_cached(sql)?.query_row([&place.team, &place.agent], |row| row.get(0))?;
     if count >= MAX_PER_AGENT {
@@ -184,14 +184,14 @@ fn check_room(tx: &Sqlite, place: &Place) -> Result<(), SecretStoreError> {
 }
 
 /// Wraps one batch anew; 0 when all is done.
-fn reseal(keks: &Keks, tx: &Sqlite) -> Result<u64, SecretStoreError> {
+fn reseal(keks: &Keks, tx: &Connection<'_>) -> Result<u64, SecretStoreError> {
     let kek = keks.primary();
     let sql = "select team, agent, key, version, sealed from managed_secret where kek <> ?1 limit ?2";
     let mut statement = tx.prepare_cached(sql)?;
     let rows = statement
         .query_map(params![kek.id(), BATCH], |row| {
             let place = Place { team: row.get(0)?, agent: row.get(1)?, key: row.get(2)? };
-            Ok((place, row.get::<_, i64>(3)?, row.get::<_, Vec<u8>>(4)?))
+            Ok((place, row.get::<i64>(3)?, row.get::<Vec<u8>>(4)?))
         })?
         .collect::<Result<Vec<_>, _>>()?;
     let sql = "update managed_secret set kek = ?4, sealed = ?5 where team = ?1 and agent = ?2 and key = ?3";
@@ -216,15 +216,15 @@ fn reseal(keks: &Keks, tx: &Sqlite) -> Result<u64, SecretStoreError> {
 }
 
 #[async_trait]
-impl Connector for SqliteManaged {
+impl Connector for Embedded {
     async fn check(&self) -> Result<(), Unhealthy> {
-        let one = self.store.read(|conn| Ok(conn.query_row("select 1", [], |_| Ok(()))?)).await;
+        let one = self.store.read(|conn| Ok(conn.query_row("select 1", params![], |_| Ok(()))?)).await;
         one.map_err(Unhealthy::new)
     }
 }
 
 #[async_trait]
-impl ManagedStore for SqliteManaged {
+impl ManagedStore for Embedded {
     async fn get(
         &self,
         place: &Place,
@@ -316,12 +316,6 @@ impl From<StoreError> for SecretStoreError {
     }
 }
 
-impl From<rusqlite::Error> for SecretStoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        StoreError::from(error).into()
-    }
-}
-
 #[cfg(test)]
-#[path = "sqlite_tests.rs"]
+#[path = "embedded_tests.rs"]
 mod tests;

@@ -3,17 +3,16 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::StoreError;
 
-/// A write of unknown result type, as the writer sees it.
-pub(super) trait Job: Send {
+/// A write of unknown result type, as the writer sees it. `C` is the writer's connection.
+pub(crate) trait Job<C>: Send {
     /// True when nobody waits for the answer any more, so that the work need not be done.
     fn is_withdrawn(&self) -> bool;
     /// Does the work once and keeps its result. False when it failed or panicked.
-    fn run(&mut self, conn: &Connection) -> bool;
+    fn run(&mut self, conn: &C) -> bool;
     /// Turns a result that is not durable into `error`. A failure of its own stays.
     fn fail(&mut self, error: &StoreError);
     /// Hands the result to the caller.
@@ -21,7 +20,7 @@ pub(super) trait Job: Send {
 }
 
 /// The caller's side of a job.
-pub(super) type Answer<T, E> = oneshot::Receiver<Result<T, E>>;
+pub(crate) type Answer<T, E> = oneshot::Receiver<Result<T, E>>;
 
 struct Work<F, G, T, U, E> {
     work: Option<F>,
@@ -31,9 +30,9 @@ struct Work<F, G, T, U, E> {
 }
 
 /// `then` makes the answer of a result that is durable.
-pub(super) fn job<F, G, T, U, E>(work: F, then: G) -> (Box<dyn Job>, Answer<U, E>)
+pub(crate) fn job<C, F, G, T, U, E>(work: F, then: G) -> (Box<dyn Job<C>>, Answer<U, E>)
 where
-    F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    F: FnOnce(&C) -> Result<T, E> + Send + 'static,
     G: FnOnce(T) -> U + Send + 'static,
     T: Send + 'static,
     U: Send + 'static,
@@ -43,9 +42,9 @@ where
     (Box::new(Work { work: Some(work), then, result: None, reply }), answer)
 }
 
-impl<F, G, T, U, E> Job for Work<F, G, T, U, E>
+impl<C, F, G, T, U, E> Job<C> for Work<F, G, T, U, E>
 where
-    F: FnOnce(&Connection) -> Result<T, E> + Send,
+    F: FnOnce(&C) -> Result<T, E> + Send,
     G: FnOnce(T) -> U + Send,
     T: Send,
     U: Send,
@@ -55,7 +54,7 @@ where
         self.reply.is_closed()
     }
 
-    fn run(&mut self, conn: &Connection) -> bool {
+    fn run(&mut self, conn: &C) -> bool {
         let Some(work) = self.work.take() else { return false };
         let result = isolate(|| work(conn));
         let done = result.is_ok();
@@ -79,7 +78,7 @@ where
 }
 
 /// Runs a caller's closure; a panic becomes its error, and the thread lives on.
-pub(super) fn isolate<T, E: From<StoreError>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+pub(crate) fn isolate<T, E: From<StoreError>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result,
         Err(panic) => {
