@@ -44,6 +44,7 @@ pub(super) async fn call(caller: &Caller, call: SkillCalled) -> Result<SkillAnsw
         root: &scope.subject.root,
         traceparent: &scope.traceparent(),
         lineage: &lineage,
+        above: &scope.nesting,
         time,
         redactor,
         marker,

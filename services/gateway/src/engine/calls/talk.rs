@@ -62,6 +62,7 @@ pub(super) async fn talk(caller: &Caller, talk: Talk) -> Result<String, CallErro
         root: &scope.subject.root,
         traceparent: &scope.traceparent(),
         lineage: &lineage,
+        above: &scope.nesting,
         time: scope.left(),
         redactor,
         marker,

@@ -17,7 +17,8 @@ use super::{access, settings};
 use crate::engine::authority::{self, Authority};
 use crate::engine::core::{Engine, internal, timestamp};
 use crate::engine::files;
-use crate::engine::journal::records::{Opened, Spec, TURN_FORMAT, TurnAsked, TurnFile, record};
+use crate::engine::journal::formats;
+use crate::engine::journal::records::{Opened, Spec, TurnAsked, TurnFile, record};
 use crate::engine::launch::{self, Claimable};
 use crate::engine::plans::Version;
 use crate::engine::{acl, requests, start, usage};
@@ -33,6 +34,7 @@ const NAME_CHARACTERS: usize = 256;
 struct Ready {
     authority: Authority,
     version: Version,
+    record_format: i32,
     turn: TurnAsked,
     root: String,
     request_id: String,
@@ -84,7 +86,7 @@ async fn prepare(engine: &Engine, caller: &Caller, request: PromptRequest) -> Re
     let link = authority.agent_link(engine.host.link(Role::Agent)).await?;
     let version = engine.plans.resolve(link.clone(), &agent, &request.version).await?;
     // Before anything is written: an agent that cannot run cannot be asked.
-    engine.plans.plan(link, &version).await?;
+    let record_format = engine.plans.plan(link, &version).await?.record_format();
     let digest = digest(&name.id, &request);
     let files = stored_files(engine, &authority, &version, request.files).await?;
     let turn = TurnAsked {
@@ -97,7 +99,8 @@ async fn prepare(engine: &Engine, caller: &Caller, request: PromptRequest) -> Re
         sub: None,
     };
     let root = caller.root().to_owned();
-    Ok(Ready { authority, version, turn, root, request_id: request.request_id, digest, time })
+    let request_id = request.request_id;
+    Ok(Ready { authority, version, record_format, turn, root, request_id, digest, time })
 }
 
 /// The same request id stands for the same prompt.
@@ -202,7 +205,7 @@ async fn begin(
         kind: RunKind::Turn.into(),
         deadline: Some(timestamp(engine.journal.clock().now() + ready.time)),
         spec: Spec { marker }.encode_to_vec().into(),
-        record_format: TURN_FORMAT,
+        record_format: formats::TURN.max(ready.record_format),
         acl: Some((&acl::of_run(&root, &version.agent.agent)?).into()),
         label: ready.turn.conversation.clone(),
         version: version.id.clone(),

@@ -77,8 +77,9 @@ async fn a_skill_that_nobody_s_model_called_is_lent_nothing() {
     assert_eq!(texts, ["you are brief", "in one word: sky"]);
 }
 
+/// llm.md D28: in the reference what a tool passed through raced the end, which came 100 ms after the last word.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_skill_passes_through_is_heard_in_its_conversation() {
+async fn d28_what_a_skill_passes_through_is_heard_before_its_result_and_the_end() {
     for passthrough in [true, false] {
         let world = World::new().await;
         // Pieces are heard where the skill runs on the engine of its turn: the other one has no slot for it.
@@ -100,6 +101,11 @@ async fn what_a_skill_passes_through_is_heard_in_its_conversation() {
             _ => None,
         });
         assert!(result.unwrap().contains("deep blue"));
+        let heard = |event: &Turn| matches!(event, Turn::Content(content) if content.passed_through);
+        let last = turns(&events).collect::<Vec<_>>().iter().rposition(|event| heard(event));
+        let answered = turns(&events).position(|event| matches!(event, Turn::ToolResult(_))).unwrap();
+        assert!(last.is_none_or(|last| last < answered), "its result is the last that is heard of a skill");
+        assert_eq!(words(&events).iter().position(|word| *word == "end"), Some(events.len() - 1));
         drop(taken);
     }
 }
