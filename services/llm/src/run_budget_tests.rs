@@ -35,18 +35,18 @@ impl Usage for Ledger {
         request: Request<RecordUsageRequest>,
     ) -> Result<Response<RecordUsageResponse>, Status> {
         self.events.send_modify(|events| events.extend(request.into_inner().events));
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 
     async fn sum_usage(&self, _: Request<SumUsageRequest>) -> Result<Response<UsageRow>, Status> {
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 
     async fn query_usage(
         &self,
         _: Request<QueryUsageRequest>,
     ) -> Result<Response<QueryUsageResponse>, Status> {
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 }
 

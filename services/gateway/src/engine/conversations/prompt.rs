@@ -8,12 +8,12 @@ use sre_identity::Caller;
 use sre_proto::error::{Reason, invalid_argument, status};
 use sre_proto::gateway::v1::prompt_file::Source;
 use sre_proto::gateway::v1::{ConcurrencyPolicy, PromptFile, PromptRequest};
-use sre_proto::memory::v1::{OpenRunRequest, RecordKind, RunKind, RunRecord, RunState};
+use sre_proto::memory::v1::{Conversation, OpenRunRequest, RecordKind, RunKind, RunRecord, RunState};
 use sre_service::Role;
 use sre_service::telemetry::spans::TraceParent;
 use tonic::{Code, Status};
 
-use super::{access, settings};
+use super::{access, attachments, settings};
 use crate::engine::authority::{self, Authority};
 use crate::engine::core::{Engine, internal, timestamp};
 use crate::engine::files;
@@ -24,7 +24,7 @@ use crate::engine::plans::Version;
 use crate::engine::{acl, requests, start, usage};
 
 /// How long a turn may take, unless the caller says.
-const TIME: Duration = Duration::from_secs(60 * 60);
+pub const TIME: Duration = Duration::from_secs(60 * 60);
 const TEXT_BYTES: usize = 256 << 10;
 const FILES: usize = 20;
 const FILES_BYTES: usize = 4 << 20;
@@ -88,7 +88,7 @@ async fn prepare(engine: &Engine, caller: &Caller, request: PromptRequest) -> Re
     // Before anything is written: an agent that cannot run cannot be asked.
     let record_format = engine.plans.plan(link, &version).await?.record_format();
     let digest = digest(&name.id, &request);
-    let files = stored_files(engine, &authority, &version, request.files).await?;
+    let files = stored_files(engine, &authority, &version, &conversation, request.files).await?;
     let turn = TurnAsked {
         conversation: conversation.conversation_id,
         text: request.text,
@@ -118,11 +118,12 @@ fn digest(conversation: &str, request: &PromptRequest) -> String {
     format!("b3:{}", digest.finalize().to_hex())
 }
 
-/// Files of the message, with what came along stored among the agent's.
+/// Files of the message, with what came along stored for the conversation.
 async fn stored_files(
     engine: &Engine,
     authority: &Authority,
     version: &Version,
+    conversation: &Conversation,
     asked: Vec<PromptFile>,
 ) -> Result<Vec<TurnFile>, Status> {
     let bytes: usize = asked
@@ -138,6 +139,8 @@ async fn stored_files(
         return Err(invalid_argument("files", message));
     }
     let authority = authority.clone().with_scopes(authority::turn_scopes());
+    let owner =
+        conversation.owner.parse().map_err(|error| internal("a conversation's owner is nobody", &error))?;
     let mut stored = Vec::with_capacity(asked.len());
     for file in asked {
         if file.name.chars().count() > NAME_CHARACTERS {
@@ -151,13 +154,13 @@ async fn stored_files(
                 let suffix: String =
                     file.name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '.').collect();
                 let binary = Binary {
-                    name: format!("prompt-{}-{suffix}", sre_proto::ids::new_uuid()).into(),
+                    name: format!("{}-{suffix}", sre_proto::ids::new_uuid()).into(),
                     mimetype: file.mimetype.as_str().into(),
                     data,
                 };
                 let link = authority.link(engine.host.link(Role::Io), Role::Io).await?;
-                let object = files::store_temp(link, &version.agent, &binary, TIME).await?;
-                object.get("url").map(|url| url.to_text()).unwrap_or_default()
+                let id = &conversation.conversation_id;
+                attachments::store(link, &version.agent, id, &owner, &binary).await?
             }
             Some(Source::File(uri)) => {
                 files::name_of(&uri, &engine.host, &version.agent).await?;
