@@ -158,11 +158,11 @@ impl RunScope {
             span,
             traced: new.traced,
             lineage: new.lineage,
-            nesting,
             authority: new
                 .authority
                 .of_run(nesting.clone())
                 .with_scopes(new.subject.compiled.scopes(new.subject.entry)),
+            nesting,
             id: new.id,
             subject: new.subject,
             request: request.clone(),

@@ -109,3 +109,56 @@ async fn d28_what_a_skill_passes_through_is_heard_before_its_result_and_the_end(
         drop(taken);
     }
 }
+
+/// A component of another agent that passes its words through is heard in the conversation that all of it began in,
+/// through a call of its skill and through a talk whose model called it as a tool.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_sub_agent_passes_through_is_heard_in_the_conversation_above() {
+    for talks in [false, true] {
+        let world = World::new().await;
+        let other = &world.engines[1].admission;
+        let taken: Vec<_> = std::iter::from_fn(|| other.slot()).collect();
+        let mut entry = endpoint();
+        entry["id"] = json!("inner");
+        entry["data"]["endpoint"] = json!("inner");
+        let model = json!({"model": "m", "prompt": "{{v}}", "passthrough": true});
+        let asks = component("own", "GenAILLM", model, &["v"], &["Reply"]);
+        world.put(&document("helper", vec![entry, asks], &["inner.x > own.v"])).await;
+        let call = match talks {
+            false => {
+                let data = json!({"skill": "inner", "agentId": "helper"});
+                component("call", "CallSkill", data, &["x"], &["Result"])
+            }
+            true => {
+                let data = json!({"agentId": "helper", "model": "m"});
+                component("call", "AgentPlugin", data, &["Prompt"], &["Response"])
+            }
+        };
+        let (input, output) = if talks { ("Prompt", "Response") } else { ("x", "Result") };
+        let out = component("out", "APIOutput", json!({"format": "minimal"}), &["v"], &["Output"]);
+        let links = [format!("go.x > call.{input}"), format!("call.{output} > out.v")];
+        let links: Vec<&str> = links.iter().map(String::as_str).collect();
+        let mut agent = document("asker", vec![endpoint(), call, out], &links);
+        agent["defaultModel"] = "m".into();
+        let agent = world.put(&agent).await;
+        let conversation = opened(&world, &agent).await;
+        let outer = calls(&[("c1", "go", r#"{"x":"sky"}"#)]);
+        let inner = calls(&[("c2", "inner", r#"{"x":"sky"}"#)]);
+        match talks {
+            false => world.llm.answer([outer, says("deep blue"), says("it is blue")]),
+            true => {
+                world.llm.answer([outer, inner, says("deep blue"), says("blue, it says"), says("it is blue")])
+            }
+        }
+        let events = told(&world, &agent, &conversation, "what colour?").await;
+        assert_eq!(end(&events).text, "it is blue");
+        let passed: String = turns(&events)
+            .filter_map(|event| match event {
+                Turn::Content(content) if content.passed_through => Some(content.text.as_str()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(passed, "deep blue", "the component's words, each once, and none of the talk's own model");
+        drop(taken);
+    }
+}
