@@ -105,7 +105,8 @@ async fn d28_what_a_skill_passes_through_is_heard_before_its_result_and_the_end(
         let last = turns(&events).collect::<Vec<_>>().iter().rposition(|event| heard(event));
         let answered = turns(&events).position(|event| matches!(event, Turn::ToolResult(_))).unwrap();
         assert!(last.is_none_or(|last| last < answered), "its result is the last that is heard of a skill");
-        assert_eq!(words(&events).iter().position(|word| *word == "end"), Some(events.len() - 1));
+        let words = words(&events);
+        assert_eq!(words.iter().position(|word| *word == "end"), Some(words.len() - 1), "{words:?}");
         drop(taken);
     }
 }
@@ -115,7 +116,8 @@ async fn d28_what_a_skill_passes_through_is_heard_before_its_result_and_the_end(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_sub_agent_passes_through_is_heard_in_the_conversation_above() {
     for talks in [false, true] {
-        let world = World::new().await;
+        // Pieces are not kept for a run that left memory.
+        let world = World::with(|config| config.gateway.park_after_ms = 60_000).await;
         let other = &world.engines[1].admission;
         let taken: Vec<_> = std::iter::from_fn(|| other.slot()).collect();
         let mut entry = endpoint();
@@ -158,7 +160,7 @@ async fn what_a_sub_agent_passes_through_is_heard_in_the_conversation_above() {
                 _ => None,
             })
             .collect();
-        assert_eq!(passed, "deep blue", "the component's words, each once, and none of the talk's own model");
+        assert_eq!(passed, "deep blue", "each word once, and none of the talk's own model; talks: {talks}");
         drop(taken);
     }
 }
