@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::inference::credentials::Key;
-use crate::inference::providers::Provider as _;
 use crate::inference::providers::testing::*;
 
 /// An RSA key that is made for each run of the tests, and its public half in PEM.
