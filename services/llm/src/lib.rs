@@ -58,8 +58,12 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
 }
 
 #[cfg(test)]
+mod cancellation_tests;
+#[cfg(test)]
 mod media_tests;
 #[cfg(test)]
 mod reliability_tests;
+#[cfg(test)]
+mod run_budget_tests;
 #[cfg(test)]
 mod suite_tests;

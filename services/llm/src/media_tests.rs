@@ -117,3 +117,52 @@ async fn texts_are_counted_and_images_come_whole() {
     let none = pb::GenerateImageRequest { model: "claude".into(), ..request };
     assert_eq!(calls.generate_image(none).await.unwrap_err().code(), Code::InvalidArgument);
 }
+
+/// llm.md D42: in the reference a file might never be ready, any address was fetched, and sizes were looked up in another
+/// name. Here files are read in the caller's name (see above), within bounds of number, size and time, and an address is
+/// for the provider: nobody of this suite calls it.
+#[tokio::test]
+async fn d42_a_file_is_bounded_and_an_address_is_never_fetched() {
+    let server = FakeProvider::start().await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("models.json");
+    let models = json!({"claude": {"modelId": "claude-sonnet-4-5", "provider": "Anthropic", "baseURL": server.url("/v1"),
+        "credentials": {"apiKey": "k"}}});
+    std::fs::write(&path, models.to_string()).unwrap();
+    let suite = TestSuite::builder()
+        .role(Role::Llm, crate::start)
+        // Files that are never ready.
+        .role(Role::Io, |_| async {
+            let never = axum::Router::new().fallback(std::future::pending::<()>);
+            Ok(tonic::service::Routes::from(never))
+        })
+        .member("agent/helper", "red", TeamRole::Member)
+        .config(move |config| config.models.path = Some(path))
+        .build()
+        .await
+        .unwrap();
+    let inner = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}/cat.png", inner.local_addr().unwrap());
+    let mut looks = look_at("");
+    let media = pb::Media { source: Some(Source::Url(address.clone())), ..Default::default() };
+    looks.messages[0].parts = vec![pb::Part { part: Some(pb::part::Part::Media(media)) }];
+    as_agent(&suite, "agent/helper").generate(looks).await.unwrap();
+    let sent = server.state().requests().pop().unwrap();
+    let source = &sent.body["messages"][0]["content"][1]["source"];
+    assert_eq!(*source, json!({"type": "url", "url": address}));
+    let before = server.state().requests().len();
+    let called = tokio::time::timeout(std::time::Duration::from_millis(200), inner.accept()).await;
+    assert!(called.is_err(), "somebody fetched it");
+
+    let mut waits = tonic::Request::new(look_at(FILE));
+    waits.set_timeout(std::time::Duration::from_millis(300));
+    let waited = as_agent(&suite, "agent/helper").generate(waits).await.unwrap_err();
+    assert!(matches!(waited.code(), Code::DeadlineExceeded | Code::Cancelled), "{waited:?}");
+    let mut many = look_at(FILE);
+    let part = many.messages[0].parts[0].clone();
+    many.messages[0].parts = vec![part; 65];
+    let refused = as_agent(&suite, "agent/helper").generate(many).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    assert!(refused.message().contains("64 files at most"), "{refused:?}");
+    assert_eq!(server.state().requests().len(), before, "nothing was sent to the provider");
+}

@@ -112,7 +112,7 @@ async fn calls_of_tools_come_in_pieces() {
 }
 
 #[tokio::test]
-async fn admins_add_models_for_their_team_alone() {
+async fn d40_admins_add_models_for_their_team_alone_and_a_change_counts_at_once() {
     let mut tasks = JoinSet::new();
     let base = key_telling_service(&mut tasks).await;
     let (suite, _dir) = suite(&json!({})).await;
@@ -165,7 +165,7 @@ async fn admins_add_models_for_their_team_alone() {
     let changed = pb::TeamModel { model_id: "m2".into(), ..own.clone() };
     let update = pb::UpdateTeamModelRequest { model: Some(changed) };
     admin.update_team_model(update.clone()).await.unwrap();
-    // D40: what was changed counts at once, and nothing is looked up in between.
+    // What was changed counts at once, and nothing is looked up in between.
     assert_eq!(member.get_model(get("own")).await.unwrap().into_inner().model_id, "m2");
     assert_eq!(admin.update_team_model(update).await.unwrap_err().code(), Code::Aborted);
     let delete = |entry: &str| pb::DeleteTeamModelRequest {

@@ -24,15 +24,22 @@ pub struct Caller {
     candidate: Option<Candidate>,
     token: Option<Arc<Verified>>,
     policy: &'static MethodPolicy,
+    said: Vec<String>,
 }
 
 impl Caller {
-    pub(crate) fn new(peer: Peer, token: Option<Arc<Verified>>, policy: &'static MethodPolicy) -> Self {
+    /// `said` are the runs that the peer states, where its word counts.
+    pub(crate) fn new(
+        peer: Peer,
+        token: Option<Arc<Verified>>,
+        policy: &'static MethodPolicy,
+        said: Vec<String>,
+    ) -> Self {
         let candidate = match &token {
             Some(token) => Some(token.candidate.clone()),
             None => peer.candidate(),
         };
-        Self { peer, candidate, token, policy }
+        Self { peer, candidate, token, policy, said }
     }
 
     /// The caller of a request. Fails where the layer is missing: closed, not open.
@@ -97,6 +104,20 @@ impl Caller {
             Some(token) => &token.claims.via,
             None => &[],
         }
+    }
+
+    /// The runs that the call is made in, outermost first, each as [`crate::runs::name`]; verified, and none outside of
+    /// runs.
+    pub fn runs(&self) -> &[String] {
+        match &self.token {
+            Some(token) if !token.claims.runs.is_empty() => &token.claims.runs,
+            _ => &self.said,
+        }
+    }
+
+    /// The id of the run that calls; empty outside of runs.
+    pub fn run_id(&self) -> &str {
+        self.runs().last().and_then(|run| crate::runs::parts(run)).map_or("", |(_, id)| id)
     }
 
     /// The full name of the agent that the token is for.

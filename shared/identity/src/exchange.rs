@@ -93,6 +93,9 @@ const MANAGED: &str = "sre.security.v1.ManagedVault";
 const READ_FILES: &str = "sre.io.v1.Storage:read";
 const INFER: &str = "sre.llm.v1.Inference:read";
 const READ_DEFINITION: &str = "sre.agent.v1.AgentData:read";
+/// Whoever deletes a conversation deletes the files that came along with its prompts.
+const DELETE_CONVERSATIONS: &str = "sre.gateway.v1.Conversations:owner";
+const WRITE_FILES: &str = "sre.io.v1.Storage:write";
 /// Which components out of process a definition may name.
 const READ_COMPONENTS: &str = "sre.agent.v1.Components:read";
 
@@ -256,7 +259,13 @@ pub fn permit(ask: &Ask<'_>) -> Result<Vec<String>, ExchangeError> {
         }
         (Some(ceiling), _) => ceiling.to_vec(),
         (None, Purpose::Run) => RUN_CEILING.clone(),
-        (None, Purpose::Forward) => forward_ceiling(ask.audience),
+        (None, Purpose::Forward) => {
+            let mut ceiling = forward_ceiling(ask.audience);
+            if ask.scopes.iter().any(|scope| scope == DELETE_CONVERSATIONS) {
+                ceiling.push(WRITE_FILES.to_owned());
+            }
+            ceiling
+        }
         // Without a proof that has a ceiling nothing can be derived.
         (None, Purpose::NextHop | Purpose::SubAgent | Purpose::Component) => Vec::new(),
     })

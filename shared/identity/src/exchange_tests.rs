@@ -218,6 +218,9 @@ fn a_forwarded_call_has_the_next_hops_of_its_service() {
     assert_eq!(forward("compute", "sre.compute.v1.Code:write"), texts(&[USE_KEY]).into_iter().collect());
     assert_eq!(forward("security", USE_KEY), BTreeSet::new());
     assert_eq!(forward("engine", RUN), texts(&[READ_DEFINITION, READ_COMPONENTS]).into_iter().collect());
+    // With a conversation go its files, and with nothing else of the engine's.
+    let with_files = texts(&[READ_DEFINITION, READ_COMPONENTS, WRITE_FILES]).into_iter().collect();
+    assert_eq!(forward("engine", DELETE_CONVERSATIONS), with_files);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use tower::{Layer, Service};
 use crate::caller::Caller;
 use crate::exchange::level_word;
 use crate::peer::Peer;
+use crate::runs;
 use crate::svid::Svid;
 use crate::token::{AuthError, METADATA_KEY, Purpose, TokenVerifier, Verified};
 
@@ -202,10 +203,13 @@ impl Gate {
             return Err(Stop::Refuse(Box::new(unknown_method(path))));
         };
         match self.authorize(request.headers(), &peer, policy) {
-            Ok(Admission::Through(token)) => {
-                enter(request, Caller::new(peer, token, policy));
-                Ok(())
-            }
+            Ok(Admission::Through(token)) => match runs::said(request.headers(), &peer) {
+                Ok(said) => {
+                    enter(request, Caller::new(peer, token, policy, said));
+                    Ok(())
+                }
+                Err(cause) => Err(self.refuse(policy.path, Some(&peer), Some(policy), cause)),
+            },
             Ok(Admission::Wait(token)) => Err(Stop::Wait(Pending { peer, policy, token })),
             Err(cause) => Err(self.refuse(path, Some(&peer), Some(policy), cause)),
         }
@@ -217,9 +221,10 @@ impl Gate {
             Ok(token) => in_scope(&token, policy).map(|()| token),
             Err(cause) => Err(cause),
         };
+        let checked = checked.and_then(|token| Ok((token, runs::said(request.headers(), &peer)?)));
         match checked {
-            Ok(token) => {
-                enter(request, Caller::new(peer, Some(token), policy));
+            Ok((token, said)) => {
+                enter(request, Caller::new(peer, Some(token), policy, said));
                 Ok(())
             }
             Err(cause) => {
@@ -334,6 +339,7 @@ fn strip(headers: &mut http::HeaderMap) {
 fn enter(request: &mut http::Request<Body>, caller: Caller) {
     // Handlers get at the token through the caller alone, so that no log of metadata shows it.
     request.headers_mut().remove(METADATA_KEY);
+    request.headers_mut().remove(runs::METADATA_KEY);
     request.extensions_mut().insert(caller);
 }
 

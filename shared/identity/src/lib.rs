@@ -18,6 +18,7 @@ pub mod layer;
 mod leaf;
 pub mod peer;
 pub mod resource;
+pub mod runs;
 pub mod scope;
 pub mod spiffe;
 pub mod svid;

@@ -94,6 +94,7 @@ pub(crate) fn claims() -> Claims {
         agent: Some("teams/t/agents/a".into()),
         team: Some("t".into()),
         txn: "txn".into(),
+        runs: vec![],
     }
 }
 

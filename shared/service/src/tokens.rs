@@ -38,6 +38,8 @@ pub struct ExchangeKey {
     pub resume_grant: Option<Duration>,
     /// Who will present it, `service/<name>`, for `COMPONENT`; this role where none is named.
     pub presenter: Option<String>,
+    /// The runs that its calls are made in, for `COMPONENT`: see [`sre_identity::runs`].
+    pub runs: Vec<String>,
 }
 
 /// The proof of who is acted for.
@@ -78,6 +80,7 @@ impl ExchangeKey {
             scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
             resume_grant: None,
             presenter: None,
+            runs: Vec::new(),
         }
     }
 
@@ -99,6 +102,7 @@ impl ExchangeKey {
             want_resume_grant: self.resume_grant.is_some(),
             resume_grant_time_to_live: self.resume_grant.and_then(|time| time.try_into().ok()),
             presenter: self.presenter.clone().unwrap_or_default(),
+            runs: self.runs.clone(),
         }
     }
 }

@@ -11,13 +11,15 @@ use tonic::transport::Channel;
 
 use super::calls::{Calls, beside};
 use super::suite::{Mode, Running};
-use super::{agents, echo, load, memory, micros, seconds, suite, upstream};
+use super::{agents, echo, leaving, load, memory, micros, seconds, suite, upstream};
 
 /// Requests a second at which the added latency is measured.
 const RATE: u32 = 1_000;
 /// Pieces of a measured stream, and how many of them are measured.
 const CHUNKS: u32 = 1_000;
 const STREAMS: usize = 40;
+/// Callers that leave.
+const LEAVING: usize = 200;
 /// Streams that are open and silent, and connections that they share.
 const IDLE: usize = 5_000;
 const CONNECTIONS: usize = 50;
@@ -26,7 +28,11 @@ const CONNECTIONS: usize = 50;
 pub async fn measure() {
     let upstream = upstream::Running::start();
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("models.json"), upstream.models().to_string()).unwrap();
+    let mut leaving = leaving::Provider::start().await;
+    let mut models = upstream.models();
+    models["leaving"] = models["idle"].clone();
+    models["leaving"]["baseURL"] = leaving.base().into();
+    std::fs::write(folder.path().join("models.json"), models.to_string()).unwrap();
     let settings = [
         ("SRE__LISTEN__LLM".to_owned(), "127.0.0.1:0".to_owned()),
         ("SRE__MODELS__PATH".to_owned(), folder.path().display().to_string()),
@@ -53,6 +59,7 @@ pub async fn measure() {
     }
     added(&direct, &generate).await;
     chunks(&channel, &http, &upstream.base()).await;
+    left(&channel, &mut leaving).await;
     component(&suite).await;
     idle(&suite).await;
 }
@@ -166,6 +173,27 @@ async fn chunks(channel: &Channel, http: &reqwest::Client, base: &str) {
         nanos(ours),
         nanos(bare),
         nanos(ours) - nanos(bare)
+    );
+}
+
+/// How long the provider's socket outlives a caller that leaves in the middle of an answer.
+async fn left(channel: &Channel, provider: &mut leaving::Provider) {
+    let mut times = Vec::new();
+    for _ in 0..LEAVING {
+        let request = GenerateStreamRequest { request: Some(request("leaving")) };
+        let mut events =
+            InferenceClient::new(channel.clone()).generate_stream(request).await.unwrap().into_inner();
+        events.message().await.unwrap().unwrap();
+        let left = Instant::now();
+        drop(events);
+        times.push(provider.closed_after(left).await);
+    }
+    times.sort_unstable();
+    println!("\n### Callers that leave, {LEAVING} of them, one after the other\n");
+    println!(
+        "- the provider's socket is closed after {} (median), {} (the slowest); allowed are 50 ms",
+        micros(times[times.len() / 2]),
+        micros(times[times.len() - 1])
     );
 }
 

@@ -20,6 +20,7 @@ mod echo;
 mod external;
 mod journal;
 mod kv;
+mod leaving;
 mod llm;
 mod load;
 mod memory;

@@ -106,6 +106,7 @@ fn token(domain: &TrustDomain, signer: &Signer, number: usize) -> String {
         agent: Some(format!("teams/default/agents/a{number}")),
         team: Some("default".to_owned()),
         txn: uuid::Uuid::now_v7().to_string(),
+        runs: Vec::new(),
     };
     signer.sign(&claims).unwrap()
 }

@@ -91,6 +91,9 @@ pub fn endpoint(path: &str) -> Endpoint {
         return match verb {
             "generateContent" => Endpoint::Generate(Wire::Gemini, Some((model, false))),
             "streamGenerateContent" => Endpoint::Generate(Wire::Gemini, Some((model, true))),
+            // Claude at Vertex AI.
+            "rawPredict" => Endpoint::Generate(Wire::Messages, Some((model, false))),
+            "streamRawPredict" => Endpoint::Generate(Wire::Messages, Some((model, true))),
             "embedContent" => Endpoint::Embed(embeddings::Format::GoogleOne, model),
             "batchEmbedContents" => Endpoint::Embed(embeddings::Format::GoogleBatch, model),
             "predict" if model.contains("embedding") => Endpoint::Embed(embeddings::Format::Vertex, model),
@@ -229,6 +232,9 @@ async fn generate(
     if let Some(asked) = &scenario.refuse {
         return refuse(asked, &key);
     }
+    if let Some(words) = wrong_at_vertex(&incoming, wire) {
+        return refuse(&Refuse { status: 400, message: words.to_owned(), ..Refuse::default() }, &key);
+    }
     let Some(place) = state.begin() else {
         let busy = Refuse { status: 503, message: "too many answers under way".into(), ..Refuse::default() };
         return refuse(&busy, &key);
@@ -253,6 +259,19 @@ async fn generate(
     json_answer(200, &wire.whole(&answer))
 }
 
+/// What Vertex AI refuses of Anthropic's format: the model is in the path, the version in the body.
+fn wrong_at_vertex(incoming: &Incoming, wire: Wire) -> Option<&'static str> {
+    if wire != Wire::Messages || !incoming.path.contains("/projects/") {
+        return None;
+    }
+    let body = incoming.json();
+    match () {
+        () if body["anthropic_version"] != "vertex-2023-10-16" => Some("anthropic_version: Field required"),
+        () if body.get("model").is_some() => Some("model: Extra inputs are not permitted"),
+        () => None,
+    }
+}
+
 fn asked(incoming: &Incoming, wire: Wire, named: Option<(String, bool)>) -> Asked {
     let body = incoming.json();
     let (model, streams) = named.unwrap_or_else(|| {
@@ -273,7 +292,7 @@ fn who(state: &State, incoming: &Incoming, wire: Wire) -> Result<String, String>
     match wire {
         Wire::Ollama => Ok(key),
         Wire::Converse if key.is_empty() => sigv4::check(incoming).map_err(|error| error.to_string()),
-        Wire::Gemini if incoming.path.contains("/projects/") => state.issuer.check(&key),
+        Wire::Gemini | Wire::Messages if incoming.path.contains("/projects/") => state.issuer.check(&key),
         Wire::Messages if incoming.header("anthropic-version").is_empty() => {
             Err("anthropic-version: header is required".to_owned())
         }

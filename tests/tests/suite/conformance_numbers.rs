@@ -112,10 +112,11 @@ fn every_number_is_named_by_a_test() {
 }
 
 /// The numbers that a function's name begins with.
-fn numbers(rest: &str) -> Vec<String> {
+pub fn numbers(rest: &str) -> Vec<String> {
     let name = rest.split('(').next().unwrap_or_default();
     let parts = name.split('_').filter(|part| *part != "and").map_while(|part| {
-        let is_number = part.len() > 1 && part[1..].bytes().all(|b| b.is_ascii_digit());
+        let digits = part.get(1..).map_or("", |rest| rest.strip_suffix('b').unwrap_or(rest));
+        let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
         (is_number && part.starts_with(['h', 'd'])).then(|| part.to_uppercase())
     });
     parts.collect()
@@ -125,5 +126,6 @@ fn numbers(rest: &str) -> Vec<String> {
 fn numbers_are_read_from_names() {
     assert_eq!(numbers("d4_and_d56_instances_are_closed()"), ["D4", "D56"]);
     assert_eq!(numbers("h16_h17_h37_other_teams(x: u8)"), ["H16", "H17", "H37"]);
+    assert_eq!(numbers("d1b_no_text(x: u8)"), ["D1B"]);
     assert_eq!(numbers("delete_d1(x: u8)"), Vec::<String>::new());
 }

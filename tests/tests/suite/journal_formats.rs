@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use sre_gateway::engine::journal::records::NEWEST_FORMAT as FORMAT;
+use sre_gateway::engine::journal::formats::NEWEST as FORMAT;
 use sre_proto::memory::v1::{JournalRecord, RunRecord, RunState as Stored};
 
 use crate::harness::agents::hasher;

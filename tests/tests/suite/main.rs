@@ -17,6 +17,7 @@ mod backup;
 mod budgets;
 mod canary;
 mod conformance_groups;
+mod conformance_llm;
 mod conformance_numbers;
 mod conversations;
 mod end_to_end;

@@ -90,6 +90,7 @@ pub fn run_key(proof: Proof, agent: String, scope: String) -> ExchangeKey {
         scopes: vec![scope],
         resume_grant: None,
         presenter: None,
+        runs: Vec::new(),
     }
 }
 
@@ -103,6 +104,7 @@ pub fn forward_key(proof: Proof, target: Role, scopes: Vec<String>) -> ExchangeK
         scopes,
         resume_grant: None,
         presenter: None,
+        runs: Vec::new(),
     }
 }
 

@@ -10,6 +10,8 @@ use sre_service::tokens::Purpose;
 use sre_service::{ExchangeKey, Link, Proof, Role, Tokens};
 use tonic::{Code, Status};
 
+use super::nesting::Nesting;
+
 /// Before its end a presented token is no longer used as proof.
 const MARGIN: Duration = Duration::from_secs(45);
 /// Grants are asked for in these sizes, so that one serves many runs.
@@ -35,6 +37,8 @@ pub struct Authority {
     scopes: Arc<[Scope]>,
     /// Of a sub-agent: its full name.
     agent: Option<Arc<str>>,
+    /// The run that uses it, and those it was started from.
+    nesting: Option<Nesting>,
 }
 
 /// A scope and the role it is for.
@@ -47,12 +51,16 @@ pub struct Scope {
 impl Authority {
     /// The authority of a token that was presented to the engine.
     pub fn presented(tokens: Tokens, token: Arc<str>, expires: SystemTime) -> Self {
-        Self { tokens, presented: Some((token, expires)), grant: None, scopes: Arc::from([]), agent: None }
+        Self { presented: Some((token, expires)), ..Self::none(tokens) }
     }
 
     /// The authority of a journalled run.
     pub fn granted(tokens: Tokens, grant: impl Into<Arc<str>>) -> Self {
-        Self { tokens, presented: None, grant: Some(grant.into()), scopes: Arc::from([]), agent: None }
+        Self { grant: Some(grant.into()), ..Self::none(tokens) }
+    }
+
+    fn none(tokens: Tokens) -> Self {
+        Self { tokens, presented: None, grant: None, scopes: Arc::from([]), agent: None, nesting: None }
     }
 
     /// The authority of an agent that this one calls, behind it in the chain: granted where this agent may run it.
@@ -75,6 +83,12 @@ impl Authority {
     /// The same for what a plan declares.
     pub fn with_scopes(mut self, scopes: Arc<[Scope]>) -> Self {
         self.scopes = scopes;
+        self
+    }
+
+    /// The same for a run, for which all counts that is used by it.
+    pub fn of_run(mut self, nesting: Nesting) -> Self {
+        self.nesting = Some(nesting);
         self
     }
 
@@ -124,6 +138,7 @@ impl Authority {
             scopes: declared.to_vec(),
             resume_grant: None,
             presenter: Some(presenter.to_owned()),
+            runs: self.nesting.as_ref().map(Nesting::to_kept).unwrap_or_default(),
         };
         Ok((self.tokens.exchange(key).await?.jwt.clone(), roles))
     }
@@ -144,7 +159,13 @@ impl Authority {
 
     async fn linked(&self, link: Link, role: Role, scopes: Vec<String>) -> Result<Link, Status> {
         let token = self.tokens.exchange(self.key(self.proof()?, role, scopes)).await?;
-        Ok(link.with_token(&token))
+        let link = link.with_token(&token);
+        // Whoever counts what runs use is told of them; nobody else asks.
+        let counts = matches!(role, Role::Llm | Role::Io);
+        Ok(match self.nesting.as_ref().filter(|_| counts) {
+            Some(nesting) => link.with_runs(nesting.runs()),
+            None => link,
+        })
     }
 
     fn key(&self, proof: Proof, role: Role, scopes: Vec<String>) -> ExchangeKey {
@@ -156,6 +177,7 @@ impl Authority {
             scopes,
             resume_grant: None,
             presenter: None,
+            runs: Vec::new(),
         }
     }
 

@@ -402,19 +402,27 @@ impl Drive {
         if !self.ready.is_empty() || !self.again.is_empty() {
             return None;
         }
-        let gateway = &self.scope.engine.host.config().gateway;
-        let idle = waits.idle(Patience { far: gateway.park_after(), grace: gateway.park_grace() })?;
+        let idle = waits.idle(self.patience())?;
         Some(idle.at.max(self.parks_from))
+    }
+
+    /// While somebody listens, what a call passes through is heard: then a run waits in memory as long as a turn does.
+    fn patience(&self) -> Patience {
+        let gateway = &self.scope.engine.host.config().gateway;
+        let far = gateway.park_after();
+        let grace =
+            if self.scope.events.is_heard() { far.max(gateway.park_grace()) } else { gateway.park_grace() };
+        Patience { far, grace }
     }
 
     /// Gives the run up until something happens. False where something has happened already.
     async fn park(&mut self) -> Result<bool, Stopped> {
+        let patience = self.patience();
         let (Some(journal), Some(waits)) = (&mut self.journal, &self.scope.waits) else { return Ok(false) };
-        let gateway = &self.scope.engine.host.config().gateway;
         let parking = if self.paused {
             Parking { paused: true, ..Parking::default() }
         } else {
-            match waits.idle(Patience { far: gateway.park_after(), grace: gateway.park_grace() }) {
+            match waits.idle(patience) {
                 Some(idle) => Parking { until_ms: idle.until_ms, wake_on_end: idle.runs, paused: false },
                 None => return Ok(false),
             }
@@ -424,7 +432,8 @@ impl Drive {
         match parked {
             Parked::Left => Ok(true),
             Parked::Not(signals) => {
-                self.parks_from = Instant::now() + gateway.park_grace();
+                let grace = self.scope.engine.host.config().gateway.park_grace();
+                self.parks_from = Instant::now() + grace;
                 for signal in signals {
                     self.scope.signal(signal);
                 }

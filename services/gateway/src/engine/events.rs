@@ -33,10 +33,15 @@ impl Default for RunEvents {
 impl RunEvents {
     /// Tells the watchers. The event is only made where there are any.
     pub fn emit(&self, event: impl FnOnce() -> Event) {
-        if self.sender.receiver_count() > 0 {
+        if self.is_heard() {
             // Nobody listens any more: nothing to tell.
             let _ = self.sender.send(Transient { time: SystemTime::now(), event: event() });
         }
+    }
+
+    /// Whether somebody listens.
+    pub fn is_heard(&self) -> bool {
+        self.sender.receiver_count() > 0
     }
 
     /// Listens from now on.

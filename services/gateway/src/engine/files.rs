@@ -19,7 +19,7 @@ use tonic::{Code, Request, Status};
 use super::names::AgentName;
 
 /// What is written as it is in a path segment.
-const IN_A_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+pub const IN_A_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 /// How long temporary files live.
 const TEMPORARY: Duration = Duration::from_secs(24 * 60 * 60);
 /// What is said of a file that the agent may not read.

@@ -116,6 +116,7 @@ pub async fn fold(
         NewScope {
             traced: Some(TraceParent::kept(&opened.traceparent)),
             lineage: Lineage::kept(&opened.lineage),
+            above: opened.above.clone(),
             id: row.run_id.clone(),
             subject: Subject { version, compiled, entry: at, root: opened.root.as_str().into() },
             marker: opened.marker.clone(),

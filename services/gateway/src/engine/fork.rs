@@ -22,7 +22,8 @@ use super::acl;
 use super::authority::Authority;
 use super::core::{Engine, internal, timestamp};
 use super::ended::is_ended;
-use super::journal::records::{EntryKind, FORMAT, Finished, Opened, RecordError, Spec, record};
+use super::journal::formats;
+use super::journal::records::{EntryKind, Finished, Opened, RecordError, Spec, record};
 use super::journal::values::StoredValue;
 use super::launch::{self, Claimable};
 use super::names::{RunName, no_such_run};
@@ -69,6 +70,8 @@ pub async fn fork(engine: &Engine, caller: &Caller, request: ForkRunRequest) -> 
             .map_err(|error| internal("inputs of a fork cannot be written", &error))?,
         // Whoever forks a run need not be one who may read the conversation that it was part of.
         conversation: String::new(),
+        // Nor is it part of the runs that started the other one: it spends for itself.
+        above: Vec::new(),
         ..forked.opened
     };
     let root = acl::candidate_of(caller.root())?;
@@ -81,7 +84,7 @@ pub async fn fork(engine: &Engine, caller: &Caller, request: ForkRunRequest) -> 
         deadline: Some(timestamp(SystemTime::now() + time)),
         spec: Spec { marker }.encode_to_vec().into(),
         // Older engines would not set the inputs.
-        record_format: FORMAT,
+        record_format: formats::WAITS.max(compiled.record_format()),
         acl: Some((&acl::of_run(&root, &version.agent.agent)?).into()),
         label: origin.label.clone(),
         version: version.id.clone(),

@@ -73,6 +73,7 @@ pub async fn start(
         time_ms: launch::milliseconds(TIME),
         traceparent: parent.traceparent(),
         lineage: parent.lineage.to_kept(),
+        above: parent.nesting.to_kept(),
         conversation: parent.conversation.clone(),
         ..Opened::default()
     };

@@ -32,6 +32,7 @@ pub mod launch;
 pub mod lines;
 pub mod live;
 pub mod names;
+pub mod nesting;
 pub mod plans;
 pub mod questions;
 pub mod ready;

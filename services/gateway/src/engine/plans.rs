@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use moka::future::Cache;
 use parking_lot::Mutex;
-use sre_engine::spec::{OnUncertain, Waits};
-use sre_engine::{Effect, EntryId, Issue, Map, Node, Plan, Types, Value};
+use sre_engine::{EntryId, Issue, Map, Plan, Types, Value};
 use sre_proto::agent::v1::agent_data_client::AgentDataClient;
 use sre_proto::agent::v1::{GetVersionRequest, ResolveVersionRequest};
 use sre_proto::error::{Reason, status};
@@ -15,7 +14,7 @@ use tonic::{Code, Status};
 
 use super::authority::{self, Scope};
 use super::external::{Catalogue, Resolved, WithExternal};
-use super::journal::records::{FORMAT, PLAIN_FORMAT};
+use super::journal::formats;
 use super::names::AgentName;
 
 /// Types of one document that are looked for out of process.
@@ -156,7 +155,7 @@ pub fn compile(document: &[u8], types: &dyn Types) -> Result<Compiled, Status> {
         None => "",
     };
     let default_model = default_model.to_owned();
-    let record_format = if plan.nodes().iter().any(|node| is_special(node)) { FORMAT } else { PLAIN_FORMAT };
+    let record_format = formats::of_plan(&plan);
     let foreign = foreign(&plan);
     Ok(Compiled {
         plan: Arc::new(plan),
@@ -181,13 +180,6 @@ fn foreign(plan: &Plan) -> Vec<String> {
     names.dedup();
     names.truncate(MOST_FOREIGN);
     names
-}
-
-/// Whether an engine that does not know waits and policies would execute a component wrongly.
-fn is_special(node: &Node) -> bool {
-    let waits = node.entry.is_some_and(|entry| entry.spec.waits == Waits::Durably);
-    let effect = node.entry.is_some_and(|entry| entry.spec.effect == Effect::Effect);
-    waits || effect && OnUncertain::of(node) != OnUncertain::Retry
 }
 
 fn invalid(message: &str) -> Status {

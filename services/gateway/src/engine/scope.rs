@@ -29,6 +29,7 @@ use super::events::RunEvents;
 use super::inbox::Inbox;
 use super::live::{self, Cancel};
 use super::names::AgentName;
+use super::nesting::Nesting;
 use super::plans::{Compiled, Version};
 use super::redact::Redactor;
 use super::steps;
@@ -90,6 +91,8 @@ pub struct RunScope {
     pub conversation: String,
     /// The calls it is nested in.
     pub lineage: Lineage,
+    /// It and the runs that it was started from.
+    pub nesting: Nesting,
     /// Its span; none unless spans are exported.
     pub span: Option<RunSpan>,
     traced: Option<TraceParent>,
@@ -135,6 +138,8 @@ pub struct NewScope {
     pub conversation: String,
     /// The calls it is nested in.
     pub lineage: Lineage,
+    /// The runs that it was started from.
+    pub above: Vec<String>,
     /// The context of whoever asked for it; none for a scope in which nothing runs.
     pub traced: Option<TraceParent>,
 }
@@ -146,13 +151,18 @@ impl RunScope {
             Some(session) if !session.is_empty() => format!("rt-{session}"),
             _ => format!("rt-{}", new.id),
         };
+        let nesting = Nesting::of(&new.above, &new.subject.version.agent.team, &new.id);
         let span = new.traced.as_ref().and_then(|parent| trace::skill(&new, &session_id, parent));
         Self {
             engine,
             span,
             traced: new.traced,
             lineage: new.lineage,
-            authority: new.authority.with_scopes(new.subject.compiled.scopes(new.subject.entry)),
+            authority: new
+                .authority
+                .of_run(nesting.clone())
+                .with_scopes(new.subject.compiled.scopes(new.subject.entry)),
+            nesting,
             id: new.id,
             subject: new.subject,
             request: request.clone(),

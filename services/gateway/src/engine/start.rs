@@ -423,6 +423,7 @@ impl Ready {
             conversation: String::new(),
             traced: Some(self.trace.clone()),
             lineage: Default::default(),
+            above: Vec::new(),
         }
     }
 }

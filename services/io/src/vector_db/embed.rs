@@ -26,6 +26,7 @@ const MOST_VECTOR_BYTES: usize = 2 << 20;
 pub struct Embedder {
     host: Host,
     token: Option<String>,
+    runs: Vec<String>,
     client: Option<InferenceClient<Link>>,
 }
 
@@ -33,7 +34,7 @@ impl Embedder {
     /// For a caller. One that presented no token gets what needs no key of a team.
     pub fn of(host: &Host, caller: &Caller) -> Self {
         let token = caller.presented_token().map(|token| token.to_string());
-        Self { host: host.clone(), token, client: None }
+        Self { host: host.clone(), token, runs: caller.runs().to_vec(), client: None }
     }
 
     /// The way to the llm service, asked for when there is something to embed: a token need not allow what is not
@@ -42,7 +43,8 @@ impl Embedder {
         if let Some(client) = &self.client {
             return Ok(client.clone());
         }
-        let mut link = self.host.link(Role::Llm);
+        // What is embedded for a run counts for it.
+        let mut link = self.host.link(Role::Llm).with_runs(&self.runs);
         if let Some(token) = &self.token {
             let key = ExchangeKey::next_hop(token.clone(), Role::Llm, &[SCOPE]);
             let token = self.host.tokens().exchange(key).await?;

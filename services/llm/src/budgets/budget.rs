@@ -11,7 +11,8 @@ use crate::models::civil;
 const MINUTE_MS: Millis = 60_000;
 const HOUR_MS: Millis = 60 * MINUTE_MS;
 const DAY_MS: Millis = 24 * HOUR_MS;
-/// What a run used is counted here for so long, and then begun again with what the ledger has of it: runs are many.
+/// What a run used is counted here for so long after its last call, and then begun again with what the ledger has of
+/// it: runs are many.
 const RUN_MS: Millis = 2 * HOUR_MS;
 /// Ids and models are no longer.
 const MOST_BYTES: usize = 200;

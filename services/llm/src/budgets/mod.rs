@@ -11,9 +11,11 @@ mod service;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sre_identity::Caller;
 use sre_proto::error::{Reason, status, try_again};
 use sre_proto::llm::v1 as pb;
 use sre_service::Host;
@@ -45,10 +47,27 @@ const LOOKS: usize = 4;
 pub struct Spender {
     /// The team, the agent, the user.
     pub payer: Payer,
-    /// The run; empty outside of runs.
-    pub run: String,
+    /// The run and those that it was started from, outermost first; none outside of runs.
+    pub runs: Vec<InRun>,
     /// The team's organisation; empty where it has none.
     pub organization: String,
+}
+
+/// A run that a call is made in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InRun {
+    /// The team of its agent.
+    pub team: String,
+    /// Its id.
+    pub id: String,
+}
+
+impl InRun {
+    /// The runs of a call: the caller's verified ones, whatever a request says.
+    pub fn all_of(caller: &Caller) -> Vec<Self> {
+        let parts = caller.runs().iter().filter_map(|run| sre_identity::runs::parts(run));
+        parts.map(|(team, id)| Self { team: team.to_owned(), id: id.to_owned() }).collect()
+    }
 }
 
 /// What a call may use.
@@ -131,12 +150,13 @@ impl Budgets {
         let now = now_ms();
         let holder = sre_proto::ids::new_uuid().to_string();
         let mut held = Held::new(self.meters.clone(), self.leases.clone(), holder);
-        let of_team = self.of_team(spender, model, most, defaults, now);
-        let scope = format!("t/{}", spender.payer.team);
-        held.take(&scope, self.reserve_all(&scope, held.holder(), of_team).await?);
+        let call = Call { spender, model, most, now };
+        let mut scopes = vec![(format!("t/{}", spender.payer.team), self.of_team(&call, defaults))];
+        scopes.extend(self.of_other_teams(&call));
         if !spender.organization.is_empty() {
-            let scope = format!("o/{}", spender.organization);
-            let applied = self.of_organization(spender, model, most, now);
+            scopes.push((format!("o/{}", spender.organization), self.of_organization(&call)));
+        }
+        for (scope, applied) in scopes {
             match self.reserve_all(&scope, held.holder(), applied).await {
                 Ok(lines) => held.take(&scope, lines),
                 Err(refused) => {
@@ -223,15 +243,8 @@ impl Budgets {
         }
     }
 
-    fn of_team(
-        &self,
-        spender: &Spender,
-        model: &Resolved,
-        most: Most,
-        defaults: Defaults,
-        now: Millis,
-    ) -> Vec<Applied> {
-        let team = &spender.payer.team;
+    fn of_team(&self, call: &Call<'_>, defaults: Defaults) -> Vec<Applied> {
+        let team = &call.spender.payer.team;
         let default = |unit, window, limit: u64| Budget {
             subject: Subject::Team,
             subject_id: String::new(),
@@ -249,23 +262,35 @@ impl Budgets {
         // What is as large as a number can be is no limit, and needs no counting.
         let finite = defaults.into_iter().filter(|(_, budget)| budget.limit < i64::MAX);
         let defaults = finite.map(|(limit, budget)| (limit.name().to_owned(), budget));
-        let defaults = defaults.filter_map(|(name, budget)| {
-            apply(&name, &format!("*{name}"), &budget, spender, model, most, now)
-        });
-        let own = self.budgets_of(&format!("teams/{team}"));
-        let own = own.into_iter().filter_map(|(id, budget)| {
-            apply(&format!("teams/{team}/budgets/{id}"), &id, &budget, spender, model, most, now)
-        });
-        defaults.chain(own).collect()
+        let defaults =
+            defaults.flat_map(|(name, budget)| call.apply(team, &name, &format!("*{name}"), &budget));
+        defaults.chain(self.kept_by_team(call, team, |_| true)).collect()
     }
 
-    fn of_organization(&self, spender: &Spender, model: &Resolved, most: Most, now: Millis) -> Vec<Applied> {
-        let holder = format!("organizations/{}", spender.organization);
+    /// Whoever started the run that calls may be of another team: what its budgets say of its runs holds for all that
+    /// follows from them.
+    fn of_other_teams(&self, call: &Call<'_>) -> Vec<(String, Vec<Applied>)> {
+        let payer = &call.spender.payer.team;
+        let others: BTreeSet<&String> =
+            call.spender.runs.iter().map(|run| &run.team).filter(|team| *team != payer).collect();
+        let of_runs = |budget: &Budget| budget.subject == Subject::Run;
+        others.into_iter().map(|team| (format!("t/{team}"), self.kept_by_team(call, team, of_runs))).collect()
+    }
+
+    fn kept_by_team(&self, call: &Call<'_>, team: &str, fits: impl Fn(&Budget) -> bool) -> Vec<Applied> {
+        let own = self.budgets_of(&format!("teams/{team}"));
+        let own = own.into_iter().filter(|(_, budget)| fits(budget));
+        own.flat_map(|(id, budget)| call.apply(team, &format!("teams/{team}/budgets/{id}"), &id, &budget))
+            .collect()
+    }
+
+    fn of_organization(&self, call: &Call<'_>) -> Vec<Applied> {
+        let holder = format!("organizations/{}", call.spender.organization);
+        let team = &call.spender.payer.team;
         let own = self.budgets_of(&holder);
-        let apply = |(id, budget): (String, Budget)| {
-            apply(&format!("{holder}/budgets/{id}"), &id, &budget, spender, model, most, now)
-        };
-        own.into_iter().filter_map(apply).collect()
+        own.into_iter()
+            .flat_map(|(id, budget)| call.apply(team, &format!("{holder}/budgets/{id}"), &id, &budget))
+            .collect()
     }
 
     fn budgets_of(&self, holder: &str) -> Vec<(String, Budget)> {
@@ -288,7 +313,9 @@ impl Budgets {
         let now = now_ms();
         let model = Resolved { entry: budget.model.clone(), ..Resolved::default() };
         let most = Most { tokens: 1, micros: 1 };
-        let Some(one) = apply("", id, budget, spender, &model, most, now) else { return Ok((0, None)) };
+        let call = Call { spender, model: &model, most, now };
+        let applied = call.apply(&spender.payer.team, "", id, budget);
+        let Some(one) = applied.into_iter().next() else { return Ok((0, None)) };
         let used = self.meters.used(scope, &one.line.key, budget.unit == Unit::Concurrent).await;
         let used = match used.map_err(|_| uncounted())? {
             Some(used) => used,
@@ -319,78 +346,97 @@ pub fn most_of(request: &pb::GenerateRequest, models: impl Iterator<Item = Arc<R
     most
 }
 
-/// A budget as it applies to a call; none where it does not.
-fn apply(
-    name: &str,
-    id: &str,
-    budget: &Budget,
-    spender: &Spender,
-    model: &Resolved,
+/// A call that budgets may apply to.
+struct Call<'a> {
+    spender: &'a Spender,
+    model: &'a Resolved,
     most: Most,
     now: Millis,
-) -> Option<Applied> {
-    let payer = &spender.payer;
-    let subject = match budget.subject {
-        Subject::Organization | Subject::Team => "",
-        Subject::User => payer.user.as_str(),
-        Subject::Agent => payer.agent.as_str(),
-        Subject::Run => spender.run.as_str(),
-    };
-    let by_subject = matches!(budget.subject, Subject::User | Subject::Agent | Subject::Run);
-    if by_subject && (subject.is_empty() || !(budget.subject_id.is_empty() || budget.subject_id == subject)) {
-        return None;
+}
+
+impl Call<'_> {
+    /// A budget that a team keeps, or its organisation, as it applies to the call: once, or of runs once for each that
+    /// the call is made in, or not at all.
+    fn apply(&self, team: &str, name: &str, id: &str, budget: &Budget) -> Vec<Applied> {
+        if !budget.model.is_empty() && budget.model != self.model.entry {
+            return Vec::new();
+        }
+        let payer = &self.spender.payer;
+        let subjects: Vec<&str> = match budget.subject {
+            Subject::Organization | Subject::Team => {
+                return self.of_subject(team, name, id, budget, "").into_iter().collect();
+            }
+            Subject::User => vec![&payer.user],
+            Subject::Agent => vec![&payer.agent],
+            Subject::Run => {
+                let runs = self.spender.runs.iter().filter(|run| run.team == team);
+                runs.map(|run| run.id.as_str()).collect()
+            }
+        };
+        let meant = |subject: &&str| {
+            !subject.is_empty() && (budget.subject_id.is_empty() || budget.subject_id == *subject)
+        };
+        let subjects = subjects.into_iter().filter(meant);
+        subjects.filter_map(|subject| self.of_subject(team, name, id, budget, subject)).collect()
     }
-    if !budget.model.is_empty() && budget.model != model.entry {
-        return None;
+
+    fn of_subject(
+        &self,
+        team: &str,
+        name: &str,
+        id: &str,
+        budget: &Budget,
+        subject: &str,
+    ) -> Option<Applied> {
+        let amount = match budget.unit {
+            Unit::Requests | Unit::Concurrent => 1,
+            Unit::Tokens => self.most.tokens,
+            Unit::Micros => self.most.micros,
+        };
+        if amount == 0 {
+            // It uses nothing of this, so it needs no place.
+            return None;
+        }
+        let (began, ends) = budget.window.around(self.now);
+        let counting = match budget.window {
+            Window::None => Counting::Places { lease: LEASE },
+            window => Counting::Window { ends, seeded: window.is_seeded() },
+        };
+        // A key has the length of a name, however long its subject's is.
+        let key = if subject.len() > MOST_SUBJECT_BYTES {
+            blake3::hash(subject.as_bytes()).to_hex().to_string()
+        } else {
+            subject.to_owned()
+        };
+        let of = |which: Subject| if budget.subject == which { subject.to_owned() } else { String::new() };
+        let sum = Sum {
+            team: team.to_owned(),
+            organization: match budget.subject {
+                Subject::Organization => self.spender.organization.clone(),
+                _ => String::new(),
+            },
+            agent: of(Subject::Agent),
+            user: of(Subject::User),
+            run: of(Subject::Run),
+            model: budget.model.clone(),
+            from: began,
+            to: ends,
+        };
+        Some(Applied {
+            name: name.to_owned(),
+            unit: budget.unit,
+            soft: budget.soft,
+            limit: budget.limit,
+            line: Line {
+                key: format!("{id}/{}{began}/{key}", budget.window.letter()),
+                limit: (!budget.soft).then_some(budget.limit),
+                amount,
+                counting,
+            },
+            sum,
+            ends,
+        })
     }
-    let amount = match budget.unit {
-        Unit::Requests | Unit::Concurrent => 1,
-        Unit::Tokens => most.tokens,
-        Unit::Micros => most.micros,
-    };
-    if amount == 0 {
-        // It uses nothing of this, so it needs no place.
-        return None;
-    }
-    let (began, ends) = budget.window.around(now);
-    let counting = match budget.window {
-        Window::None => Counting::Places { lease: LEASE },
-        window => Counting::Window { ends, seeded: window.is_seeded() },
-    };
-    // Callers say which run it is: a key has the length of a name.
-    let key = if subject.len() > MOST_SUBJECT_BYTES {
-        blake3::hash(subject.as_bytes()).to_hex().to_string()
-    } else {
-        subject.to_owned()
-    };
-    let of = |which: Subject| if budget.subject == which { subject.to_owned() } else { String::new() };
-    let sum = Sum {
-        team: payer.team.clone(),
-        organization: match budget.subject {
-            Subject::Organization => spender.organization.clone(),
-            _ => String::new(),
-        },
-        agent: of(Subject::Agent),
-        user: of(Subject::User),
-        run: of(Subject::Run),
-        model: budget.model.clone(),
-        from: began,
-        to: ends,
-    };
-    Some(Applied {
-        name: name.to_owned(),
-        unit: budget.unit,
-        soft: budget.soft,
-        limit: budget.limit,
-        line: Line {
-            key: format!("{id}/{}{began}/{key}", budget.window.letter()),
-            limit: (!budget.soft).then_some(budget.limit),
-            amount,
-            counting,
-        },
-        sum,
-        ends,
-    })
 }
 
 impl Applied {

@@ -12,7 +12,7 @@ use sre_service::Host;
 use tonic::{Request, Response, Status};
 
 use super::budget::{Budget, Subject};
-use super::{Budgets, Spender};
+use super::{Budgets, InRun, Spender};
 use crate::inference::Payer;
 use crate::kept::{Document, Expect, Kept, KeptError, Kind, now_ms};
 
@@ -203,8 +203,8 @@ impl Rpc for BudgetsService {
         let holder = place.holder.split_once('/').map_or("", |(_, id)| id).to_owned();
         let spender = Spender {
             organization: if place.is_of_organization() { holder.clone() } else { String::new() },
+            runs: vec![InRun { team: holder.clone(), id: subject.to_owned() }],
             payer: Payer { team: holder, agent: subject.into(), user: subject.into() },
-            run: subject.to_owned(),
         };
         let (used, window) = self.budgets.state(&place.scope(), &place.id, &budget, &spender).await?;
         let left =

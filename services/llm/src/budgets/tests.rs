@@ -79,7 +79,11 @@ fn budget(subject: &str, unit: &str, window: &str, limit: i64) -> serde_json::Va
 
 fn spender(agent: &str) -> Spender {
     let payer = Payer { team: "red".into(), agent: agent.into(), user: "user/alice".into() };
-    Spender { payer, run: "run-1".into(), organization: String::new() }
+    Spender { payer, runs: vec![in_run("red", "run-1")], organization: String::new() }
+}
+
+fn in_run(team: &str, id: &str) -> InRun {
+    InRun { team: team.into(), id: id.into() }
 }
 
 const GENEROUS: Defaults = Defaults { at_once: 1_000, per_minute: 1_000_000, micros_per_month: 1 << 50 };
@@ -141,7 +145,7 @@ async fn subjects_are_counted_by_themselves_and_models_too() {
         "teams/red/budgets/slow"
     );
     assert_eq!(told(world.reserve(&spender("b"), tokens(60)).await.err().unwrap()), "teams/red/budgets/run");
-    let elsewhere = Spender { run: "run-2".into(), ..spender("b") };
+    let elsewhere = Spender { runs: vec![in_run("red", "run-2")], ..spender("b") };
     world.reserve(&elsewhere, tokens(60)).await.unwrap();
     let dear = Resolved { entry: "dear".into(), ..Resolved::default() };
     let refused = world.budgets.reserve(&elsewhere, &dear, tokens(1), GENEROUS).await.err().unwrap();
@@ -152,6 +156,57 @@ async fn subjects_are_counted_by_themselves_and_models_too() {
     assert!(asked.contains(&("a".into(), String::new(), String::new(), "red".into())), "{asked:?}");
     assert!(asked.contains(&(String::new(), "run-1".into(), String::new(), "red".into())), "{asked:?}");
     assert!(asked.contains(&(String::new(), String::new(), "dear".into(), "red".into())), "{asked:?}");
+}
+
+/// What is started from a run spends what that run may spend, however deep, and of whichever team.
+#[tokio::test]
+async fn a_budget_of_a_run_counts_all_that_was_started_from_it() {
+    let own = [
+        ("teams/red/run", budget("run", "tokens", "run", 100)),
+        ("teams/red/calls", budget("run", "concurrent", "none", 3)),
+        ("teams/red/agent", budget("agent", "tokens", "day", 60)),
+        ("teams/blue/run", budget("run", "tokens", "run", 50)),
+    ];
+    let world = world(Arc::new(Memory::default()), Arc::default(), &own).await;
+    let of = |team: &str, agent: &str, runs: &[(&str, &str)]| Spender {
+        payer: Payer { team: team.into(), agent: agent.into(), user: "user/alice".into() },
+        runs: runs.iter().map(|(team, id)| in_run(team, id)).collect(),
+        organization: String::new(),
+    };
+    let root = of("red", "a", &[("red", "root")]);
+    let child = of("red", "b", &[("red", "root"), ("red", "child")]);
+    let elsewhere = of("blue", "c", &[("red", "root"), ("red", "child"), ("blue", "elsewhere")]);
+    let told = |status: Status| status.get_details_error_info().unwrap().metadata["limit"].clone();
+    let first = world.reserve(&root, tokens(40)).await.unwrap().unwrap();
+    first.settle(used(30)).await;
+    let second = world.reserve(&child, tokens(40)).await.unwrap().unwrap();
+    let refused = world.reserve(&elsewhere, tokens(31)).await.err().unwrap();
+    assert_eq!(told(refused), "teams/red/budgets/run", "70 of the 100 of the root are used or reserved");
+    let third = world.reserve(&elsewhere, tokens(30)).await.unwrap().unwrap();
+    assert_eq!(told(world.reserve(&root, tokens(1)).await.err().unwrap()), "teams/red/budgets/run");
+    // What the other team keeps for its own runs holds as well, and its agents are none of red's.
+    third.settle(used(5)).await;
+    second.settle(used(10)).await;
+    let alone = of("blue", "c", &[("blue", "elsewhere")]);
+    assert_eq!(told(world.reserve(&alone, tokens(46)).await.err().unwrap()), "teams/blue/budgets/run");
+    let of_run = |run: &str| {
+        let runs = vec![in_run("red", run)];
+        Spender { runs, payer: Payer { team: "red".into(), ..Payer::default() }, ..Spender::default() }
+    };
+    let kept: Budget = serde_json::from_value(own[0].1.clone()).unwrap();
+    for (run, used) in [("root", 45), ("child", 15), ("other", 0)] {
+        let (counted, _) = world.budgets.state("t/red", "run", &kept, &of_run(run)).await.unwrap();
+        assert_eq!(counted, used, "{run}");
+    }
+    // Places are those of the whole tree, and what one budget refuses is left reserved at none.
+    let mut held = Vec::new();
+    for spender in [&root, &child, &elsewhere] {
+        held.push(world.reserve(spender, tokens(1)).await.unwrap().unwrap());
+    }
+    assert_eq!(told(world.reserve(&elsewhere, tokens(1)).await.err().unwrap()), "teams/red/budgets/calls");
+    let blue: Budget = serde_json::from_value(own[3].1.clone()).unwrap();
+    let state = world.budgets.state("t/blue", "run", &blue, &alone).await.unwrap();
+    assert_eq!(state.0, 6, "5 and 1: nothing of what red refused");
 }
 
 #[tokio::test]

@@ -64,8 +64,8 @@ impl Metered {
     }
 
     /// An embedding that begins now.
-    pub fn embedding(payer: Payer, model: &Arc<Resolved>) -> Self {
-        Self::new(payer, model, "embeddings")
+    pub fn embedding(payer: Payer, model: &Arc<Resolved>, run_id: &str) -> Self {
+        Self { run_id: run_id.to_owned(), ..Self::new(payer, model, "embeddings") }
     }
 
     /// Images that are made from now on.

@@ -25,7 +25,7 @@ use super::reliability::Chain;
 use super::vault::RecentSecrets;
 use super::{Inference, InferenceError, NoSecrets, VaultSecrets, estimate, files, images};
 use crate::budgets::reservation::{Held, Used};
-use crate::budgets::{self, Budgets, Defaults, Most, Spender};
+use crate::budgets::{self, Budgets, Defaults, InRun, Most, Spender};
 use crate::models::Resolved;
 
 /// How often the caller of a stream is looked at again.
@@ -89,8 +89,9 @@ impl InferenceService {
         &self,
         caller: &Caller,
         granted: &Granted,
-        request: pb::GenerateRequest,
+        mut request: pb::GenerateRequest,
     ) -> Result<Begin, Status> {
+        caller.run_id().clone_into(&mut request.run_id);
         let payer = Payer::of(caller, granted);
         let table = self.inference.catalogue().table_of(&payer.team);
         let model = Inference::find_in(&table, &request.model)?;
@@ -101,7 +102,7 @@ impl InferenceService {
         }
         let chain = self.inference.chain(table, Arc::clone(&model), request);
         let most = budgets::most_of(chain.asked(), chain.models());
-        let held = self.reserve(granted, &payer, &chain.asked().run_id, &model, most).await?;
+        let held = self.reserve(caller, granted, &payer, &model, most).await?;
         let kept = wanted.filter(Wanted::writes).map(|wanted| (self.answers.clone(), wanted));
         let ending: Option<Box<dyn Ending>> = match (held, kept) {
             (None, None) => None,
@@ -116,16 +117,16 @@ impl InferenceService {
 
     async fn reserve(
         &self,
+        caller: &Caller,
         granted: &Granted,
         payer: &Payer,
-        run: &str,
         model: &Resolved,
         most: Most,
     ) -> Result<Option<Held>, Status> {
         let memberships = granted.memberships();
         let spender = Spender {
             payer: payer.clone(),
-            run: run.to_owned(),
+            runs: InRun::all_of(caller),
             organization: memberships.organization.clone(),
         };
         let defaults = Defaults::of(&self.host, &payer.team, memberships);
@@ -217,8 +218,8 @@ impl Rpc for InferenceService {
         let secrets = VaultSecrets::of(&self.host, &caller).recent(&self.recent);
         let payer = Payer::of(&caller, &granted);
         let model = self.find(&payer, &request.model)?;
-        let metered = Metered::embedding(payer.clone(), &model);
-        let held = self.reserve(&granted, &payer, "", &model, most_of_texts(&request, &model)).await?;
+        let metered = Metered::embedding(payer.clone(), &model, caller.run_id());
+        let held = self.reserve(&caller, &granted, &payer, &model, most_of_texts(&request, &model)).await?;
         let answer = self.inference.embed_by(model, request, &secrets).await;
         let used = answer.as_ref().ok().filter(|answer| !answer.embeddings.is_empty());
         let event = used.and_then(|answer| metered.embedded(answer.usage.as_ref()));
@@ -254,12 +255,12 @@ impl Rpc for InferenceService {
         files::read(&self.host, &caller, request.images.iter_mut().chain(&mut request.mask)).await?;
         let payer = Payer::of(&caller, &granted);
         let model = self.find(&payer, &request.model)?;
+        caller.run_id().clone_into(&mut request.run_id);
         let metered = Metered::images(payer.clone(), &model, &request);
         let most = images::most(&request, &model);
-        let run = request.run_id.clone();
         let secrets = VaultSecrets::of(&self.host, &caller).recent(&self.recent);
         let wanted = self.inference.prepare_images(Arc::clone(&model), request, &secrets).await?;
-        let held = self.reserve(&granted, &payer, &run, &model, most).await?;
+        let held = self.reserve(&caller, &granted, &payer, &model, most).await?;
         let made = self.inference.paint(&wanted).await;
         let made = made.map(|made| images::pieces(made, &wanted.call, &metered));
         let event = made.as_ref().ok().and_then(|(_, event)| event.clone());

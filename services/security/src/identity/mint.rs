@@ -119,6 +119,8 @@ impl Sts {
             agent: subject.agent.clone(),
             team: subject.team.clone(),
             txn: proven.transaction.clone(),
+            // What a component has others do counts for its runs too.
+            runs: if ask.runs.is_empty() { proven.runs.clone() } else { ask.runs.clone() },
         })
     }
 

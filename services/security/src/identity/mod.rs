@@ -55,6 +55,8 @@ pub struct Ask {
     pub scopes: Vec<String>,
     /// How long a resume grant must live, where one is wanted.
     pub grant_lifetime: Option<Duration>,
+    /// The runs that calls with the token are made in.
+    pub runs: Vec<String>,
 }
 
 /// How long things live.

@@ -30,6 +30,8 @@ pub struct Held {
     pub agent: Option<String>,
     /// The same over the chain.
     pub transaction: String,
+    /// The runs that its calls are made in.
+    pub runs: Vec<String>,
     /// When it ends.
     pub ends: Moment,
 }
@@ -49,6 +51,8 @@ pub struct Proven {
     pub agent: Option<String>,
     /// The same over the chain.
     pub transaction: String,
+    /// The runs that its calls are made in.
+    pub runs: Vec<String>,
     /// The API key at the beginning of the chain, where there was one.
     pub api_key: Option<String>,
     /// What the proof is and when it ends, where it is a token or grant, ours or a provider's.
@@ -71,6 +75,7 @@ pub fn read_held(state: &State, presenter: &Peer, proof: &Proof) -> Result<Optio
                 ceiling: claims.ceil.clone(),
                 agent: claims.agent.clone(),
                 transaction: claims.txn.clone(),
+                runs: claims.runs.clone(),
                 ends: Moment::from_secs(claims.exp),
             }))
         }
@@ -85,6 +90,7 @@ pub fn read_held(state: &State, presenter: &Peer, proof: &Proof) -> Result<Optio
                 ceiling: grant.ceil,
                 agent: Some(grant.agent),
                 transaction: grant.txn,
+                runs: Vec::new(),
                 ends: Moment::from_secs(grant.exp),
             }))
         }
@@ -115,6 +121,7 @@ pub async fn of_held(state: &State, held: Held) -> Result<Proven, Error> {
         root: held.root,
         agent: held.agent,
         transaction: held.transaction,
+        runs: held.runs,
         api_key,
         ends: Some((held.kind, held.ends)),
     })
@@ -166,6 +173,7 @@ fn fresh(subject: SpiffeId, api_key: Option<String>) -> Result<Proven, Error> {
         via: Vec::new(),
         agent: None,
         transaction: sre_proto::ids::new_uuid().to_string(),
+        runs: Vec::new(),
         api_key,
         ends: None,
     })

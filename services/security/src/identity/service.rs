@@ -56,6 +56,7 @@ impl identity_server::Identity for IdentityService {
             audience: request.audience,
             scopes: request.scopes,
             grant_lifetime: grant_lifetime(request.want_resume_grant, request.resume_grant_time_to_live)?,
+            runs: runs_of(purpose, request.runs)?,
         };
         let result = self.sts.exchange(&ask, request.proof, entry.clone()).await.map_err(Status::from);
         match result {
@@ -187,6 +188,18 @@ fn bound_to(purpose: Purpose, presenter: &str, domain: &TrustDomain) -> Result<O
         return Err(wrong());
     }
     format!("spiffe://{domain}/service/{name}").parse().map(Some).map_err(|_| wrong())
+}
+
+/// The runs that a component works for. Everybody else's are said by those who may ask for such a token.
+fn runs_of(purpose: Purpose, runs: Vec<String>) -> Result<Vec<String>, Error> {
+    if purpose != Purpose::Component && !runs.is_empty() {
+        return Err(Error::invalid("runs", "is for PURPOSE_COMPONENT alone"));
+    }
+    if !sre_identity::runs::are_valid(&runs) {
+        let most = sre_identity::runs::MOST;
+        return Err(Error::invalid("runs", format!("are {{team}}/{{run}}, and {most} at most")));
+    }
+    Ok(runs)
 }
 
 fn grant_lifetime(wanted: bool, lifetime: Option<prost_types::Duration>) -> Result<Option<Duration>, Error> {

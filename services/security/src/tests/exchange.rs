@@ -218,6 +218,18 @@ async fn a_components_token_is_bound_to_it_and_leads_nowhere() {
     );
     // The model's service may go on for it as for everybody: it needs its key.
     fixture.hop("llm", &got.token, "security", USE_KEY).await.unwrap();
+    // What it uses, and has others use, counts for the runs it works for: its own word for them is not asked.
+    let runs = vec!["default/00-root".to_owned(), "default/00-child".to_owned()];
+    let of_runs = pb::ExchangeRequest { runs: runs.clone(), ..asked("service/acme", "llm", INFER) };
+    let of_runs = fixture.exchange("engine", of_runs).await.unwrap();
+    let next = fixture.hop("llm", &of_runs.token, "security", USE_KEY).await.unwrap();
+    assert_eq!((claims(&of_runs.token).runs, claims(&next.token).runs), (runs.clone(), runs.clone()));
+    let wrong = pb::ExchangeRequest { runs: vec!["nowhere".into()], ..asked("service/acme", "llm", INFER) };
+    let refused = refusal(fixture.exchange("engine", wrong).await);
+    assert_eq!(refused, (Code::InvalidArgument, Reason::InvalidArgument));
+    let hop = ask(Proof::Token(run.token.clone()), pb::Purpose::NextHop, "", &["llm"], &[INFER]);
+    let refused = refusal(fixture.exchange("engine", pb::ExchangeRequest { runs, ..hop }).await);
+    assert_eq!(refused, (Code::InvalidArgument, Reason::InvalidArgument));
     // The engine gave it away: it is nothing for itself.
     assert!(fixture.hop("engine", &got.token, "llm", INFER).await.is_err());
 

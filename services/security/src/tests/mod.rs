@@ -168,6 +168,7 @@ pub fn ask(
         want_resume_grant: false,
         resume_grant_time_to_live: None,
         presenter: String::new(),
+        runs: Vec::new(),
     }
 }
 

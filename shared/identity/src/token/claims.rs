@@ -85,6 +85,10 @@ pub struct Claims {
     pub team: Option<String>,
     /// The same over the whole chain, to find its parts in logs.
     pub txn: String,
+    /// The runs that its calls are made in, outermost first: see [`crate::runs`]. Only where the presenter's own word
+    /// for it does not count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<String>,
 }
 
 impl Claims {

@@ -24,7 +24,8 @@ pub struct Gateway {
     pub run_lifetime_ms: u64,
     /// A run that only waits for a time leaves memory if that is further away, in milliseconds.
     pub park_after_ms: u64,
-    /// A run that only waits for jobs or people leaves memory after so many milliseconds.
+    /// A run that only waits for jobs, calls or people leaves memory after so many milliseconds; while somebody
+    /// watches it, after `park_after_ms`.
     pub park_grace_ms: u64,
     /// Records after which a run's state is written as a whole, so that recovery need not read all of them.
     pub checkpoint_records: usize,

@@ -39,6 +39,7 @@ pub const DELEGATION: HeaderName = HeaderName::from_static("sre-delegation");
 pub struct Link {
     inner: Arc<Inner>,
     token: Option<HeaderValue>,
+    runs: Option<HeaderValue>,
 }
 
 struct Inner {
@@ -52,7 +53,7 @@ impl Link {
     pub(crate) fn new(process: &Arc<Process>, identity: &Arc<SvidSource>, to: Role) -> Self {
         let remote = Remote::new(process, identity, to);
         let inner = Inner { to, identity: Arc::clone(identity), process: Arc::clone(process), remote };
-        Self { inner: Arc::new(inner), token: None }
+        Self { inner: Arc::new(inner), token: None, runs: None }
     }
 
     /// A way into a suite from outside any role: for command lines and tools, under a certificate of their
@@ -69,7 +70,7 @@ impl Link {
     /// The same link, presenting a token with every call.
     #[must_use]
     pub fn with_token(&self, token: &Token) -> Self {
-        Self { inner: Arc::clone(&self.inner), token: Some(token.header.clone()) }
+        Self { token: Some(token.header.clone()), ..self.clone() }
     }
 
     /// The same link, presenting a token that was not made by [`crate::Tokens`]; for tests and tools.
@@ -79,13 +80,20 @@ impl Link {
             value.set_sensitive(true);
             value
         });
-        Self { inner: Arc::clone(&self.inner), token }
+        Self { token, ..self.clone() }
     }
 
     /// The same link without a token.
     #[must_use]
     pub fn without_token(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner), token: None }
+        Self { token: None, ..self.clone() }
+    }
+
+    /// The same link, whose calls are made in these runs: see [`sre_identity::runs`]. It counts from the engine, and
+    /// from services that go on for it.
+    #[must_use]
+    pub fn with_runs(&self, runs: &[String]) -> Self {
+        Self { runs: sre_identity::runs::header(runs), ..self.clone() }
     }
 }
 
@@ -108,6 +116,9 @@ impl Service<Request<Body>> for Link {
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         if let Some(token) = &self.token {
             request.headers_mut().insert(DELEGATION, token.clone());
+        }
+        if let Some(runs) = &self.runs {
+            request.headers_mut().insert(sre_identity::runs::METADATA_KEY, runs.clone());
         }
         let deadline = self.inner.prepare(&mut request);
         if let Some(local) = self.inner.process.switchboard.get(self.inner.to) {

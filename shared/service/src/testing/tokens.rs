@@ -40,6 +40,7 @@ impl StandIn {
             agent: None,
             team: Some(self.principal(&candidate).home_team).filter(|team| !team.is_empty()),
             txn: sre_proto::ids::new_uuid().to_string(),
+            runs: Vec::new(),
         }
     }
 
@@ -100,6 +101,7 @@ impl StandIn {
             agent: agent.clone(),
             team: Some(self.principal(&candidate).home_team).filter(|team| !team.is_empty()),
             txn: sre_proto::ids::new_uuid().to_string(),
+            runs: request.runs.clone(),
         };
         let token = self.sign(&claims);
         let expires = prost_types::Timestamp { seconds: claims.exp, nanos: 0 };

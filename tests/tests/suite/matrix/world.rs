@@ -209,6 +209,7 @@ impl World {
             agent: None,
             team: None,
             txn: sre_proto::ids::new_uuid().to_string(),
+            runs: Vec::new(),
         };
         change(&mut claims);
         self.signer().sign(&claims).unwrap()

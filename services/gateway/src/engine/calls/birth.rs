@@ -10,10 +10,10 @@ use tonic::Status;
 use super::lineage::Lineage;
 use crate::engine::acl;
 use crate::engine::core::{Engine, internal, timestamp};
-use crate::engine::journal::records::{
-    EntryKind, Opened, SUB_TURN_FORMAT, Spec, StoredRequest, TurnAsked, record,
-};
+use crate::engine::journal::formats;
+use crate::engine::journal::records::{EntryKind, Opened, Spec, StoredRequest, TurnAsked, record};
 use crate::engine::launch::{self, Claimable};
+use crate::engine::nesting::Nesting;
 use crate::engine::plans::{Compiled, Version};
 use crate::engine::redact::Redactor;
 use crate::engine::requests::Routed;
@@ -40,6 +40,8 @@ pub struct Birth<'a> {
     pub conversation: &'a str,
     /// The calls it is nested in, its own included.
     pub lineage: &'a Lineage,
+    /// Its parent and the runs above it.
+    pub above: &'a Nesting,
     /// How long it may take.
     pub time: Duration,
     /// The secrets that its parent knows, under the child's own marker.
@@ -85,8 +87,8 @@ impl Birth<'_> {
     ) -> Result<String, Status> {
         let opened =
             Opened { entry_kind: entry.0.into(), component: entry.1, turn: Some(asked), ..self.opened() };
-        let row =
-            RunRecord { kind: RunKind::Turn.into(), record_format: SUB_TURN_FORMAT, label, ..self.row()? };
+        let record_format = formats::SUB_TURN.max(self.compiled.record_format());
+        let row = RunRecord { kind: RunKind::Turn.into(), record_format, label, ..self.row()? };
         self.open(row, opened).await
     }
 
@@ -102,6 +104,7 @@ impl Birth<'_> {
             traceparent: self.traceparent.to_owned(),
             conversation: self.conversation.to_owned(),
             lineage: self.lineage.to_kept(),
+            above: self.above.to_kept(),
             ..Opened::default()
         }
     }

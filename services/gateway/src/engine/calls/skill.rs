@@ -44,12 +44,15 @@ pub(super) async fn call(caller: &Caller, call: SkillCalled) -> Result<SkillAnsw
         root: &scope.subject.root,
         traceparent: &scope.traceparent(),
         lineage: &lineage,
+        above: &scope.nesting,
         time,
         redactor,
         marker,
     };
+    // From before it begins, so that nothing of it is missed.
+    let hearing = scope.engine.live.hear(&birth.run_id().map_err(|status| failure(&status))?);
     let run_id = birth.skill(routed).await.map_err(|status| failure(&status))?;
-    let ended = wait::for_end(caller, &run_id).await?;
+    let ended = wait::for_end(caller, &run_id, hearing).await?;
     let (state, closed) = answer(caller, &callee, ended, &run_id).await?;
     let mut answer = read(&call.skill, state, &closed)?;
     answer.run = callee.version.agent.run(&run_id);

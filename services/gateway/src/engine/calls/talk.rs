@@ -62,14 +62,17 @@ pub(super) async fn talk(caller: &Caller, talk: Talk) -> Result<String, CallErro
         root: &scope.subject.root,
         traceparent: &scope.traceparent(),
         lineage: &lineage,
+        above: &scope.nesting,
         time: scope.left(),
         redactor,
         marker,
     };
     let entry = entry(caller, scope.subject.entry);
+    // From before it begins, so that nothing of it is missed.
+    let hearing = scope.engine.live.hear(&birth.run_id().map_err(|status| failure(&status))?);
     let run_id = birth.turn(asked, entry, caller.key.component.to_string()).await;
     let run_id = run_id.map_err(|status| failure(&status))?;
-    wait::for_end(caller, &run_id).await?;
+    wait::for_end(caller, &run_id, hearing).await?;
     let row = wait::row(caller, &run_id).await?;
     let closed = ended::presentable_answer(&row).map_err(|status| failure(&status))?;
     if let Some(ended) = &closed.failure {

@@ -4,19 +4,57 @@ use std::collections::BTreeSet;
 
 use sre_components::context::calls::{CallError, CallFailure};
 use sre_proto::error::Reason;
-use sre_proto::gateway::v1::RunFailure;
+use sre_proto::gateway::v1::run_event::Event;
+use sre_proto::gateway::v1::turn_event::Event as Turn;
+use sre_proto::gateway::v1::{ContentChunk, RunFailure, TurnEvent};
 use sre_proto::memory::v1::{RunRecord, RunState};
 
 use super::{Caller, failure};
 use crate::engine::ended::{self, Ended};
+use crate::engine::events::Transient;
 use crate::engine::journal::queue::worth_repeating;
 use crate::engine::journal::records::{WaitKind, Waiting};
-use crate::engine::{live::CANCEL, runs, scope::RunScope};
+use crate::engine::live::{CANCEL, Hearing};
+use crate::engine::{runs, scope::RunScope};
 
 const RETRY: std::time::Duration = std::time::Duration::from_millis(100);
 
-/// Waits for a run's end.
-pub(super) async fn for_end(caller: &Caller, run_id: &str) -> Result<Ended, CallError> {
+/// Waits for a run's end. What its components pass through on the way goes on to the watchers of the run that calls, as
+/// long as both are this engine's: pieces are not kept, and all of them are in the answer.
+pub(super) async fn for_end(caller: &Caller, run_id: &str, mut hearing: Hearing) -> Result<Ended, CallError> {
+    let end = end_of(caller, run_id);
+    tokio::pin!(end);
+    let ended = loop {
+        tokio::select! {
+            biased;
+            heard = hearing.next() => pass_on(caller, heard),
+            ended = &mut end => break ended,
+        }
+    };
+    while let Some(heard) = hearing.left() {
+        pass_on(caller, heard);
+    }
+    ended
+}
+
+/// Words of a component that passes them through, in the skill that is called or in a tool of a talk. What a talk's own
+/// model says is its component's to tell.
+fn pass_on(caller: &Caller, heard: Transient) {
+    let (text, thinking) = match heard.event {
+        Event::Content(piece) => (piece.text, piece.thinking),
+        Event::Turn(TurnEvent { event: Some(Turn::Content(piece)) }) if piece.passed_through => {
+            (piece.text, false)
+        }
+        Event::Turn(TurnEvent { event: Some(Turn::Thinking(piece)) }) if piece.passed_through => {
+            (piece.text, true)
+        }
+        _ => return,
+    };
+    let component = || caller.key.component.to_string();
+    caller.scope.events.emit(|| Event::Content(ContentChunk { component: component(), text, thinking }));
+}
+
+async fn end_of(caller: &Caller, run_id: &str) -> Result<Ended, CallError> {
     let scope = &caller.scope;
     if scope.waits.is_some() {
         scope.opened.cancelled().await;

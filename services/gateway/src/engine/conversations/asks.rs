@@ -44,13 +44,14 @@ impl Drive {
                 return Box::pin(self.compact(up_to, request)).await;
             }
         }
-        let prepared = match asking.prepare(&scope, &weighed, self.turn.from, with_tools).await {
-            Ok(prepared) => prepared,
-            Err(status) => {
-                self.fail_by(&status);
-                return Ok(());
-            }
-        };
+        let prepared =
+            match asking.prepare(&scope, &weighed, self.turn.from, with_tools, &mut self.attachments).await {
+                Ok(prepared) => prepared,
+                Err(status) => {
+                    self.fail_by(&status);
+                    return Ok(());
+                }
+            };
         let (name, link) = (asking.name.clone(), asking.link.clone());
         let counted = prepared.requested.context_tokens;
         self.turn.window_from = prepared.from;

@@ -73,6 +73,7 @@ pub async fn open(
         traceparent: &scope.traceparent(),
         conversation: &scope.asked.conversation,
         lineage: &lineage,
+        above: &scope.nesting,
         time: scope.left(),
         redactor: Redactor::new(marker.clone()),
         marker,

@@ -16,6 +16,7 @@ use sre_proto::memory::v1::{JournalRecord, RecordKind, RunRecord, RunState, Stor
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
+use super::attachments::Attachments;
 use super::child;
 use super::history::{Asked, FileOf, Kept};
 use super::machine::{Next, Turn};
@@ -97,6 +98,7 @@ pub async fn work(engine: &Engine, began: Began<'_>, mut journal: RunJournal) ->
         journal,
         log: own_log,
         asking: None,
+        attachments: Attachments::default(),
         told_queued: false,
         compacted: false,
         paused: false,
@@ -173,6 +175,7 @@ pub(super) struct Drive {
     /// The newest messages of the conversation, the turn's own among them; none until they are needed.
     pub(super) log: Option<Vec<Kept>>,
     pub(super) asking: Option<Asking>,
+    pub(super) attachments: Attachments,
     told_queued: bool,
     pub(super) compacted: bool,
     paused: bool,

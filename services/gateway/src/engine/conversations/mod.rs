@@ -2,12 +2,14 @@
 //! watchers as every run, with a state machine of its own in place of a plan's.
 //!
 //! Read in this order: [`machine`] (what a turn is), [`steps`] (what its journal says), [`history`] and [`wire`] (the
-//! messages, kept and sent), [`window`] (which of them), [`tools`]; then what does the work: [`prompt`] (what happens
+//! messages, kept and sent), [`attachments`] (their
+//! files), [`window`] (which of them), [`tools`]; then what does the work: [`prompt`] (what happens
 //! to a call), [`drive`] (the loop of one turn), [`model`], [`child`] (a tool as a run), [`own_tools`] (tools of a
 //! component), [`stream`] (what is told).
 
 pub mod access;
 mod asks;
+pub mod attachments;
 pub mod child;
 pub mod drive;
 pub mod history;

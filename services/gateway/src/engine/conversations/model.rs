@@ -13,6 +13,7 @@ use sre_proto::llm::v1::{
 use sre_service::{Link, Role};
 use tonic::{Code, Request, Status};
 
+use super::attachments::Attachments;
 use super::history::{Item, Kept};
 use super::planner::{self, Plan};
 use super::scope::TurnScope;
@@ -125,11 +126,13 @@ impl Asking {
         log: &[Weighed],
         turn_from: i64,
         with_tools: bool,
+        attachments: &mut Attachments,
     ) -> Result<Prepared, Status> {
         let estimate = super::weights::estimate;
         let window =
             window::build(log, turn_from, self.budget, &estimate).map_err(|long| self.too_long(long))?;
         let Window { kept, summary, from, tokens, .. } = window;
+        let kept = attachments.read(scope, kept, turn_from).await;
         let mut system = self.system.clone();
         if let Some(summary) = summary {
             if !system.is_empty() {

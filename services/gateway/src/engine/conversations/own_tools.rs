@@ -140,6 +140,7 @@ fn run_scope(turn: &TurnScope, epoch: i64) -> Result<RunScope, Unstartable> {
         opened: fold::opened_already(),
         epoch,
         lineage: Lineage::kept(&opened.lineage),
+        above: opened.above.clone(),
         traced: Some(TraceParent::kept(&opened.traceparent)),
     };
     Ok(RunScope::new(turn.engine.clone(), new, &RequestData::default()))

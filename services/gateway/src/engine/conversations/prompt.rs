@@ -8,22 +8,23 @@ use sre_identity::Caller;
 use sre_proto::error::{Reason, invalid_argument, status};
 use sre_proto::gateway::v1::prompt_file::Source;
 use sre_proto::gateway::v1::{ConcurrencyPolicy, PromptFile, PromptRequest};
-use sre_proto::memory::v1::{OpenRunRequest, RecordKind, RunKind, RunRecord, RunState};
+use sre_proto::memory::v1::{Conversation, OpenRunRequest, RecordKind, RunKind, RunRecord, RunState};
 use sre_service::Role;
 use sre_service::telemetry::spans::TraceParent;
 use tonic::{Code, Status};
 
-use super::{access, settings};
+use super::{access, attachments, settings};
 use crate::engine::authority::{self, Authority};
 use crate::engine::core::{Engine, internal, timestamp};
 use crate::engine::files;
-use crate::engine::journal::records::{Opened, Spec, TURN_FORMAT, TurnAsked, TurnFile, record};
+use crate::engine::journal::formats;
+use crate::engine::journal::records::{Opened, Spec, TurnAsked, TurnFile, record};
 use crate::engine::launch::{self, Claimable};
 use crate::engine::plans::Version;
 use crate::engine::{acl, requests, start, usage};
 
 /// How long a turn may take, unless the caller says.
-const TIME: Duration = Duration::from_secs(60 * 60);
+pub const TIME: Duration = Duration::from_secs(60 * 60);
 const TEXT_BYTES: usize = 256 << 10;
 const FILES: usize = 20;
 const FILES_BYTES: usize = 4 << 20;
@@ -33,6 +34,7 @@ const NAME_CHARACTERS: usize = 256;
 struct Ready {
     authority: Authority,
     version: Version,
+    record_format: i32,
     turn: TurnAsked,
     root: String,
     request_id: String,
@@ -84,9 +86,9 @@ async fn prepare(engine: &Engine, caller: &Caller, request: PromptRequest) -> Re
     let link = authority.agent_link(engine.host.link(Role::Agent)).await?;
     let version = engine.plans.resolve(link.clone(), &agent, &request.version).await?;
     // Before anything is written: an agent that cannot run cannot be asked.
-    engine.plans.plan(link, &version).await?;
+    let record_format = engine.plans.plan(link, &version).await?.record_format();
     let digest = digest(&name.id, &request);
-    let files = stored_files(engine, &authority, &version, request.files).await?;
+    let files = stored_files(engine, &authority, &version, &conversation, request.files).await?;
     let turn = TurnAsked {
         conversation: conversation.conversation_id,
         text: request.text,
@@ -97,7 +99,8 @@ async fn prepare(engine: &Engine, caller: &Caller, request: PromptRequest) -> Re
         sub: None,
     };
     let root = caller.root().to_owned();
-    Ok(Ready { authority, version, turn, root, request_id: request.request_id, digest, time })
+    let request_id = request.request_id;
+    Ok(Ready { authority, version, record_format, turn, root, request_id, digest, time })
 }
 
 /// The same request id stands for the same prompt.
@@ -115,11 +118,12 @@ fn digest(conversation: &str, request: &PromptRequest) -> String {
     format!("b3:{}", digest.finalize().to_hex())
 }
 
-/// Files of the message, with what came along stored among the agent's.
+/// Files of the message, with what came along stored for the conversation.
 async fn stored_files(
     engine: &Engine,
     authority: &Authority,
     version: &Version,
+    conversation: &Conversation,
     asked: Vec<PromptFile>,
 ) -> Result<Vec<TurnFile>, Status> {
     let bytes: usize = asked
@@ -135,6 +139,8 @@ async fn stored_files(
         return Err(invalid_argument("files", message));
     }
     let authority = authority.clone().with_scopes(authority::turn_scopes());
+    let owner =
+        conversation.owner.parse().map_err(|error| internal("a conversation's owner is nobody", &error))?;
     let mut stored = Vec::with_capacity(asked.len());
     for file in asked {
         if file.name.chars().count() > NAME_CHARACTERS {
@@ -148,13 +154,13 @@ async fn stored_files(
                 let suffix: String =
                     file.name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '.').collect();
                 let binary = Binary {
-                    name: format!("prompt-{}-{suffix}", sre_proto::ids::new_uuid()).into(),
+                    name: format!("{}-{suffix}", sre_proto::ids::new_uuid()).into(),
                     mimetype: file.mimetype.as_str().into(),
                     data,
                 };
                 let link = authority.link(engine.host.link(Role::Io), Role::Io).await?;
-                let object = files::store_temp(link, &version.agent, &binary, TIME).await?;
-                object.get("url").map(|url| url.to_text()).unwrap_or_default()
+                let id = &conversation.conversation_id;
+                attachments::store(link, &version.agent, id, &owner, &binary).await?
             }
             Some(Source::File(uri)) => {
                 files::name_of(&uri, &engine.host, &version.agent).await?;
@@ -202,7 +208,7 @@ async fn begin(
         kind: RunKind::Turn.into(),
         deadline: Some(timestamp(engine.journal.clock().now() + ready.time)),
         spec: Spec { marker }.encode_to_vec().into(),
-        record_format: TURN_FORMAT,
+        record_format: formats::TURN.max(ready.record_format),
         acl: Some((&acl::of_run(&root, &version.agent.agent)?).into()),
         label: ready.turn.conversation.clone(),
         version: version.id.clone(),

@@ -23,6 +23,7 @@ use crate::engine::fold::{Unstartable, time_left};
 use crate::engine::journal::records::{Opened, RecordError, TurnAsked};
 use crate::engine::live::LiveRun;
 use crate::engine::names::AgentName;
+use crate::engine::nesting::Nesting;
 use crate::engine::plans::{Compiled, Version};
 
 /// What the parts of one turn share.
@@ -37,6 +38,8 @@ pub struct TurnScope {
     pub compiled: Arc<Compiled>,
     /// What it may do.
     pub authority: Authority,
+    /// It and the runs that it was started from.
+    pub nesting: Nesting,
     /// Its first record.
     pub opened: Opened,
     /// What is asked.
@@ -80,6 +83,8 @@ impl TurnScope {
         let compiled = engine.plans.plan(agent_link, &version).await?;
         let concurrency = ConcurrencyPolicy::try_from(asked.concurrency).unwrap_or_default();
         let led = settings::led(asked.settings.as_ref().unwrap_or(&Default::default()), concurrency);
+        let nesting = Nesting::of(&opened.above, &version.agent.team, &row.run_id);
+        let authority = authority.of_run(nesting.clone()).with_scopes(authority::turn_scopes());
         let mut scope = Self {
             engine: engine.clone(),
             id: row.run_id.clone(),
@@ -87,7 +92,8 @@ impl TurnScope {
             tools: Vec::new(),
             own_tools: None,
             compiled,
-            authority: authority.with_scopes(authority::turn_scopes()),
+            authority,
+            nesting,
             opened,
             asked,
             led,

@@ -20,7 +20,7 @@ use sre_proto::{AccessLevel, Guarded};
 use tonic::{Code, Request, Response, Status};
 
 use super::history::{self, Kept};
-use super::{access, prompt, settings, stream};
+use super::{access, attachments, prompt, settings, stream};
 use crate::engine::acl;
 use crate::engine::core::Engine;
 use crate::engine::names::AgentName;
@@ -182,6 +182,8 @@ impl Conversations for ConversationsService {
                 tracing::debug!(%status, "a turn of a deleted conversation comes to its own end");
             }
         }
+        // Before it: who calls again after a failure finds what is left.
+        attachments::delete(&self.engine, caller, &found).await?;
         self.engine.conversations.store.delete(&found.conversation_id).await?;
         Ok(Response::new(()))
     }

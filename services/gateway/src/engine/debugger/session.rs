@@ -391,6 +391,7 @@ async fn restored(
         NewScope {
             traced: Some(TraceParent::current()),
             lineage: Default::default(),
+            above: Vec::new(),
             id: held.row.run_id.clone(),
             subject: Subject { version, compiled, entry, root: opened.root.as_str().into() },
             marker: opened.marker.clone(),

@@ -20,7 +20,8 @@ use crate::engine::authority::Authority;
 use crate::engine::core::{Engine, internal, timestamp};
 use crate::engine::ended::is_ended;
 use crate::engine::fold::LONGEST_RUN;
-use crate::engine::journal::records::{EntryKind, FORMAT, Opened, Spec, StoredRequest, record};
+use crate::engine::journal::formats;
+use crate::engine::journal::records::{EntryKind, Opened, Spec, StoredRequest, record};
 use crate::engine::launch;
 use crate::engine::plans::{Compiled, Version};
 use crate::engine::redact::Redactor;
@@ -224,7 +225,7 @@ async fn opening(
             kind: RunKind::Debug.into(),
             deadline: Some(timestamp(engine.journal.clock().now() + LONGEST_RUN)),
             spec: Spec { marker: opened.marker.clone() }.encode_to_vec().into(),
-            record_format: FORMAT,
+            record_format: formats::WAITS.max(ready.compiled.record_format()),
             // Whoever started it, and nobody else: the agent does not debug itself.
             acl: Some((&Acl::owned_by(&root)).into()),
             label: ready.name.id.clone(),

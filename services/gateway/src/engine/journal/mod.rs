@@ -1,6 +1,7 @@
 //! The journal of runs, as the engine writes and reads it.
 
 pub mod clock;
+pub mod formats;
 pub mod opening;
 pub mod queue;
 pub mod records;

@@ -1,12 +1,6 @@
 //! The content of journal records. Fields may be added, never changed or removed, and a store keeps records of
 //! every format it ever saw.
-//!
-//! Format 1 knows records that readers may pass over: whoever does not know one executes at most a component
-//! again that it may execute again. A run that could go wrong so is of format 2 from its first record on:
-//! it may wait (a reader of format 1 would begin every wait anew), an uncertain effect of it must not simply be
-//! repeated, or it is a debug session. Turns of conversations, which have records of their own, are of format 3;
-//! those of format 4 have their messages in their own records.
-//! So older engines still claim what they do right, and nothing else.
+//! Which reader a run needs is in [`super::formats`].
 
 mod checkpoint;
 mod turn;
@@ -22,17 +16,6 @@ pub use turn::{OwnTools, SubTurn, TurnAsked, TurnFile};
 
 use super::values::{StoredValue, ValueError};
 use crate::engine::redact::Redactor;
-
-/// The newest format of runs of plans.
-pub const FORMAT: i32 = 2;
-/// The format of turns of conversations, which older engines do not know.
-pub const TURN_FORMAT: i32 = 3;
-/// The format of turns without a conversation, which a component began.
-pub const SUB_TURN_FORMAT: i32 = 4;
-/// The newest format that this engine reads: runs of a newer one are left to others.
-pub const NEWEST_FORMAT: i32 = SUB_TURN_FORMAT;
-/// The format of runs that neither wait nor have effects which must not be repeated.
-pub const PLAIN_FORMAT: i32 = 1;
 
 /// A record that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -132,6 +115,9 @@ pub struct Opened {
     /// The calls that it is nested in, outermost first.
     #[prost(string, repeated, tag = "40")]
     pub lineage: Vec<String>,
+    /// The runs that it was started from, outermost first, each `{team}/{run}`.
+    #[prost(string, repeated, tag = "41")]
+    pub above: Vec<String>,
 }
 
 /// What a run's row says beside its records, for readers that do not fold it.

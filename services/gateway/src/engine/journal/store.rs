@@ -22,8 +22,8 @@ use sre_service::Link;
 use tonic::{Code, Status};
 
 use super::clock::StoreClock;
+use super::formats;
 use super::queue::AppendStore;
-use super::records::NEWEST_FORMAT;
 use crate::engine::session::Leases;
 use crate::engine::summary::SummaryStore;
 use crate::engine::usage;
@@ -70,7 +70,7 @@ impl JournalStore {
         let request = ClaimRequest {
             session: session.to_owned(),
             limit: i32::try_from(limit).unwrap_or(i32::MAX),
-            max_record_format: NEWEST_FORMAT,
+            max_record_format: formats::NEWEST,
         };
         Ok(self.client().claim(request).await?.into_inner().runs)
     }
@@ -133,7 +133,7 @@ impl JournalStore {
         let request = TakeRunRequest {
             session: session.to_owned(),
             run_id: run_id.to_owned(),
-            max_record_format: NEWEST_FORMAT,
+            max_record_format: formats::NEWEST,
         };
         Ok(self.client().take_run(request).await?.into_inner())
     }

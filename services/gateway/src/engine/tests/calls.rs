@@ -308,3 +308,35 @@ async fn a_talk_is_cancelled_with_its_run() {
     assert_eq!(turn.kind(), RunKind::Turn);
     world.until(&format!("{agent}/runs/{}", turn.run_id), RunState::Cancelled).await;
 }
+
+/// What is used in a call, in a talk and in the tools of a talk counts for the run that began it all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_counts_is_told_of_all_the_runs_above_the_one_that_asks() {
+    let world = World::new().await;
+    // The helper's skill asks the model itself.
+    let mut entry = endpoint();
+    entry["id"] = json!("inner");
+    entry["data"]["endpoint"] = json!("inner");
+    let own = component("own", "GenAILLM", json!({"model": "m", "prompt": "{{v}}"}), &["v"], &["Reply"]);
+    let sub = world.put(&document("helper", vec![entry, own], &["inner.x > own.v"])).await;
+    let call = json!({"skill": "inner", "agentId": "helper"});
+    let talk = json!({"agentId": "helper", "model": "m", "descForModel": "be brief"});
+    let components =
+        vec![endpoint(), call_skill(call), component("ask", "AgentPlugin", talk, &["Prompt"], &["Response"])];
+    let asker =
+        world.put(&document("asker", components, &["go.x > call.x", "call.Result > ask.Prompt"])).await;
+    world.llm.answer([says("one"), calls(&[("c1", "inner", r#"{"x":1}"#)]), says("two"), says("three")]);
+    let run = world.start(0, &asker, json!("please")).await;
+    let answer = world.done(&run.name).await;
+    assert_eq!(answer["result"]["Response"], "three", "{answer}");
+    let named = |id: &str| format!("default/{id}");
+    let root = run.name.rsplit('/').next().unwrap();
+    let below = children(&world, &sub, &run.name).await;
+    let of_kind = |kind: RunKind| below.iter().find(|child| child.kind() == kind).unwrap().run_id.clone();
+    let (skill, turn) = (of_kind(RunKind::Skill), of_kind(RunKind::Turn));
+    let tools = children(&world, &sub, &turn).await;
+    assert_eq!(tools.len(), 1);
+    let to_turn = vec![named(root), named(&turn)];
+    let to_tool = [to_turn.clone(), vec![named(&tools[0].run_id)]].concat();
+    assert_eq!(world.llm.runs(), [vec![named(root), named(&skill)], to_turn.clone(), to_tool, to_turn]);
+}

@@ -19,6 +19,8 @@ use tonic::{Request, Response, Status};
 pub struct Llm {
     answers: Arc<Mutex<VecDeque<Result<GenerateResponse, Status>>>>,
     asked: watch::Sender<Vec<GenerateRequest>>,
+    /// The runs that each call was made in.
+    runs: Arc<Mutex<Vec<Vec<String>>>>,
     held: watch::Sender<bool>,
     context_tokens: Arc<Mutex<i64>>,
 }
@@ -28,6 +30,7 @@ impl Default for Llm {
         Self {
             answers: Arc::default(),
             asked: watch::Sender::default(),
+            runs: Arc::default(),
             held: watch::Sender::new(false),
             context_tokens: Arc::new(Mutex::new(100_000)),
         }
@@ -93,6 +96,16 @@ impl Llm {
         self.asked.borrow().clone()
     }
 
+    /// The runs that each call was made in, outermost first, as the layer verified them.
+    pub fn runs(&self) -> Vec<Vec<String>> {
+        self.runs.lock().clone()
+    }
+
+    fn note<T>(&self, request: &Request<T>) {
+        let caller = sre_identity::Caller::of(request.extensions()).unwrap();
+        self.runs.lock().push(caller.runs().to_vec());
+    }
+
     /// Ready when it was asked so often.
     pub async fn was_asked(&self, times: usize) {
         let mut asked = self.asked.subscribe();
@@ -120,6 +133,7 @@ impl Inference for Llm {
         &self,
         request: Request<GenerateRequest>,
     ) -> Result<Response<GenerateResponse>, Status> {
+        self.note(&request);
         self.next(request.into_inner()).map(Response::new)
     }
 
@@ -127,6 +141,7 @@ impl Inference for Llm {
         &self,
         request: Request<GenerateStreamRequest>,
     ) -> Result<Response<Self::GenerateStreamStream>, Status> {
+        self.note(&request);
         let answer = self.next(request.into_inner().request.unwrap_or_default())?;
         let (sender, events) = tokio::sync::mpsc::channel(16);
         let mut held = self.held.subscribe();

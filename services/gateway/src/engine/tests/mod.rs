@@ -7,7 +7,7 @@ mod control;
 mod conversations;
 mod debugger;
 mod debugger_headers;
-mod documents;
+pub(crate) mod documents;
 mod external;
 mod external_server;
 mod history;

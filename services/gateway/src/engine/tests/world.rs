@@ -19,7 +19,7 @@ use sre_proto::gateway::v1::{
 };
 use sre_proto::memory::v1::{JournalRecord, RecordKind};
 use sre_service::accounts::TeamRole;
-use sre_service::testing::TestSuite;
+use sre_service::testing::{Builder, TestSuite};
 use sre_service::{Config, Link, Role};
 use tonic::Status;
 use tonic::metadata::MetadataValue;
@@ -47,12 +47,21 @@ impl World {
     }
 
     pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::of(change, |suite| suite).await
+    }
+
+    /// With a service for files.
+    pub async fn with_files() -> Self {
+        Self::of(|_| {}, |suite| suite.role(Role::Io, sre_io::start)).await
+    }
+
+    async fn of(change: impl FnOnce(&mut Config), more: impl FnOnce(Builder) -> Builder) -> Self {
         let server = Server::start().await;
         let llm = Llm::default();
         let scripted = llm.clone();
         let engines: Arc<OnceLock<Vec<Engine>>> = Arc::default();
         let (built, address) = (engines.clone(), server.address.clone());
-        let suite = TestSuite::builder()
+        let suite = more(TestSuite::builder())
             .role(Role::Agent, agent::start)
             .role(Role::Memory, memory::start)
             .role(Role::Llm, move |_| {

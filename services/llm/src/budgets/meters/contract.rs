@@ -109,6 +109,18 @@ async fn windows_are_begun_with_what_was_used(it: &Fixture) {
     assert_eq!(meters.used("s", "h", false).await.unwrap(), Some(9), "what was lost takes nothing back");
 }
 
+async fn a_window_ends_later_where_a_later_call_says_so(it: &Fixture) {
+    let now = crate::kept::now_ms();
+    let until = |ends: Millis| {
+        let counting = Counting::Window { ends, seeded: true };
+        [Line { counting, ..window("run", 10, 2) }]
+    };
+    it.meters.seed("s", "run", 3, now + 400).await.unwrap();
+    granted(it.meters.reserve("s", "1", &until(now + 60_000)).await.unwrap());
+    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    assert_eq!(it.meters.used("s", "run", false).await.unwrap(), Some(5));
+}
+
 async fn places_are_given_back_and_end_by_themselves(it: &Fixture) {
     let meters = &it.meters;
     let lines = [places("p", 2, 60_000)];
@@ -173,6 +185,7 @@ async fn contract(it: Fixture) {
     all_or_none(&it).await;
     what_nobody_settles_is_used(&it).await;
     windows_are_begun_with_what_was_used(&it).await;
+    a_window_ends_later_where_a_later_call_says_so(&it).await;
     places_are_given_back_and_end_by_themselves(&it).await;
     many_at_once_never_exceed(&it).await;
 }

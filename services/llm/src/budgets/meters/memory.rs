@@ -134,6 +134,7 @@ impl Meters for Memory {
                     let window =
                         state.windows.entry(name(line)).or_insert(Window { used: 0, ends, epoch: fresh });
                     window.used = window.used.saturating_add(line.amount);
+                    window.ends = window.ends.max(ends);
                     window.epoch
                 }
                 Counting::Places { lease } => {

@@ -20,7 +20,7 @@ pub type Millis = i64;
 /// How a meter counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counting {
-    /// Up to a moment at which it ends.
+    /// Up to a moment at which it ends. Where a later reservation says a later one, that counts.
     Window {
         /// The moment.
         ends: Millis,

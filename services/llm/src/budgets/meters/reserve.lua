@@ -29,7 +29,8 @@ for i, key in ipairs(KEYS) do
     granted[#granted + 1] = '0'
   else
     redis.call('HINCRBY', key, 'u', of(i, 3))
-    if redis.call('HSETNX', key, 'e', ARGV[2]) == 1 then redis.call('PEXPIREAT', key, of(i, 4)) end
+    redis.call('HSETNX', key, 'e', ARGV[2])
+    redis.call('PEXPIREAT', key, of(i, 4))
     granted[#granted + 1] = redis.call('HGET', key, 'e')
   end
 end

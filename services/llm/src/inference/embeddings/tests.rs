@@ -150,7 +150,7 @@ async fn d35_batches_dimensions_and_line_breaks_are_as_asked() {
 
 /// H19, llm.md D36: each call goes with the key of its own caller, over connections that know none.
 #[tokio::test]
-async fn h19_teams_with_different_keys_never_share_one() {
+async fn h19_d36_teams_with_different_keys_never_share_one() {
     let bench = bench(|_, seen| openai(seen, 3072)).await;
     for key in ["sk-red", "sk-blue", "sk-red"] {
         bench.inference.embed(ask("text-embedding-3-large", &["x"]), &Vault(key)).await.unwrap();

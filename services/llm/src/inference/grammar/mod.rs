@@ -42,7 +42,9 @@ impl Grammar {
             path if path.ends_with("/chat/completions") => Self::Chat,
             path if path.ends_with("/responses") => Self::Responses,
             path if path.ends_with("/api/chat") => Self::Ollama,
-            path if path.ends_with("/messages") => Self::Anthropic,
+            path if path.ends_with("/messages") || path.to_ascii_lowercase().ends_with("rawpredict") => {
+                Self::Anthropic
+            }
             path if path.ends_with("/converse") || path.ends_with("/converse-stream") => Self::Bedrock,
             path if path.to_ascii_lowercase().ends_with("generatecontent") => Self::Gemini,
             _ => return None,

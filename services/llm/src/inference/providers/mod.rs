@@ -36,12 +36,12 @@ use super::error::InferenceError;
 use super::grammar::Grammar;
 use super::settings::InferenceSettings;
 use crate::models::Resolved;
-use anthropic::Anthropic;
+use anthropic::{Anthropic, Messages};
 use bedrock::Bedrock;
 use echo::Echo;
 use echo_script::EchoScript;
 use google::GoogleAi;
-use google::vertex::{self, Vertex};
+use google::vertex::{self, VertexAi};
 use openai::OpenAi;
 use wire::Spoken;
 
@@ -94,10 +94,10 @@ pub struct Providers {
     openai: OpenAi,
     /// Names of servers that the configuration states an address for, in lower case.
     compatible: BTreeSet<String>,
-    anthropic: Anthropic,
+    anthropic: Anthropic<Messages>,
     bedrock: Spoken<Bedrock>,
     google_ai: Spoken<GoogleAi>,
-    vertex: Spoken<Vertex>,
+    vertex: VertexAi,
 }
 
 /// Who answers for a name.
@@ -132,10 +132,10 @@ impl Providers {
             echo_script: EchoScript,
             openai: OpenAi::new(settings)?,
             compatible: configured.map(|name| name.to_lowercase()).collect(),
-            anthropic: Anthropic::new(settings.clone())?,
+            anthropic: Anthropic::new(Messages, settings.clone())?,
             bedrock: Spoken::new(Bedrock, settings.clone())?,
             google_ai: Spoken::new(GoogleAi, settings.clone())?,
-            vertex: Spoken::new(Vertex::default(), settings.clone())?,
+            vertex: VertexAi::new(settings)?,
         })
     }
 

@@ -65,8 +65,10 @@ async fn a_repeated_request_id_follows_the_first_prompt() {
     assert_eq!(reason(&refused), Some(Reason::AlreadyExists));
 }
 
+/// llm.md D27: in the reference a load of the store raced the first prompt and overwrote it. Here prompts of two engines
+/// race for a conversation that nobody has loaded, and the history has all of them, each once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_prompts_at_once_are_all_answered_in_turn() {
+async fn d27_prompts_that_race_overwrite_nothing() {
     let world = World::new().await;
     let agent = agent(&world).await;
     let conversation = opened(&world, &agent).await;
@@ -82,6 +84,11 @@ async fn many_prompts_at_once_are_all_answered_in_turn() {
     }
     let history = messages(&world, &conversation).await;
     assert_eq!(history.len(), 24);
+    let mut asked: Vec<&str> = history.iter().step_by(2).map(|message| message.text.as_str()).collect();
+    let mut expected: Vec<String> = (0..12).map(|number| format!("[{number}]")).collect();
+    asked.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(asked, expected);
     for pair in history.chunks(2) {
         assert_eq!((pair[0].role.as_str(), pair[1].role.as_str()), ("user", "assistant"));
         assert_eq!(pair[0].turn, pair[1].turn);

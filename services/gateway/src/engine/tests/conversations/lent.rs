@@ -77,8 +77,9 @@ async fn a_skill_that_nobody_s_model_called_is_lent_nothing() {
     assert_eq!(texts, ["you are brief", "in one word: sky"]);
 }
 
+/// llm.md D28: in the reference what a tool passed through raced the end, which came 100 ms after the last word.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_skill_passes_through_is_heard_in_its_conversation() {
+async fn d28_what_a_skill_passes_through_is_heard_before_its_result_and_the_end() {
     for passthrough in [true, false] {
         let world = World::new().await;
         // Pieces are heard where the skill runs on the engine of its turn: the other one has no slot for it.
@@ -100,6 +101,66 @@ async fn what_a_skill_passes_through_is_heard_in_its_conversation() {
             _ => None,
         });
         assert!(result.unwrap().contains("deep blue"));
+        let heard = |event: &Turn| matches!(event, Turn::Content(content) if content.passed_through);
+        let last = turns(&events).collect::<Vec<_>>().iter().rposition(|event| heard(event));
+        let answered = turns(&events).position(|event| matches!(event, Turn::ToolResult(_))).unwrap();
+        assert!(last.is_none_or(|last| last < answered), "its result is the last that is heard of a skill");
+        let words = words(&events);
+        assert_eq!(words.iter().position(|word| *word == "end"), Some(words.len() - 1), "{words:?}");
+        drop(taken);
+    }
+}
+
+/// A component of another agent that passes its words through is heard in the conversation that all of it began in,
+/// through a call of its skill and through a talk whose model called it as a tool.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_sub_agent_passes_through_is_heard_in_the_conversation_above() {
+    for talks in [false, true] {
+        // Pieces are not kept for a run that left memory.
+        let world = World::with(|config| config.gateway.park_after_ms = 60_000).await;
+        let other = &world.engines[1].admission;
+        let taken: Vec<_> = std::iter::from_fn(|| other.slot()).collect();
+        let mut entry = endpoint();
+        entry["id"] = json!("inner");
+        entry["data"]["endpoint"] = json!("inner");
+        let model = json!({"model": "m", "prompt": "{{v}}", "passthrough": true});
+        let asks = component("own", "GenAILLM", model, &["v"], &["Reply"]);
+        world.put(&document("helper", vec![entry, asks], &["inner.x > own.v"])).await;
+        let call = match talks {
+            false => {
+                let data = json!({"skill": "inner", "agentId": "helper"});
+                component("call", "CallSkill", data, &["x"], &["Result"])
+            }
+            true => {
+                let data = json!({"agentId": "helper", "model": "m"});
+                component("call", "AgentPlugin", data, &["Prompt"], &["Response"])
+            }
+        };
+        let (input, output) = if talks { ("Prompt", "Response") } else { ("x", "Result") };
+        let out = component("out", "APIOutput", json!({"format": "minimal"}), &["v"], &["Output"]);
+        let links = [format!("go.x > call.{input}"), format!("call.{output} > out.v")];
+        let links: Vec<&str> = links.iter().map(String::as_str).collect();
+        let mut agent = document("asker", vec![endpoint(), call, out], &links);
+        agent["defaultModel"] = "m".into();
+        let agent = world.put(&agent).await;
+        let conversation = opened(&world, &agent).await;
+        let outer = calls(&[("c1", "go", r#"{"x":"sky"}"#)]);
+        let inner = calls(&[("c2", "inner", r#"{"x":"sky"}"#)]);
+        match talks {
+            false => world.llm.answer([outer, says("deep blue"), says("it is blue")]),
+            true => {
+                world.llm.answer([outer, inner, says("deep blue"), says("blue, it says"), says("it is blue")])
+            }
+        }
+        let events = told(&world, &agent, &conversation, "what colour?").await;
+        assert_eq!(end(&events).text, "it is blue");
+        let passed: String = turns(&events)
+            .filter_map(|event| match event {
+                Turn::Content(content) if content.passed_through => Some(content.text.as_str()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(passed, "deep blue", "each word once, and none of the talk's own model; talks: {talks}");
         drop(taken);
     }
 }

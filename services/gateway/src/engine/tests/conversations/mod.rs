@@ -1,5 +1,6 @@
 //! Conversations over two engines, a real memory and a scripted model.
 
+mod attachments;
 mod concurrency;
 mod history;
 mod lent;

@@ -86,7 +86,7 @@ async fn a_cut_answer_is_interrupted_and_d3_a_finished_one_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d38_a_change_of_the_model_keeps_the_history() {
+async fn d33_d38_a_prompt_of_ones_own_counts_and_a_change_of_the_model_keeps_the_history() {
     let world = World::new().await;
     let agent = agent(&world).await;
     let conversation = opened(&world, &agent).await;
@@ -108,7 +108,7 @@ async fn d38_a_change_of_the_model_keeps_the_history() {
     world.conversations("user/dev").update_conversation(change).await.unwrap();
     told(&world, &agent, &conversation, "two").await;
     let asked = &world.llm.asked()[1];
-    // D33: the prompt of the conversation counts, and without tools it is plain chat.
+    // The prompt of the conversation counts, and without tools it is plain chat.
     assert_eq!((asked.model.as_str(), asked.messages.len(), asked.tools.len()), ("other", 4, 0));
     assert!(asked.messages[0].text.ends_with("be brief"));
 }

@@ -17,7 +17,7 @@ fn results(events: &[ConversationEvent]) -> Vec<&ToolAnswered> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn parallel_tools_keep_their_order_and_ids() {
+async fn d3_parallel_tools_keep_their_order_and_to_call_them_is_no_interruption() {
     let world = World::new().await;
     world.server.hold("/tool/a");
     let agent = agent(&world).await;
@@ -48,7 +48,7 @@ async fn parallel_tools_keep_their_order_and_ids() {
         _ => None,
     });
     assert_eq!(info.unwrap().calls[0].status, "Calling go");
-    assert!(!words(&events).contains(&"interrupted"), "D3: to call tools is no interruption");
+    assert!(!words(&events).contains(&"interrupted"), "to call tools is no interruption");
     all_valid(&world);
 }
 

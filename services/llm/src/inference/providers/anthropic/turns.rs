@@ -5,26 +5,25 @@ use async_trait::async_trait;
 use futures::{StreamExt as _, stream};
 use sre_proto::llm::v1 as pb;
 
-use super::Messages;
 use super::answer::PAUSE;
 use crate::inference::error::InferenceError;
-use crate::inference::providers::wire::Spoken;
+use crate::inference::providers::wire::{Spoken, Wire};
 use crate::inference::providers::{Call, Piece, Pieces, Provider};
 use crate::inference::settings::InferenceSettings;
 
 /// How often one answer may pause. After the last one it is given as it is.
 const MOST_PAUSES: usize = 8;
 
-/// Anthropic's models.
+/// Anthropic's models, wherever they are served.
 #[derive(Debug, Clone)]
-pub struct Anthropic {
-    spoken: Spoken<Messages>,
+pub struct Anthropic<W> {
+    spoken: Spoken<W>,
 }
 
-impl Anthropic {
+impl<W: Wire> Anthropic<W> {
     /// A client of its own, with these limits.
-    pub fn new(settings: InferenceSettings) -> Result<Self, reqwest::Error> {
-        Ok(Self { spoken: Spoken::new(Messages, settings)? })
+    pub fn new(wire: W, settings: InferenceSettings) -> Result<Self, reqwest::Error> {
+        Ok(Self { spoken: Spoken::new(wire, settings)? })
     }
 }
 
@@ -71,7 +70,7 @@ fn joined(first: pb::GenerateResponse, mut next: pb::GenerateResponse) -> pb::Ge
 }
 
 #[async_trait]
-impl Provider for Anthropic {
+impl<W: Wire + Clone> Provider for Anthropic<W> {
     async fn generate(&self, call: Call) -> Result<pb::GenerateResponse, InferenceError> {
         let mut call = call;
         let mut answer = self.spoken.generate(call.clone()).await?;
@@ -95,8 +94,8 @@ impl Provider for Anthropic {
 }
 
 /// A stream of one or more answers.
-struct Going {
-    provider: Anthropic,
+struct Going<W> {
+    provider: Anthropic<W>,
     call: Call,
     /// None after the end.
     pieces: Option<Pieces>,
@@ -105,7 +104,7 @@ struct Going {
     pauses: usize,
 }
 
-impl Going {
+impl<W: Wire + Clone> Going<W> {
     async fn next(mut self) -> Option<(Result<Piece, InferenceError>, Self)> {
         loop {
             match self.pieces.as_mut()?.next().await? {

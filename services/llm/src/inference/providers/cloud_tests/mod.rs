@@ -15,7 +15,7 @@ use super::{Answers, Call, Provider, Providers};
 use crate::inference::Key;
 use crate::inference::settings::InferenceSettings;
 
-pub const COLUMNS: [Column; 5] = [
+pub const COLUMNS: [Column; 6] = [
     column("anthropic", r#"{"modelId":"claude-sonnet-4-5","provider":"Anthropic"}"#, "/v1", Format::Messages),
     column(
         "anthropic-adaptive",
@@ -34,6 +34,12 @@ pub const COLUMNS: [Column; 5] = [
         r#"{"modelId":"gemini-2.5-flash","provider":"VertexAI","settings":{"projectId":"fake"}}"#,
         "",
         Format::Gemini,
+    ),
+    column(
+        "vertex-claude",
+        r#"{"modelId":"claude-sonnet-4-5@20250929","provider":"VertexAI","settings":{"projectId":"fake"}}"#,
+        "",
+        Format::Messages,
     ),
     column(
         "bedrock",

@@ -14,6 +14,9 @@ use crate::inference::providers::{anthropic, bedrock};
 
 fn body(column: Column, call: &Call) -> Result<Value, InferenceError> {
     match column.format {
+        Format::Messages if column.name == "vertex-claude" => {
+            google::vertex::claude::body(call, Delivery::Stream)
+        }
         Format::Messages => anthropic::body(call, Delivery::Stream),
         Format::Converse => bedrock::body(call),
         _ if column.name == "vertex" => google::body(call, Flavour::Vertex),

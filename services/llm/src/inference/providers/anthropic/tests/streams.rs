@@ -186,7 +186,7 @@ async fn an_answer_that_pauses_goes_on() {
         if count % 2 == 0 { paused(stream) } else { ended(stream) }
     })
     .await;
-    let provider = Anthropic::new(settings()).unwrap();
+    let provider = Anthropic::new(Messages, settings()).unwrap();
     let mut call = call(NAME, SONNET);
     call.base_url = Some(format!("{}/v1", server.base).parse().unwrap());
     let whole = provider.generate(call.clone()).await.unwrap();

@@ -1,6 +1,7 @@
-//! Gemini at Vertex AI (<https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference>): the body of
-//! Google AI, at the address of a project and a region, with a token of a service account.
+//! Vertex AI. Gemini (<https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference>): the body of
+//! Google AI, at the address of a project and a region, with a token of a service account. Claude: [`claude`].
 
+pub mod claude;
 mod token;
 
 use std::sync::Arc;
@@ -13,11 +14,14 @@ use sre_proto::llm::v1 as pb;
 use super::{Flavour, body, events, method, whole};
 use crate::inference::error::InferenceError;
 use crate::inference::http;
+use crate::inference::providers::anthropic::Anthropic;
 use crate::inference::providers::facts::setting;
-use crate::inference::providers::wire::{Delivery, Exchange, Reading, Texts, Wire, WireRequest};
-use crate::inference::providers::{Call, Usual, address};
+use crate::inference::providers::wire::{Delivery, Exchange, Reading, Spoken, Texts, Wire, WireRequest};
+use crate::inference::providers::{Call, Pieces, Provider, Usual, address};
+use crate::inference::settings::InferenceSettings;
 use crate::inference::sse::Decoder;
 use crate::models::Resolved;
+use claude::Claude;
 use token::Tokens;
 
 /// The provider's name in model files.
@@ -28,6 +32,40 @@ pub static USUAL: Usual = Usual { name: NAME, variable: None, address: location 
 
 /// Where a model is where its entry does not say.
 const REGION: &str = "us-central1";
+
+/// Models at Vertex AI, each in the format of whoever made it. An account's token serves all of them.
+#[derive(Debug)]
+pub struct VertexAi {
+    gemini: Spoken<Vertex>,
+    claude: Anthropic<Claude>,
+}
+
+impl VertexAi {
+    /// Clients of its own, with these limits.
+    pub fn new(settings: &InferenceSettings) -> Result<Self, reqwest::Error> {
+        let gemini = Vertex::default();
+        let claude = Claude::new(Arc::clone(&gemini.tokens));
+        Ok(Self {
+            gemini: Spoken::new(gemini, settings.clone())?,
+            claude: Anthropic::new(claude, settings.clone())?,
+        })
+    }
+
+    fn of(&self, call: &Call) -> &dyn Provider {
+        if claude::is_one(call) { &self.claude } else { &self.gemini }
+    }
+}
+
+#[async_trait]
+impl Provider for VertexAi {
+    async fn generate(&self, call: Call) -> Result<pb::GenerateResponse, InferenceError> {
+        self.of(&call).generate(call).await
+    }
+
+    async fn stream(&self, call: Call) -> Result<Pieces, InferenceError> {
+        self.of(&call).stream(call).await
+    }
+}
 
 /// Gemini at Vertex AI.
 #[derive(Debug, Clone, Default)]
@@ -66,8 +104,8 @@ fn location(model: &Resolved) -> Result<String, InferenceError> {
     })
 }
 
-/// The path of a model: the one that its id is, or the one of its project and region.
-fn path(call: &Call) -> Result<String, InferenceError> {
+/// The path of a model: the one that its id is, or the one of its project, region and publisher.
+fn path(call: &Call, publisher: &str) -> Result<String, InferenceError> {
     let id = call.model.model_id.trim_start_matches('/');
     if id.starts_with("projects/") {
         return Ok(format!("v1/{id}"));
@@ -80,8 +118,16 @@ fn path(call: &Call) -> Result<String, InferenceError> {
     })?;
     let region = region(&call.model);
     let id = id.trim_start_matches("models/");
-    let model = if id.contains('/') { id.to_owned() } else { format!("publishers/google/models/{id}") };
+    let model = if id.contains('/') { id.to_owned() } else { format!("publishers/{publisher}/models/{id}") };
     Ok(format!("v1/projects/{project}/locations/{region}/{model}"))
+}
+
+/// The headers that show an account's token.
+async fn bearer(tokens: &Tokens, exchange: &Exchange, call: &Call) -> Result<HeaderMap, InferenceError> {
+    let token = tokens.get(exchange, call).await?;
+    let mut headers = HeaderMap::new();
+    headers.insert(AUTHORIZATION, http::secret_header(&format!("Bearer {}", token.expose_secret()))?);
+    Ok(headers)
 }
 
 #[async_trait]
@@ -92,11 +138,9 @@ impl Wire for Vertex {
         call: &Call,
         delivery: Delivery,
     ) -> Result<WireRequest, InferenceError> {
-        let token = self.tokens.get(exchange, call).await?;
-        let mut headers = HeaderMap::new();
-        headers.insert(AUTHORIZATION, http::secret_header(&format!("Bearer {}", token.expose_secret()))?);
+        let headers = bearer(&self.tokens, exchange, call).await?;
         let body = body(call, Flavour::Vertex)?.to_string().into();
-        let url = address(call, &format!("{}:{}", path(call)?, method(delivery)))?;
+        let url = address(call, &format!("{}:{}", path(call, "google")?, method(delivery)))?;
         Ok(WireRequest { url, headers, body })
     }
 

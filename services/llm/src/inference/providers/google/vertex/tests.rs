@@ -7,9 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::inference::credentials::Key;
-use crate::inference::providers::Provider as _;
 use crate::inference::providers::testing::*;
-use crate::inference::providers::wire::Spoken;
 
 /// An RSA key that is made for each run of the tests, and its public half in PEM.
 fn key() -> (String, Vec<u8>) {
@@ -138,7 +136,7 @@ fn regions_have_their_hosts_and_ids_may_be_paths() {
     assert!(of(json!({"location": "evil.test/"})).is_err(), "a region is no part of another address");
     let id = "projects/1/locations/eu/endpoints/9";
     let entry = json!({"modelId": id, "provider": NAME});
-    assert_eq!(path(&call_of(&entry)).unwrap(), format!("v1/{id}"));
+    assert_eq!(path(&call_of(&entry), "google").unwrap(), format!("v1/{id}"));
 }
 
 #[test]
@@ -153,4 +151,54 @@ fn d8_what_the_model_called_is_the_models() {
         {"role": "model", "parts": [{"functionCall": {"name": "t-1", "args": {"a": 1}}}]},
         {"role": "user", "parts": [{"functionResponse": {"name": "t-1", "response": {"x": 1}}}]}])
     );
+}
+
+#[tokio::test]
+async fn claude_is_called_by_its_publisher_with_the_same_token_and_its_version_in_the_body() {
+    let (private, _) = key();
+    let mut server = server(|count, seen| match seen.path.as_str() {
+        "/token" => json_answer(200, &json!({"access_token": format!("token-{count}"), "expires_in": 3600})),
+        path if path.contains("/publishers/anthropic/") => json_answer(
+            200,
+            &json!({"id": "msg_vrtx_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5-20250929",
+                "content": [{"type": "text", "text": "hello"}], "stop_reason": "end_turn",
+                "usage": {"input_tokens": 3, "output_tokens": 1}}),
+        ),
+        _ => json_answer(
+            200,
+            &json!({"candidates": [{"content": {"parts": [{"text": "ho"}]}, "finishReason": "STOP"}]}),
+        ),
+    })
+    .await;
+    let provider = VertexAi::new(&settings()).unwrap();
+    let gemini = call_at(&server.base, &private, &json!({"location": "global"}));
+    let named = |id: &str| {
+        let mut call = gemini.clone();
+        Arc::make_mut(&mut call.model).model_id = id.to_owned();
+        call
+    };
+    assert_eq!(provider.generate(gemini.clone()).await.unwrap().text, "ho");
+    for id in [
+        "claude-sonnet-4-5@20250929",
+        "publishers/anthropic/models/claude-sonnet-4-5@20250929",
+        "projects/other/locations/us-east5/publishers/anthropic/models/claude-sonnet-4-5@20250929",
+    ] {
+        let answer = provider.generate(named(id)).await.unwrap();
+        assert_eq!((answer.text.as_str(), answer.usage.unwrap().input_tokens), ("hello", 3), "{id}");
+    }
+    let seen: Vec<Seen> = std::iter::from_fn(|| server.seen.try_recv().ok()).collect();
+    assert_eq!(seen.iter().filter(|seen| seen.path == "/token").count(), 1, "one token for both makers");
+    let own = "/v1/projects/proj/locations/global/publishers/anthropic/models/claude-sonnet-4-5@20250929:rawPredict";
+    let other = "/v1/projects/other/locations/us-east5/publishers/anthropic/models/claude-sonnet-4-5@20250929:rawPredict";
+    let claude: Vec<&Seen> = seen.iter().filter(|seen| seen.path.contains("anthropic")).collect();
+    let paths: Vec<&str> = claude.iter().map(|seen| seen.path.as_str()).collect();
+    assert_eq!(paths, [own, own, other]);
+    for seen in claude {
+        assert_eq!(seen.headers["authorization"], "Bearer token-0");
+        let absent = ["x-api-key", "anthropic-version"].iter().all(|name| !seen.headers.contains_key(*name));
+        assert!(absent, "{:?}", seen.headers);
+        let body: Value = serde_json::from_slice(&seen.body).unwrap();
+        assert_eq!(body["anthropic_version"], "vertex-2023-10-16");
+        assert_eq!((body.get("model"), &body["stream"]), (None, &json!(false)));
+    }
 }
