@@ -109,6 +109,8 @@ fn bare(channel: &Channel) -> impl Fn() -> Calling + Clone + Send + 'static {
     }
 }
 
+const INPUT: &str = r#"{"text":"v"}"#;
+
 /// Measures, one call at a time, a skill through a component of the suite and through one out of process.
 pub async fn measure() {
     println!(
@@ -124,8 +126,12 @@ pub async fn measure() {
     let channel = suite.connect().await;
     let place = Place::parse(&target).unwrap();
     let hop = dial::channel(place, Proof::Socket);
-    let inside = suite::skill(&channel, "inside", "hop", r#"{"text":"v"}"#, r#"{"text":"v"}"#);
-    let outside = suite::skill(&channel, "outside", "hop", r#"{"text":"v"}"#, r#"{"text":"v"}"#);
+    let through = async |agent: &'static str| {
+        let answer = suite::answer(&channel, agent, "hop", INPUT).await;
+        assert!(answer.contains(r#""v""#), "{agent}: {answer}");
+        suite::skill(&channel, agent, "hop", INPUT, answer)
+    };
+    let (inside, outside) = (through("inside").await, through("outside").await);
     println!(
         "| bare hop p50 | hop p99 | in process p50 | in process p99 | out of process p50 | p99 | added p50 |"
     );

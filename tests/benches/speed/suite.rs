@@ -250,6 +250,17 @@ pub fn skill(
     }
 }
 
+/// What a skill answers, to compare later answers with. It lives as long as the bench.
+pub async fn answer(channel: &Channel, agent: &str, skill: &str, input: &str) -> &'static str {
+    let request = RunSkillRequest {
+        agent: format!("teams/-/agents/{agent}"),
+        call: Some(Call::Skill(SkillCall { skill: skill.to_owned(), input_json: input.to_owned().into() })),
+        ..RunSkillRequest::default()
+    };
+    let answered = RunsClient::new(channel.clone()).run_skill(request).await.unwrap().into_inner();
+    Box::leak(String::from_utf8(answered.legacy_json.to_vec()).unwrap().into_boxed_str())
+}
+
 /// Starts a run; gives its name.
 pub async fn start(client: &mut RunsClient<Channel>, agent: &str, skill: &str, input: &str) -> String {
     let request = StartRunRequest {

@@ -406,13 +406,8 @@ impl Drive {
         Some(idle.at.max(self.parks_from))
     }
 
-    /// While somebody listens, what a call passes through is heard: then a run waits in memory as long as a turn does.
     fn patience(&self) -> Patience {
-        let gateway = &self.scope.engine.host.config().gateway;
-        let far = gateway.park_after();
-        let grace =
-            if self.scope.events.is_heard() { far.max(gateway.park_grace()) } else { gateway.park_grace() };
-        Patience { far, grace }
+        Patience::of(&self.scope.engine.host.config().gateway, self.scope.events.is_heard())
     }
 
     /// Gives the run up until something happens. False where something has happened already.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sre_engine::ActivationKey;
 use sre_proto::memory::v1::RunApproval;
+use sre_service::config::Gateway;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -24,6 +25,14 @@ pub struct Patience {
     pub far: Duration,
     /// Jobs and people after this.
     pub grace: Duration,
+}
+
+impl Patience {
+    /// While somebody listens, what a call passes through is heard: then a run waits in memory as long as a turn does.
+    pub fn of(gateway: &Gateway, is_heard: bool) -> Self {
+        let (far, grace) = (gateway.park_after(), gateway.park_grace());
+        Self { far, grace: if is_heard { far.max(grace) } else { grace } }
+    }
 }
 
 /// The waits of one run.
