@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::spec::TypeEntry;
+use crate::spec::{Effect, OnUncertain, TypeEntry};
 use crate::value::{Map, Value};
 
 /// One component of a plan, immutable and shared.
@@ -64,6 +64,16 @@ impl Node {
     /// A setting.
     pub fn setting(&self, name: &str) -> Option<&Value> {
         self.settings.get(name)
+    }
+
+    /// What executing it does to the world; a type that nobody knows does anything.
+    pub fn effect(&self) -> Effect {
+        let Some(entry) = self.entry else { return Effect::Effect };
+        let reads = entry.spec.reads_with.is_some_and(|(setting, values)| {
+            self.text_setting(setting).is_some_and(|value| values.contains(&value))
+                && self.setting(OnUncertain::SETTING).is_none()
+        });
+        if reads { Effect::Read } else { entry.spec.effect }
     }
 
     /// A text setting, if it is text.

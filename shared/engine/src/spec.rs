@@ -97,6 +97,9 @@ pub struct ComponentSpec {
     pub description: &'static str,
     /// What executing it does to the world.
     pub effect: Effect,
+    /// The setting and its values with which an effect is only a look-up: executed again at will, so that nothing has to
+    /// be durable before it. A record that says what becomes of it when its engine dies is taken at its word.
+    pub reads_with: Option<(&'static str, &'static [&'static str])>,
     /// What becomes of an effect of which nobody knows whether it happened.
     pub on_uncertain: OnUncertain,
     /// Whether it waits for jobs, people or a time.
@@ -129,6 +132,7 @@ impl ComponentSpec {
             aliases: &[],
             description,
             effect: Effect::Effect,
+            reads_with: None,
             on_uncertain: OnUncertain::Retry,
             waits: Waits::Never,
             flow: Flow::Plain,
@@ -152,6 +156,12 @@ impl ComponentSpec {
     /// Sets the effect.
     pub const fn effect(mut self, effect: Effect) -> Self {
         self.effect = effect;
+        self
+    }
+
+    /// Sets with which values of a setting an effect is a look-up.
+    pub const fn reads_with(mut self, setting: &'static str, values: &'static [&'static str]) -> Self {
+        self.reads_with = Some((setting, values));
         self
     }
 

@@ -59,6 +59,8 @@ impl Tasks {
         F::Output: Outcome,
     {
         let shutdown = self.shutdown.clone();
+        // What wraps a future has it twice, before and while it runs: eight times its size where it is not apart.
+        let future = Box::pin(future);
         self.spawn_to_end(name, async move {
             match shutdown.run_until_cancelled_owned(future).await {
                 Some(outcome) => outcome.failure().map_or(Ok(()), Err),
@@ -73,6 +75,7 @@ impl Tasks {
         F: Future + Send + 'static,
         F::Output: Outcome,
     {
+        let future = Box::pin(future);
         let supervised = async move {
             match AssertUnwindSafe(future).catch_unwind().await.map(Outcome::failure) {
                 Ok(None) => {}

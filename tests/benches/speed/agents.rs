@@ -116,13 +116,13 @@ pub fn looper() -> Value {
 }
 
 /// `map` posts every element of a list to the server, so many at a time, and answers the statuses.
-pub fn mapper(url: &str, at_a_time: usize) -> Value {
+pub fn mapper(id: &str, method: &str, url: &str, at_a_time: usize) -> Value {
     let data = json!({
-        "method": "POST", "url": url, "headers": "", "contentType": "application/json",
+        "method": method, "url": url, "headers": "", "contentType": "application/json",
         "body": "{\"n\":\"{{n}}\"}", "proxy": "", "oauthService": "None",
     });
     document(
-        "mapper",
+        id,
         &[
             endpoint("map", "list"),
             component("each", "Map", json!({ "concurrency": at_a_time }), "Input", &["Item", "Result"]),

@@ -75,7 +75,15 @@ fn effect(spec: &ComponentSpec) -> String {
         OnUncertain::Fail => "it fails and is never started twice",
         OnUncertain::Ask => "people are asked",
     };
-    format!("{text};\nwhere an engine dies meanwhile, {policy} (setting `{}`).", OnUncertain::SETTING)
+    let reads = spec.reads_with.map_or_else(String::new, |(setting, values)| {
+        let values: Vec<String> = values.iter().map(|value| format!("`{value}`")).collect();
+        format!(
+            "\nWith `{setting}` {} it only reads: nothing has to be durable before it, unless `{}` is set.",
+            values.join(", "),
+            OnUncertain::SETTING
+        )
+    });
+    format!("{text};\nwhere an engine dies meanwhile, {policy} (setting `{}`).{reads}", OnUncertain::SETTING)
 }
 
 fn settings(spec: &ComponentSpec, out: &mut String) {

@@ -12,7 +12,6 @@ use crate::outcome::Outcome;
 use crate::prepare::pending::Pending;
 use crate::prepare::{Preparation, Prepared, Role};
 use crate::run::{Activation, ActivationKind};
-use crate::spec::Effect;
 use crate::value::{Map, Value};
 
 /// A cycle under way.
@@ -245,7 +244,7 @@ impl DebugRun {
 
     fn hand_out(&mut self, at: u32, input: Map, pending: Option<Pending>) {
         let node = self.plan.nodes[at as usize].clone();
-        let effect = node.entry.map_or(Effect::Effect, |entry| entry.spec.effect);
+        let effect = node.effect();
         let kind = match &pending {
             Some(pending) => ActivationKind::Resolve(pending.needs()),
             None => ActivationKind::Execute,

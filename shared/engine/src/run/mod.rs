@@ -271,7 +271,7 @@ impl Run {
         let input = running.input.clone();
         let (scope, place) = (running.scope, running.place);
         let node = self.plan.nodes[self.place(scope, place).node as usize].clone();
-        let effect = node.entry.map_or(Effect::Effect, |entry| entry.spec.effect);
+        let effect = node.effect();
         Some(Activation { key, node, input, effect, kind })
     }
 

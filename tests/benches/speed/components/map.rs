@@ -17,6 +17,8 @@ const CALLS: usize = 1_000;
 const AT_A_TIME: usize = 64;
 const TAKES: Duration = Duration::from_millis(5);
 const ROUNDS: usize = 9;
+/// Two agents, and how they call.
+const MAPPERS: [(&str, &str); 2] = [("looking", "GET"), ("posting", "POST")];
 
 /// Measures, and prints.
 pub async fn measure() {
@@ -25,19 +27,24 @@ pub async fn measure() {
     let settings = [("SRE__EGRESS__ALLOW".to_owned(), format!("[\"{address}\"]"))];
     let suite = Running::start_with(Mode::AllInOne, &settings).await;
     let files = tempfile::tempdir().unwrap();
-    suite.put(&agents::write(files.path(), &agents::mapper(&url, AT_A_TIME)));
+    for (id, method) in MAPPERS {
+        suite.put(&agents::write(files.path(), &agents::mapper(id, method, &url, AT_A_TIME)));
+    }
     let channel = suite.connect().await;
     let list: Vec<usize> = (0..CALLS).collect();
     let (body, answer) = (json!({ "list": list }), json!({ "all": vec![200; CALLS] }));
     // Once in the life of the bench.
     let text = |json: serde_json::Value| -> &'static str { Box::leak(json.to_string().into_boxed_str()) };
-    let call = suite::skill(&channel, "mapper", "map", text(body), text(answer));
+    let (body, answer) = (text(body), text(answer));
+    let calls = MAPPERS.map(|(id, _)| suite::skill(&channel, id, "map", body, answer));
     let ideal = TAKES.mul_f64(CALLS as f64 / AT_A_TIME as f64);
-    let (mut through, mut bare) = (Vec::new(), Vec::new());
+    let (mut looking, mut posting, mut bare) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..=ROUNDS {
-        let began = Instant::now();
-        call().await;
-        through.push(began.elapsed());
+        for (call, took) in calls.iter().zip([&mut looking, &mut posting]) {
+            let began = Instant::now();
+            call().await;
+            took.push(began.elapsed());
+        }
         bare.push(by_a_bare_client(&url).await);
     }
     // The first of each makes connections.
@@ -46,14 +53,19 @@ pub async fn measure() {
         took.sort_unstable();
         took[took.len() / 2]
     };
-    let (through, bare) = (median(&mut through), median(&mut bare));
+    let rows = [
+        ("ideal", ideal),
+        ("a bare client", median(&mut bare)),
+        ("the Map, GET", median(&mut looking)),
+        ("the Map, POST: an intent is durable before each", median(&mut posting)),
+    ];
     println!(
         "\nA Map of {CALLS} calls of {} ms, {AT_A_TIME} at a time, the median of {ROUNDS}:\n",
         TAKES.as_millis()
     );
     println!("| | took | of the ideal |");
     println!("|---|---|---|");
-    for (what, took) in [("ideal", ideal), ("a bare client", bare), ("the Map", through)] {
+    for (what, took) in rows {
         let ratio = took.as_secs_f64() / ideal.as_secs_f64();
         println!("| {what} | {:.1} ms | {:.0} % |", took.as_secs_f64() * 1_000.0, ratio * 100.0);
     }

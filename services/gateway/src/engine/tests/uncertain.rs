@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use sre_proto::gateway::v1::{
     ApprovalKind, ApprovalState, DecideApprovalRequest, ListApprovalsRequest, RunState,
 };
+use sre_proto::memory::v1::RecordKind;
 
 use super::documents::{document, endpoint, post};
 use super::world::{World, at};
@@ -34,6 +35,37 @@ async fn retry_repeats_it_under_its_key() {
     assert_eq!(answer["result"]["Status"], 200, "{answer}");
     let keys = world.server.keys("/effect");
     assert!(keys.len() == 2 && keys[0] == keys[1] && !keys[0].is_empty(), "{keys:?}");
+}
+
+/// A look-up changes nothing: nothing has to be durable before it, and it is looked up again. A record that says what
+/// becomes of it is taken at its word.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_up_has_no_intent_unless_its_record_has_a_policy() {
+    let world = World::new().await;
+    let cases = [
+        (json!({"method": "GET"}), 0),
+        (json!({"method": "GET", "onUncertain": "fail"}), 1),
+        (json!({"method": "DELETE"}), 1),
+        (json!({}), 1),
+    ];
+    for (turn, (more, intents)) in cases.into_iter().enumerate() {
+        let url = world.server.url("/plain");
+        let agent = document(
+            &format!("looks{turn}"),
+            vec![endpoint(), post("effect", &url, more.clone())],
+            &["go.x > effect.v"],
+        );
+        let agent = world.put(&agent).await;
+        let run = world.start(0, &agent, json!("x")).await;
+        let answer = world.done(&run.name).await;
+        assert_eq!(answer["result"]["Status"], 200, "{answer}");
+        assert_eq!(world.count(&run.name, RecordKind::Intent).await, intents, "{more}");
+    }
+    let run = interrupted(&world, json!({"method": "GET"})).await;
+    world.server.called("/effect", 2).await;
+    world.server.release("/effect");
+    let answer = world.done(&run).await;
+    assert_eq!(answer["result"]["Status"], 200, "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -30,6 +30,8 @@ use crate::settings;
 
 static SPEC: ComponentSpec = ComponentSpec::new("APICall", "Sends an HTTP request")
     .effect(Effect::Effect)
+    // RFC 9110, 9.2.1: these change nothing.
+    .reads_with("method", &["GET", "HEAD", "OPTIONS"])
     .settings(&[
         SettingSpec::one_of("method", "Method", &["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"])
             .required()
