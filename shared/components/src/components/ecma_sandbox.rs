@@ -83,7 +83,7 @@ pub(crate) async fn execute(call: Call<'_>, source: String, arguments: Map) -> R
         };
         call.context.log(level, &line.text);
     }
-    if let Some(thrown) = done.error {
+    if let Some(thrown) = &done.error {
         return Err(failed(thrown));
     }
     if done.result_json.is_empty() {
@@ -94,16 +94,9 @@ pub(crate) async fn execute(call: Call<'_>, source: String, arguments: Map) -> R
     Ok(Some(Value::from(result)))
 }
 
-/// What code threw, with all that is known of it.
-pub(crate) fn failed(thrown: CodeError) -> Failed {
-    let CodeError { name, message, stack } = thrown;
-    let text = format!("{name}: {message}");
-    let mut details: Map =
-        [("name".into(), Value::from(name)), ("message".into(), Value::from(message))].into();
-    if !stack.is_empty() {
-        details.insert("stack".into(), Value::from(stack));
-    }
-    Failed::with(text, Some(Value::object(details)))
+/// What code threw. Its text says all that agents know of it: a stack is of the sandbox as much as of the code.
+pub(crate) fn failed(thrown: &CodeError) -> Failed {
+    format!("{}: {}", thrown.name, thrown.message).into()
 }
 
 fn request(call: Call<'_>, source: String, arguments: Map) -> ExecuteCodeRequest {

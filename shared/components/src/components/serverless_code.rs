@@ -110,7 +110,7 @@ async fn run(call: Call<'_>) -> Result<Outcome, Failed> {
         call.context.log(tracing::Level::INFO, &line.text);
     }
     if let Some(thrown) = done.error {
-        return Err(ecma_sandbox::failed(thrown));
+        return Err(ecma_sandbox::failed(&thrown));
     }
     if done.result_json.is_empty() {
         return Ok(Outcome::output(Map::new()));
