@@ -124,7 +124,10 @@ const ITEMS: &[(&str, &[(&str, &str)])] = &[
         &[
             ("services/security/src/vault/envelope.rs", "a_value_opens_only_in_its_place_and_with_its_key"),
             ("services/security/src/vault/connectors/postgres_tests.rs", "a_moved_row_does_not_open"),
-            ("services/security/src/managed_vault/connectors/embedded_tests.rs", "a_moved_value_does_not_open"),
+            (
+                "services/security/src/managed_vault/connectors/embedded_tests.rs",
+                "a_moved_value_does_not_open",
+            ),
         ],
     ),
     (
