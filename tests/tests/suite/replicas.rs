@@ -161,7 +161,7 @@ async fn budgets_are_one(suites: &[Suite; 2]) {
     assert_eq!(b.create_budget(create).await.unwrap_err().code(), Code::AlreadyExists);
     let listed = async |expected: usize| {
         let count = async || {
-            let request = ListBudgetsRequest { parent: "teams/default".into(), ..Default::default() };
+            let request = ListBudgetsRequest { parent: "teams/default".into() };
             let found = b.clone().list_budgets(request).await.unwrap().into_inner().budgets;
             (found.len() == expected).then_some(())
         };

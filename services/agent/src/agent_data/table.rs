@@ -82,18 +82,16 @@ impl VersionRow {
 
 /// An agent by its id.
 pub fn agent(conn: &Connection<'_>, id: &str) -> Result<Option<AgentRow>, StoreError> {
-    Ok(conn
-        .prepare_cached(&format!("select {AGENT} from agent where id = ?1"))?
+    conn.prepare_cached(&format!("select {AGENT} from agent where id = ?1"))?
         .query_row([id], AgentRow::read)
-        .optional()?)
+        .optional()
 }
 
 /// An agent by its number.
 pub fn agent_by_number(conn: &Connection<'_>, number: i64) -> Result<Option<AgentRow>, StoreError> {
-    Ok(conn
-        .prepare_cached(&format!("select {AGENT} from agent where number = ?1"))?
+    conn.prepare_cached(&format!("select {AGENT} from agent where number = ?1"))?
         .query_row([number], AgentRow::read)
-        .optional()?)
+        .optional()
 }
 
 /// Some agents of a team by id, after `after`.
@@ -107,7 +105,7 @@ pub fn agents_of(
         "select {AGENT} from agent where team = ?1 and id > ?2 order by id limit ?3"
     ))?;
     let rows = statement.query_map(params![team, after, limit], AgentRow::read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    rows.collect::<Result<_, _>>()
 }
 
 /// Inserts an agent; gives its number. `row.number` is not read.
@@ -178,17 +176,15 @@ pub fn sweep_dropped(tx: &Connection<'_>, limit: u32) -> Result<bool, StoreError
 
 /// A version without its document.
 pub fn version(conn: &Connection<'_>, agent: i64, version: &str) -> Result<Option<VersionRow>, StoreError> {
-    Ok(conn
-        .prepare_cached(&format!("select {VERSION} from version where agent = ?1 and version = ?2"))?
+    conn.prepare_cached(&format!("select {VERSION} from version where agent = ?1 and version = ?2"))?
         .query_row(params![agent, version], VersionRow::read)
-        .optional()?)
+        .optional()
 }
 
 /// A version's document.
 pub fn document(conn: &Connection<'_>, sequence: i64) -> Result<Vec<u8>, StoreError> {
-    Ok(conn
-        .prepare_cached("select document from version where sequence = ?1")?
-        .query_row([sequence], |row| row.get(0))?)
+    conn.prepare_cached("select document from version where sequence = ?1")?
+        .query_row([sequence], |row| row.get(0))
 }
 
 /// Removes the oldest versions beyond so many, but not the latest and the deployed one.
@@ -212,7 +208,7 @@ pub fn versions(
         "select {VERSION} from version where agent = ?1 and sequence < ?2 order by sequence desc limit ?3"
     ))?;
     let rows = statement.query_map(params![agent, before, limit], VersionRow::read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    rows.collect::<Result<_, _>>()
 }
 
 /// Inserts a version; `row.sequence` is not read.
@@ -237,13 +233,12 @@ pub fn creation(
     request_id: &str,
     oldest: Millis,
 ) -> Result<Option<(String, i64)>, StoreError> {
-    Ok(conn
-        .prepare_cached(
-            "select digest, agent from creation_request
+    conn.prepare_cached(
+        "select digest, agent from creation_request
              where caller = ?1 and request_id = ?2 and created_ms > ?3",
-        )?
-        .query_row(params![caller, request_id, oldest], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?)
+    )?
+    .query_row(params![caller, request_id, oldest], |row| Ok((row.get(0)?, row.get(1)?)))
+    .optional()
 }
 
 /// Notes what a request id stands for, and forgets some old ones.
@@ -287,7 +282,7 @@ pub fn note_registration(
 
 /// Whether Account may know it.
 pub fn has_registration(conn: &Connection<'_>, agent: &str) -> Result<bool, StoreError> {
-    Ok(conn.prepare_cached("select 1 from registration where agent = ?1")?.exists([agent])?)
+    conn.prepare_cached("select 1 from registration where agent = ?1")?.exists([agent])
 }
 
 /// Forgets it.
@@ -300,5 +295,5 @@ pub fn clear_registration(tx: &Connection<'_>, agent: &str) -> Result<(), StoreE
 pub fn dangling(conn: &Connection<'_>, limit: u32) -> Result<Vec<String>, StoreError> {
     let mut statement = conn.prepare_cached("select agent from registration order by since_ms limit ?1")?;
     let agents = statement.query_map([limit], |row| row.get(0))?;
-    Ok(agents.collect::<Result<_, _>>()?)
+    agents.collect::<Result<_, _>>()
 }

@@ -64,14 +64,13 @@ pub(super) fn find(conn: &Connection<'_>, name: &CodeName) -> Result<Option<Code
     let mut statement =
         conn.prepare_cached("select id, acl from code where team = ?1 and agent = ?2 and code = ?3")?;
     let key = params![name.owner.team, name.owner.agent, name.code];
-    Ok(statement.query_row(key, |row| Ok(CodeRow { id: row.get(0)?, acl: row.get(1)? })).optional()?)
+    statement.query_row(key, |row| Ok(CodeRow { id: row.get(0)?, acl: row.get(1)? })).optional()
 }
 
 /// How many pieces of code an agent has.
 pub(super) fn count(conn: &Connection<'_>, name: &CodeName) -> Result<u32, StoreError> {
-    Ok(conn
-        .prepare_cached("select count(*) from code where team = ?1 and agent = ?2")?
-        .query_row([&name.owner.team, &name.owner.agent], |row| row.get(0))?)
+    conn.prepare_cached("select count(*) from code where team = ?1 and agent = ?2")?
+        .query_row([&name.owner.team, &name.owner.agent], |row| row.get(0))
 }
 
 /// Creates a piece of code; gives its id.
@@ -99,14 +98,13 @@ pub(super) fn revision(
     code: i64,
     revision: &str,
 ) -> Result<Option<RevisionRow>, StoreError> {
-    Ok(conn
-        .prepare_cached(
-            "select revision, outline, created_ms from revision where code = ?1 and revision = ?2",
-        )?
-        .query_row(params![code, revision], |row| {
-            Ok(RevisionRow { revision: row.get(0)?, outline: row.get(1)?, created_ms: row.get(2)? })
-        })
-        .optional()?)
+    conn.prepare_cached(
+        "select revision, outline, created_ms from revision where code = ?1 and revision = ?2",
+    )?
+    .query_row(params![code, revision], |row| {
+        Ok(RevisionRow { revision: row.get(0)?, outline: row.get(1)?, created_ms: row.get(2)? })
+    })
+    .optional()
 }
 
 /// What a revision runs.
@@ -115,8 +113,7 @@ pub(super) fn program(
     code: i64,
     revision: &str,
 ) -> Result<Option<Program>, StoreError> {
-    Ok(conn
-        .prepare_cached("select source, component from revision where code = ?1 and revision = ?2")?
+    conn.prepare_cached("select source, component from revision where code = ?1 and revision = ?2")?
         .query_row(params![code, revision], |row| {
             let component: Option<Vec<u8>> = row.get(1)?;
             Ok(match component {
@@ -124,7 +121,7 @@ pub(super) fn program(
                 None => Program::Script(row.get(0)?),
             })
         })
-        .optional()?)
+        .optional()
 }
 
 /// Keeps a revision.
@@ -164,17 +161,15 @@ pub(super) fn deployment(
     code: i64,
     id: &str,
 ) -> Result<Option<DeploymentRow>, StoreError> {
-    Ok(conn
-        .prepare_cached(&format!("select {DEPLOYMENT} from deployment where code = ?1 and deployment = ?2"))?
+    conn.prepare_cached(&format!("select {DEPLOYMENT} from deployment where code = ?1 and deployment = ?2"))?
         .query_row(params![code, id], DeploymentRow::read)
-        .optional()?)
+        .optional()
 }
 
 /// How many deployments a piece of code has.
 pub(super) fn count_deployments(conn: &Connection<'_>, code: i64) -> Result<u32, StoreError> {
-    Ok(conn
-        .prepare_cached("select count(*) from deployment where code = ?1")?
-        .query_row([code], |row| row.get(0))?)
+    conn.prepare_cached("select count(*) from deployment where code = ?1")?
+        .query_row([code], |row| row.get(0))
 }
 
 /// Some deployments by id, after this one.
@@ -188,7 +183,7 @@ pub(super) fn deployments(
         "select {DEPLOYMENT} from deployment where code = ?1 and deployment > ?2 order by deployment limit ?3"
     ))?;
     let rows = statement.query_map(params![code, after, most], DeploymentRow::read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    rows.collect::<Result<_, _>>()
 }
 
 /// Writes a deployment.

@@ -152,7 +152,7 @@ pub fn query(conn: &Connection<'_>, query: &Query) -> Result<Vec<(String, Sums)>
         },
         |row| Ok((row.get(0)?, sums_of(row, 1)?)),
     )?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    rows.collect::<Result<_, _>>()
 }
 
 /// What is summed up for budgets.
@@ -204,7 +204,7 @@ pub fn of_run(conn: &Connection<'_>, team: &str, run: &str, most: u32) -> Result
         "select event from usage_event where team = ?1 and run = ?2 and run <> '' order by seq limit ?3",
     )?;
     let rows = statement.query_map(params![team, run, most], |row| row.get(0))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    rows.collect::<Result<_, _>>()
 }
 
 /// The sums of a run.
@@ -218,7 +218,7 @@ pub fn sums_of_run(conn: &Connection<'_>, team: &str, run: &str) -> Result<Sums,
 pub fn remove_events(tx: &Connection<'_>, before: Millis, limit: u32) -> Result<usize, StoreError> {
     let sql = "delete from usage_event where seq in
                  (select seq from usage_event where stored_ms < ?1 order by stored_ms limit ?2)";
-    Ok(tx.prepare_cached(sql)?.execute(params![before, limit])?)
+    tx.prepare_cached(sql)?.execute(params![before, limit])
 }
 
 /// Removes some sums by run and by hour of before these hours; gives how many.

@@ -76,10 +76,9 @@ impl VersionRow {
 
 /// A type by its name.
 pub fn find(conn: &Connection<'_>, name: &str) -> Result<Option<TypeRow>, StoreError> {
-    Ok(conn
-        .prepare_cached(&format!("select {TYPE} from component_type where name = ?1"))?
+    conn.prepare_cached(&format!("select {TYPE} from component_type where name = ?1"))?
         .query_row([name], TypeRow::read)
-        .optional()?)
+        .optional()
 }
 
 /// All types, by name.
@@ -87,14 +86,13 @@ pub fn all(conn: &Connection<'_>, limit: u32) -> Result<Vec<TypeRow>, StoreError
     let mut statement =
         conn.prepare_cached(&format!("select {TYPE} from component_type order by name limit ?1"))?;
     let rows = statement.query_map([limit], TypeRow::read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    rows.collect::<Result<_, _>>()
 }
 
 /// How many types there are: of a team, and in all.
 pub fn count(conn: &Connection<'_>, team: &str) -> Result<(u32, u32), StoreError> {
-    Ok(conn
-        .prepare_cached("select count(*) filter (where team = ?1), count(*) from component_type")?
-        .query_row([team], |row| Ok((row.get(0)?, row.get(1)?)))?)
+    conn.prepare_cached("select count(*) filter (where team = ?1), count(*) from component_type")?
+        .query_row([team], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 /// The versions of a type, oldest first.
@@ -103,7 +101,7 @@ pub fn versions(conn: &Connection<'_>, number: i64) -> Result<Vec<VersionRow>, S
         "select {VERSION} from component_version where type = ?1 order by created_ms, version"
     ))?;
     let rows = statement.query_map([number], VersionRow::read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    rows.collect::<Result<_, _>>()
 }
 
 /// Inserts a type; gives its number. `row.number` is not read.

@@ -218,7 +218,7 @@ fn reseal(keks: &Keks, tx: &Connection<'_>) -> Result<u64, SecretStoreError> {
 #[async_trait]
 impl Connector for Embedded {
     async fn check(&self) -> Result<(), Unhealthy> {
-        let one = self.store.read(|conn| Ok(conn.query_row("select 1", params![], |_| Ok(()))?)).await;
+        let one = self.store.read(|conn| conn.query_row("select 1", params![], |_| Ok(()))).await;
         one.map_err(Unhealthy::new)
     }
 }

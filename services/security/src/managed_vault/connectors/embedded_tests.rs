@@ -47,7 +47,7 @@ async fn a_moved_value_does_not_open() {
     raw.write(|tx| {
         let sql = "update managed_secret set sealed = (select sealed from managed_secret where agent = 'b'),
                    version = (select version from managed_secret where agent = 'b') where agent = 'a'";
-        Ok(tx.execute(sql, params![])?)
+        tx.execute(sql, params![])
     })
     .await
     .unwrap();
