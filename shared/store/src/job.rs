@@ -2,8 +2,10 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::mpsc::error::{SendTimeoutError, TrySendError};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::StoreError;
 
@@ -74,6 +76,26 @@ where
         let result = result.and_then(|value| isolate(|| Ok(then(value))));
         // Whoever stopped waiting does not want the answer.
         drop(self.reply.send(result));
+    }
+}
+
+/// Puts something in a writer's queue, waiting for room for so long. `store` names the store in errors.
+pub(crate) async fn enqueue<T>(
+    queue: &mpsc::Sender<T>,
+    item: T,
+    at_most: Duration,
+    store: impl FnOnce() -> String,
+) -> Result<(), StoreError> {
+    // Without a timer where there is room.
+    let item = match queue.try_send(item) {
+        Ok(()) => return Ok(()),
+        Err(TrySendError::Closed(_)) => return Err(StoreError::Closed),
+        Err(TrySendError::Full(item)) => item,
+    };
+    match queue.send_timeout(item, at_most).await {
+        Ok(()) => Ok(()),
+        Err(SendTimeoutError::Closed(_)) => Err(StoreError::Closed),
+        Err(SendTimeoutError::Timeout(_)) => Err(StoreError::Overloaded { store: store(), waited: at_most }),
     }
 }
 

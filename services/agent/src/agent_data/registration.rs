@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use sre_proto::security::v1::account_client::AccountClient;
 use sre_proto::security::v1::{RegisterAgentRequest, UnregisterAgentRequest};
 use sre_service::Link;
+use sre_store::sql::Connection;
 use tonic::{Code, Request, Status};
 
 use super::document::digest;
@@ -201,11 +202,7 @@ impl Agents {
     }
 }
 
-fn insert(
-    tx: &sre_store::sql::Connection<'_>,
-    creation: Creation,
-    record: Record,
-) -> Result<AgentRow, AgentError> {
+fn insert(tx: &Connection<'_>, creation: Creation, record: Record) -> Result<AgentRow, AgentError> {
     let now = clock::now();
     let digest = request_digest(&creation);
     let (creator, request_id) = (creation.content.creator.clone(), creation.request_id.clone());

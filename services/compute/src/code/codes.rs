@@ -8,7 +8,7 @@ use sre_sandbox::contract::Outline;
 use sre_sandbox::protocol::Program;
 use sre_service::Granted;
 use sre_store::StoreError;
-use sre_store::sql::Database;
+use sre_store::sql::{Connection, Database};
 
 use super::name::{CodeName, DeploymentName};
 use super::table::{self, CodeRow, DeploymentRow, RevisionRow};
@@ -92,7 +92,7 @@ impl Codes {
             outline: serde_json::to_string(&outline).map_err(|error| CodeError::Failed(error.to_string()))?,
             created_ms: now,
         };
-        let work = move |tx: &sre_store::sql::Connection<'_>| {
+        let work = move |tx: &Connection<'_>| {
             let known = checked(tx, &name, &basis)?;
             let code = match known {
                 Some(known) => known.id,
@@ -130,7 +130,7 @@ impl Codes {
         let now = clock::now();
         let settings =
             serde_json::to_string(&settings).map_err(|error| CodeError::Failed(error.to_string()))?;
-        let work = move |tx: &sre_store::sql::Connection<'_>| {
+        let work = move |tx: &Connection<'_>| {
             let missing = || CodeError::NotFound(format!("{name}/revisions/{revision}"));
             let code = checked(tx, &name, &basis)?.ok_or_else(missing)?.id;
             if table::revision(tx, code, &revision)?.is_none() {
@@ -224,7 +224,7 @@ impl Codes {
         basis: Basis,
         granted: Granted,
     ) -> Result<(), CodeError> {
-        let work = move |tx: &sre_store::sql::Connection<'_>| {
+        let work = move |tx: &Connection<'_>| {
             let missing = || CodeError::NotFound(name.to_string());
             let code = checked(tx, &name.code, &basis)?.ok_or_else(missing)?;
             if !table::delete_deployment(tx, code.id, &name.deployment)? {
@@ -243,7 +243,7 @@ impl Codes {
         acl: String,
         granted: Granted,
     ) -> Result<(), CodeError> {
-        let work = move |tx: &sre_store::sql::Connection<'_>| {
+        let work = move |tx: &Connection<'_>| {
             let code = checked(tx, &name, &basis)?.ok_or_else(|| CodeError::NotFound(name.to_string()))?;
             table::set_acl(tx, code.id, &acl)?;
             Ok(granted.record(tx)?)
@@ -266,11 +266,7 @@ pub(super) fn deployment_of(name: &CodeName, revision: &str) -> DeploymentName {
 }
 
 /// The code, if its list is still what was decided on: there is no moment between check and act.
-fn checked(
-    tx: &sre_store::sql::Connection<'_>,
-    name: &CodeName,
-    basis: &Basis,
-) -> Result<Option<CodeRow>, CodeError> {
+fn checked(tx: &Connection<'_>, name: &CodeName, basis: &Basis) -> Result<Option<CodeRow>, CodeError> {
     let row = table::find(tx, name)?;
     if row.as_ref().map(|row| &row.acl) != basis.0.as_ref() {
         return Err(CodeError::AclChanged);

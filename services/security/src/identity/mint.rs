@@ -66,10 +66,10 @@ impl Sts {
             .with_token(&claims.jti);
         self.state
             .write(move |tx| {
-                if let Some(DecidedOn { candidate, version }) = &subject.decided_on
-                    && account::version(tx, candidate)? != *version
-                {
-                    return Err(Error::Conflict(CHANGED.to_owned()));
+                for DecidedOn { candidate, version } in &subject.decided_on {
+                    if account::version(tx, candidate)? != *version {
+                        return Err(Error::Conflict(CHANGED.to_owned()));
+                    }
                 }
                 for credential in &made {
                     // Looked at again here: a key revoked since the proof was checked gives no token.

@@ -111,19 +111,20 @@ impl Sts {
             Some(held) => proof::of_held(&self.state, held).await?,
             None => proof::of_caller(&self.state, &self.providers, &proof).await?,
         };
-        for _ in 1..DECISIONS {
+        let mut left = DECISIONS;
+        loop {
+            left -= 1;
             let subject = self.subject(ask, kind, &proven).await?;
             let decided_on = subject.decided_on.clone();
-            let minted = self.mint(ask, &proven, subject, &ceiling, &entry, Moment::now()).await;
-            match (minted, decided_on) {
-                (Err(Error::Conflict(_)), Some(DecidedOn { candidate, .. })) => {
-                    self.state.forget(&candidate).await;
+            match self.mint(ask, &proven, subject, &ceiling, &entry, Moment::now()).await {
+                Err(Error::Conflict(_)) if left > 0 => {
+                    for DecidedOn { candidate, .. } in decided_on {
+                        self.state.forget(&candidate).await;
+                    }
                 }
-                (minted, _) => return minted,
+                minted => return minted,
             }
         }
-        let subject = self.subject(ask, kind, &proven).await?;
-        self.mint(ask, &proven, subject, &ceiling, &entry, Moment::now()).await
     }
 }
 

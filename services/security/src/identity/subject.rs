@@ -29,7 +29,7 @@ pub struct Subject {
     /// Its home team; none where Account does not know it.
     pub team: Option<String>,
     /// Whose memberships it was decided on.
-    pub decided_on: Option<DecidedOn>,
+    pub decided_on: Vec<DecidedOn>,
 }
 
 /// Memberships that a right was decided on. Where they are others when the token is made, it is decided again: so
@@ -52,14 +52,14 @@ impl Sts {
         match ask.purpose {
             Purpose::Run => self.agent(&proven.candidate, &ask.agent, Vec::new()).await,
             Purpose::SubAgent => {
-                if kind == ProofKind::ResumeGrant {
-                    self.still_allowed(proven).await?;
-                }
+                let mut decided_on = self.still_allowed(kind, proven).await?;
                 if proven.agent.is_none() {
                     return Err(Error::invalid("purpose", "SUB_AGENT needs a proof of a run: use RUN"));
                 }
                 let via = extend_chain(&proven.via, proven.subject.as_str()).map_err(Status::from)?;
-                self.agent(&proven.candidate, &ask.agent, via).await
+                let subject = self.agent(&proven.candidate, &ask.agent, via).await?;
+                decided_on.extend(subject.decided_on);
+                Ok(Subject { decided_on, ..subject })
             }
             Purpose::Forward => {
                 no_other_agent(ask, None)?;
@@ -67,10 +67,7 @@ impl Sts {
             }
             Purpose::NextHop | Purpose::Component => {
                 no_other_agent(ask, proven.agent.as_deref())?;
-                let decided_on = match kind {
-                    ProofKind::ResumeGrant => Some(self.still_allowed(proven).await?),
-                    _ => None,
-                };
+                let decided_on = self.still_allowed(kind, proven).await?;
                 Ok(Subject { decided_on, ..self.same(proven).await? })
             }
         }
@@ -93,7 +90,7 @@ impl Sts {
             return Err(refused());
         }
         let id = proof::candidate_id(&candidate, self.state.trust_domain())?;
-        Ok(Subject { id, candidate, via, agent: Some(full), team: Some(home), decided_on: Some(decided_on) })
+        Ok(Subject { id, candidate, via, agent: Some(full), team: Some(home), decided_on: vec![decided_on] })
     }
 
     /// The subject of the proof, as Account knows it now.
@@ -108,7 +105,7 @@ impl Sts {
             via: proven.via.clone(),
             agent: proven.agent.clone(),
             team: known.map(|known| known.home_team.clone()),
-            decided_on: None,
+            decided_on: Vec::new(),
         })
     }
 
@@ -119,8 +116,11 @@ impl Sts {
     }
 
     /// A grant was given weeks ago: whoever started the run must still have the right to. For a sub-agent that
-    /// is the agent before it.
-    async fn still_allowed(&self, proven: &Proven) -> Result<DecidedOn, Error> {
+    /// is the agent before it. Tokens live for minutes: theirs needs no second look.
+    async fn still_allowed(&self, kind: ProofKind, proven: &Proven) -> Result<Vec<DecidedOn>, Error> {
+        if kind != ProofKind::ResumeGrant {
+            return Ok(Vec::new());
+        }
         let agent = proven.agent.as_deref().ok_or_else(refused)?;
         let malformed =
             |_| Error::credentials(Reason::CredentialsInvalid, "the grant names a malformed identity");
@@ -130,11 +130,15 @@ impl Sts {
         };
         // The root may have been removed although the agent in between was not.
         let root = proof::candidate(&proven.root)?;
-        if root != invoker && self.state.resolve(&root).await?.is_none() {
-            return Err(refused());
+        let mut decided_on = Vec::new();
+        if root != invoker {
+            let (known, of_root) = self.decided_on(&root).await?;
+            known.ok_or_else(refused)?;
+            decided_on.push(of_root);
         }
-        let (known, decided_on) = self.decided_on(&invoker).await?;
+        let (known, of_invoker) = self.decided_on(&invoker).await?;
         self.agents.may_invoke(&invoker, known.as_deref(), agent).await?.ok_or_else(refused)?;
+        decided_on.push(of_invoker);
         Ok(decided_on)
     }
 }

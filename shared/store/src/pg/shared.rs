@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::error::{SendTimeoutError, TrySendError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::{Loan, Pg, PgConfig};
-use crate::job::{Job, isolate, job};
+use crate::job::{Job, enqueue, isolate, job};
 use crate::sql::Session;
 use crate::{Migration, StoreError};
 
@@ -54,7 +53,7 @@ impl Shared {
         let pg = Pg::connect_portable(config, migrations).await?;
         // A schema of its own is told apart by its name; without one, by the program's tables.
         let channel = format!("sre_{}", pg.schema_name().unwrap_or("public"));
-        let me = uuid();
+        let me = fresh_name();
         let (sender, writes) = mpsc::channel(QUEUE);
         let (commits, commits_seen) = watch::channel(0);
         let (others, others_seen) = watch::channel(0);
@@ -108,19 +107,7 @@ impl Shared {
 
     async fn send(&self, write: Write) -> Result<(), StoreError> {
         let Some(sender) = self.0.writes.lock().clone() else { return Err(StoreError::Closed) };
-        let write = match sender.try_send(write) {
-            Ok(()) => return Ok(()),
-            Err(TrySendError::Closed(_)) => return Err(StoreError::Closed),
-            Err(TrySendError::Full(write)) => write,
-        };
-        let waited = self.0.queue_timeout;
-        match sender.send_timeout(write, waited).await {
-            Ok(()) => Ok(()),
-            Err(SendTimeoutError::Closed(_)) => Err(StoreError::Closed),
-            Err(SendTimeoutError::Timeout(_)) => {
-                Err(StoreError::Overloaded { store: self.0.pg.name.clone(), waited })
-            }
-        }
+        enqueue(&sender, write, self.0.queue_timeout, || self.0.pg.name.clone()).await
     }
 
     /// In a transaction that sees one snapshot and can only read.
@@ -303,8 +290,8 @@ fn tell(commits: &watch::Sender<u64>, others: &watch::Sender<u64>) {
     }
 }
 
-/// A name for this replica that no other has: by the time and the process would do, but for clocks.
-fn uuid() -> String {
+/// A name for this replica that no other has.
+fn fresh_name() -> String {
     use std::hash::{BuildHasher, RandomState};
     format!("{:016x}{:016x}", RandomState::new().hash_one(0), RandomState::new().hash_one(1))
 }

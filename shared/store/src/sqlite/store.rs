@@ -6,7 +6,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::Connection;
-use tokio::sync::mpsc::error::{SendTimeoutError, TrySendError};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::FileScope;
@@ -15,7 +14,7 @@ use super::options::OpenOptions;
 use super::readers::Readers;
 use super::writer::{Request, Writer};
 use super::{backup, connection, migrate};
-use crate::job::job;
+use crate::job::{enqueue, job};
 use crate::{Migration, SchemaState, StoreError};
 
 /// One SQLite file, held by this process. Clones share it.
@@ -211,19 +210,7 @@ impl Store {
 
     async fn send(&self, request: Request) -> Result<(), StoreError> {
         let Some(sender) = &self.shared.requests else { return Err(StoreError::Closed) };
-        let request = match sender.try_send(request) {
-            Ok(()) => return Ok(()),
-            Err(TrySendError::Closed(_)) => return Err(StoreError::Closed),
-            Err(TrySendError::Full(request)) => request,
-        };
-        match sender.send_timeout(request, self.shared.queue_timeout).await {
-            Ok(()) => Ok(()),
-            Err(SendTimeoutError::Closed(_)) => Err(StoreError::Closed),
-            Err(SendTimeoutError::Timeout(_)) => Err(StoreError::Overloaded {
-                store: self.shared.file.display().to_string(),
-                waited: self.shared.queue_timeout,
-            }),
-        }
+        enqueue(sender, request, self.shared.queue_timeout, || self.shared.file.display().to_string()).await
     }
 }
 
