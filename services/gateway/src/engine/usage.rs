@@ -111,24 +111,15 @@ fn word(state: RunState) -> &'static str {
 /// An activation finished: its execution, and what the models said it used. Empty where only inputs were resolved.
 pub fn landed(scope: &RunScope, landed: &Landed) -> Vec<Bytes> {
     let What::Finished(outcome) = &landed.what else { return Vec::new() };
-    let (agent, key) = (&scope.subject.version.agent, &landed.key);
-    let failed = outcome.output.as_ref().and_then(steps::error_of).is_some();
-    let step = key.to_string();
-    let name = scope.subject.compiled.plan.node(&key.component);
+    let name = scope.subject.compiled.plan.node(&landed.key.component);
+    let used = Use::Component(ComponentUse {
+        r#type: landed.component_type.to_string(),
+        name: name.map(|node| node.title.to_string()).unwrap_or_default(),
+    });
     let execution = UsageEvent {
-        id: format!("{}/{step}", scope.id),
-        team: agent.team.clone(),
-        agent: agent.agent.clone(),
-        user: named(&scope.subject.root).to_owned(),
-        run_id: scope.id.clone(),
-        time: Some(timestamp(landed.started)),
         duration_micros: micros(landed.took),
-        step,
-        failed,
-        r#use: Some(Use::Component(ComponentUse {
-            r#type: landed.component_type.to_string(),
-            name: name.map(|node| node.title.to_string()).unwrap_or_default(),
-        })),
+        failed: outcome.output.as_ref().and_then(steps::error_of).is_some(),
+        ..of_step(scope, &landed.key, "", landed.started, used)
     };
     let mut used = landed.used.clone();
     used.push(encoded(execution));
@@ -137,23 +128,29 @@ pub fn landed(scope: &RunScope, landed: &Landed) -> Vec<Bytes> {
 
 /// A service outside charged an activation. Executed again, it has the same answers: they are counted once.
 pub fn charged(scope: &RunScope, key: &ActivationKey, charge: Charge) -> UsageEvent {
+    let Charge { source, provider, answer, credits, cost_micros } = charge;
+    let used = Use::Service(ServiceUse {
+        source: source.to_owned(),
+        provider: provider.to_owned(),
+        credits,
+        cost_micros,
+    });
+    of_step(scope, key, &format!("/{source}/{answer}"), SystemTime::now(), used)
+}
+
+/// An event of an activation; what ends its id tells it from others of the same one.
+fn of_step(scope: &RunScope, key: &ActivationKey, end: &str, time: SystemTime, used: Use) -> UsageEvent {
     let agent = &scope.subject.version.agent;
     let step = key.to_string();
-    let Charge { source, provider, answer, credits, cost_micros } = charge;
     UsageEvent {
-        id: format!("{}/{step}/{source}/{answer}", scope.id),
+        id: format!("{}/{step}{end}", scope.id),
         team: agent.team.clone(),
         agent: agent.agent.clone(),
         user: named(&scope.subject.root).to_owned(),
         run_id: scope.id.clone(),
-        time: Some(timestamp(SystemTime::now())),
+        time: Some(timestamp(time)),
         step,
-        r#use: Some(Use::Service(ServiceUse {
-            source: source.to_owned(),
-            provider: provider.to_owned(),
-            credits,
-            cost_micros,
-        })),
+        r#use: Some(used),
         ..UsageEvent::default()
     }
 }
@@ -161,22 +158,13 @@ pub fn charged(scope: &RunScope, key: &ActivationKey, charge: Charge) -> UsageEv
 /// The engine settled an activation by itself: a span of the run's trace, which the end of its id keeps from being
 /// counted as an execution.
 pub fn settled(scope: &RunScope, settled: &Settled) -> Bytes {
-    let agent = &scope.subject.version.agent;
-    let step = settled.key.to_string();
+    let used = Use::Component(ComponentUse {
+        r#type: settled.node.type_name.to_string(),
+        name: settled.node.title.to_string(),
+    });
     encoded(UsageEvent {
-        id: format!("{}/{step}/settled", scope.id),
-        team: agent.team.clone(),
-        agent: agent.agent.clone(),
-        user: named(&scope.subject.root).to_owned(),
-        run_id: scope.id.clone(),
-        time: Some(timestamp(SystemTime::now())),
-        step,
         failed: settled.outcome.output.as_ref().and_then(steps::error_of).is_some(),
-        r#use: Some(Use::Component(ComponentUse {
-            r#type: settled.node.type_name.to_string(),
-            name: settled.node.title.to_string(),
-        })),
-        ..UsageEvent::default()
+        ..of_step(scope, &settled.key, "/settled", SystemTime::now(), used)
     })
 }
 
