@@ -28,10 +28,7 @@ const CONNECTIONS: usize = 50;
 pub async fn measure() {
     let upstream = upstream::Running::start();
     let folder = tempfile::tempdir().unwrap();
-    let mut leaving = leaving::Provider::start().await;
-    let mut models = upstream.models();
-    models["leaving"] = models["idle"].clone();
-    models["leaving"]["baseURL"] = leaving.base().into();
+    let models = upstream.models();
     std::fs::write(folder.path().join("models.json"), models.to_string()).unwrap();
     let settings = [
         ("SRE__LISTEN__LLM".to_owned(), "127.0.0.1:0".to_owned()),
@@ -59,9 +56,22 @@ pub async fn measure() {
     }
     added(&direct, &generate).await;
     chunks(&channel, &http, &upstream.base()).await;
-    left(&channel, &mut leaving).await;
     component(&suite).await;
     idle(&suite).await;
+}
+
+/// Measures what becomes of a provider's stream whose listener leaves, and prints it.
+pub async fn measure_leaving() {
+    let mut provider = leaving::Provider::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let models = json!({ "leaving": upstream::model(&provider.base(), "leaving") });
+    std::fs::write(folder.path().join("models.json"), models.to_string()).unwrap();
+    let settings = [
+        ("SRE__LISTEN__LLM".to_owned(), "127.0.0.1:0".to_owned()),
+        ("SRE__MODELS__PATH".to_owned(), folder.path().display().to_string()),
+    ];
+    let suite = Running::start_with(Mode::AllInOne, &settings).await;
+    left(&suite.connect_role("llm").await, &mut provider).await;
 }
 
 fn request(model: &str) -> GenerateRequest {

@@ -109,6 +109,9 @@ async fn run() {
     if wanted("llm") {
         llm::measure().await;
     }
+    if wanted("leaving") {
+        llm::measure_leaving().await;
+    }
     if wanted("components") {
         components::measure().await;
     }

@@ -74,10 +74,7 @@ impl Running {
 
     /// Its models, as a model file says it.
     pub fn models(&self) -> Value {
-        let model = |id: &str| {
-            json!({"modelId": id, "provider": "OpenAI", "features": ["text", "tools"], "tokens": 100_000,
-                "completionTokens": 4_096, "credentials": {"apiKey": "sk-bench"}, "baseURL": self.base()})
-        };
+        let model = |id: &str| model(&self.base(), id);
         json!({"bench": model("bench-1"), "bench-1000": model("bench-1000"), "idle": model("idle")})
     }
 
@@ -85,6 +82,12 @@ impl Running {
     pub fn base(&self) -> String {
         format!("http://{}/v1", self.address)
     }
+}
+
+/// A model of somebody who speaks OpenAI's interface, as a model file says it.
+pub fn model(base: &str, id: &str) -> Value {
+    json!({"modelId": id, "provider": "OpenAI", "features": ["text", "tools"], "tokens": 100_000,
+        "completionTokens": 4_096, "credentials": {"apiKey": "sk-bench"}, "baseURL": base})
 }
 
 impl Drop for Running {

@@ -28,6 +28,7 @@ use super::ended::{self, Ended};
 use super::fold::{LONGEST_RUN, begin};
 use super::journal::clock::StoreClock;
 use super::journal::opening::{Begun, Opening};
+use super::journal::queue::CALLERS_PATIENCE;
 use super::journal::records::{EntryKind, Opened, Spec, StoredRequest, record};
 use super::launch::{self, Claimable, Fresh};
 use super::live::LiveRun;
@@ -40,9 +41,6 @@ use super::trace::{self, RunSpan};
 use super::triggers;
 use super::usage;
 use super::waits::Waits;
-
-/// How long a caller is kept waiting while the journal does not answer; the run itself goes on.
-const OUTAGE: Duration = Duration::from_millis(800);
 
 /// What is to be run.
 pub struct Asked {
@@ -281,7 +279,7 @@ async fn journalled(engine: &Engine, mut ready: Ready) -> Result<Answered, Statu
     let name = ready.subject.version.agent.run(&run.run_id);
     let ended = tokio::select! {
         ended = ended::wait(engine, &run.run_id) => ended?,
-        status = engine.appends.unavailable_for(OUTAGE) => return Err(status),
+        status = engine.appends.unavailable_for(CALLERS_PATIENCE) => return Err(status),
     };
     let closed = match ended {
         Ended::Here(_, closed) => closed,

@@ -7,4 +7,6 @@ pub mod queue;
 pub mod records;
 pub mod run;
 pub mod store;
+#[cfg(test)]
+mod testing;
 pub mod values;

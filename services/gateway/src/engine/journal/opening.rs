@@ -9,12 +9,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::queue::{AppendError, worth_repeating};
+use super::queue::{AppendError, CALLERS_PATIENCE, worth_repeating};
 use super::store::JournalStore;
 use crate::engine::session::Lease;
 
-/// How long whoever asked for the run waits for a store that does not answer.
-const PATIENCE: Duration = Duration::from_millis(800);
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
@@ -118,13 +116,37 @@ impl Opening {
                 }
                 return Err(error);
             }
-            if began.elapsed() >= PATIENCE
+            let patience = CALLERS_PATIENCE.saturating_sub(began.elapsed());
+            if patience.is_zero()
                 && let Some(reply) = reply.take()
             {
                 let _ = reply.send(Err(failed));
             }
-            tokio::time::sleep(wait).await;
+            // The last attempt that its caller waits for is made when their patience ends, not long after.
+            let pause = if reply.is_some() { wait.min(patience) } else { wait };
+            tokio::time::sleep(pause).await;
             wait = (wait * 2).min(LONGEST_WAIT);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::journal::testing::{Alone, lease};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test]
+    async fn whoever_asked_hears_within_a_second_that_memory_is_away() {
+        let alone = Alone::new().await;
+        let (lease, mut tasks) = lease().await;
+        let store = alone.store();
+        let (opening, begun) = Opening::new(OpenRunRequest::default(), CancellationToken::new());
+        tasks.spawn(async move { drop(opening.open(&store, &lease, Vec::new()).await) });
+        let heard = tokio::time::timeout(SECOND, begun).await.expect("it is told in time").unwrap();
+        let refused = heard.unwrap_err();
+        assert_eq!(reason(&refused), Some(Reason::RoleUnavailable), "{refused:?}");
+        assert!(refused.message().contains(&alone.nobody), "{refused:?}");
     }
 }

@@ -22,6 +22,9 @@ const LANE_CAPACITY: usize = 1024;
 const BATCH_APPENDS: usize = 512;
 /// Bytes of one batch: a message holds 4 MiB.
 const BATCH_BYTES: usize = 3 << 20;
+/// How long a caller is kept waiting while the journal does not answer; the run itself goes on. Whoever asked for a run
+/// hears within a second, on a busy machine too.
+pub const CALLERS_PATIENCE: Duration = Duration::from_millis(700);
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 

@@ -1,13 +1,16 @@
 //! The journal of one run, as its owner writes it: records are collected and written in order, one append on
-//! its way at a time. The journal of a run that nobody knows yet begins with opening it: what the run did in
-//! memory until then goes into the same transaction.
+//! its way at a time; what comes meanwhile goes into the next one, however often a flush is asked for. The journal
+//! of a run that nobody knows yet begins with opening it: what the run did in memory until then goes into the same
+//! transaction.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
 use prost::Message as _;
 use sre_proto::memory::v1::{
     AppendRequest, JournalRecord, ParkRequest, PendingSignal, RunApproval, RunState,
@@ -47,6 +50,27 @@ pub struct RunJournal {
     /// What the run did and no record tells the ledger yet.
     used: VecDeque<Bytes>,
     last: Flushed,
+    /// What `last` will write, until it begins.
+    unbegun: Arc<Mutex<Option<Batch>>>,
+}
+
+/// What one append writes.
+#[derive(Default)]
+struct Batch {
+    records: Vec<JournalRecord>,
+    consumed: Vec<String>,
+    approvals: Vec<RunApproval>,
+    /// The state that it ends the run with, and the outcome.
+    end: Option<(RunState, Bytes)>,
+}
+
+impl Batch {
+    fn add(&mut self, more: Self) {
+        self.records.extend(more.records);
+        self.consumed.extend(more.consumed);
+        self.approvals.extend(more.approvals);
+        self.end = more.end;
+    }
 }
 
 /// Until when a run is parked.
@@ -95,6 +119,7 @@ impl RunJournal {
             consumed: Vec::new(),
             used: VecDeque::new(),
             last,
+            unbegun: Arc::default(),
         }
     }
 
@@ -172,14 +197,14 @@ impl RunJournal {
     /// Writes what was added. The answer has to be awaited (or the next one) for anything to happen.
     pub fn flush(&mut self) -> Flushed {
         if self.is_dirty() {
-            self.append(RunState::Unspecified, bytes::Bytes::new());
+            self.append(None);
         }
         self.last.clone()
     }
 
     /// Ends the run with what was added.
-    pub fn close(&mut self, state: RunState, outcome: bytes::Bytes) -> Flushed {
-        self.append(state, outcome);
+    pub fn close(&mut self, state: RunState, outcome: Bytes) -> Flushed {
+        self.append(Some((state, outcome)));
         self.last.clone()
     }
 
@@ -243,24 +268,38 @@ impl RunJournal {
         apart(&self.store, &self.run_id, records).await
     }
 
-    fn append(&mut self, close_state: RunState, outcome: bytes::Bytes) {
+    fn append(&mut self, end: Option<(RunState, Bytes)>) {
         let first_sequence = self.next_sequence;
-        let records = self.take_pending();
-        let end = AppendRequest {
+        let batch = Batch {
+            records: self.take_pending(),
+            consumed: std::mem::take(&mut self.consumed),
+            approvals: std::mem::take(&mut self.approvals),
+            end,
+        };
+        if let Some(unbegun) = self.unbegun.lock().as_mut() {
+            return unbegun.add(batch);
+        }
+        let unbegun = Arc::new(Mutex::new(Some(batch)));
+        self.unbegun = Arc::clone(&unbegun);
+        let owned = AppendRequest {
             run_id: self.run_id.clone(),
             session: self.lease.id().to_string(),
             epoch: self.epoch,
-            close_state: close_state.into(),
-            outcome,
-            consumed_signals: std::mem::take(&mut self.consumed),
-            approvals: std::mem::take(&mut self.approvals),
             ..AppendRequest::default()
         };
         let (store, queue, before) = (self.store.clone(), self.queue.clone(), self.last.clone());
         let (opening, lease) = (self.opening.take(), self.lease.clone());
         let write: BoxFuture<'static, _> = Box::pin(async move {
             before.await?;
-            let mut records = records;
+            let Batch { mut records, consumed, approvals, end } = unbegun.lock().take().unwrap_or_default();
+            let (close_state, outcome) = end.unwrap_or_default();
+            let end = AppendRequest {
+                close_state: close_state.into(),
+                outcome,
+                consumed_signals: consumed,
+                approvals,
+                ..owned.clone()
+            };
             apart(&store, &end.run_id, &mut records).await?;
             let mut next = first_sequence;
             let mut parts = split(records).into_iter();
@@ -281,15 +320,7 @@ impl RunJournal {
             loop {
                 let following = parts.next();
                 let written = length(&part);
-                let request = match following {
-                    Some(_) => AppendRequest {
-                        run_id: end.run_id.clone(),
-                        session: end.session.clone(),
-                        epoch: end.epoch,
-                        ..AppendRequest::default()
-                    },
-                    None => end.clone(),
-                };
+                let request = if following.is_some() { owned.clone() } else { end.clone() };
                 let request = AppendRequest { records: part, expected_sequence: next, ..request };
                 queue.append(request, next).await?;
                 next += written;
@@ -352,7 +383,80 @@ fn is_over(status: &tonic::Status) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use async_trait::async_trait;
+    use sre_proto::memory::v1::AppendOutcome;
+    use tokio::sync::Semaphore;
+    use tonic::Status;
+
     use super::*;
+    use crate::engine::journal::queue::AppendStore;
+    use crate::engine::journal::testing::{Alone, lease};
+
+    /// Notes what is appended, and answers when it may.
+    struct Slow {
+        appended: Mutex<Vec<AppendRequest>>,
+        may: Semaphore,
+    }
+
+    #[async_trait]
+    impl AppendStore for Slow {
+        async fn append_batch(&self, appends: Vec<AppendRequest>) -> Result<Vec<AppendOutcome>, Status> {
+            self.appended.lock().extend(appends.clone());
+            self.may.acquire().await.unwrap().forget();
+            let last = |append: &AppendRequest| append.expected_sequence + length(&append.records) - 1;
+            let outcome = |append| AppendOutcome { last_sequence: last(append), ..AppendOutcome::default() };
+            Ok(appends.iter().map(outcome).collect())
+        }
+
+        async fn position(&self, _run_id: &str) -> Result<(i64, i64), Status> {
+            Err(Status::unavailable("nobody asks"))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_flushed_during_an_append_is_one_append() {
+        let store = Arc::new(Slow { appended: Mutex::default(), may: Semaphore::new(0) });
+        let (queue, lanes) = AppendQueue::new(Arc::clone(&store) as _, Duration::from_secs(1));
+        let (lease, mut tasks) = lease().await;
+        for lane in lanes {
+            tasks.spawn(lane);
+        }
+        let alone = Alone::new().await;
+        let mut journal = RunJournal::new(alone.store(), queue, "run".to_owned(), lease, 1, 1);
+        let push = |journal: &mut RunJournal, step: usize| {
+            journal.push(JournalRecord { step: step.to_string(), ..JournalRecord::default() });
+        };
+
+        push(&mut journal, 1);
+        let first = journal.flush();
+        let polled = first.clone();
+        tasks.spawn(async move { drop(polled.await) });
+        while store.appended.lock().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let mut flushes = Vec::new();
+        for step in 2..6 {
+            push(&mut journal, step);
+            journal.consume(step.to_string());
+            flushes.push(journal.flush());
+        }
+        push(&mut journal, 6);
+        flushes.push(journal.close(RunState::Done, Bytes::from_static(b"answer")));
+        assert_eq!(store.appended.lock().len(), 1, "one at a time");
+        store.may.add_permits(2);
+        first.await.unwrap();
+        for flush in flushes {
+            flush.await.unwrap();
+        }
+
+        let appended = store.appended.lock();
+        let [_, rest] = appended.as_slice() else { panic!("{} appends", appended.len()) };
+        let steps: Vec<_> = rest.records.iter().map(|record| record.step.as_str()).collect();
+        assert_eq!((rest.expected_sequence, steps), (2, vec!["2", "3", "4", "5", "6"]));
+        assert_eq!((rest.close_state(), rest.consumed_signals.len()), (RunState::Done, 4));
+        assert_eq!(&rest.outcome[..], b"answer");
+        assert_eq!(journal.next_sequence(), 7);
+    }
 
     #[test]
     fn records_are_split_into_messages_in_order() {
