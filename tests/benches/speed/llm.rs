@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sre_proto::llm::v1::generate_event::Event;
 use sre_proto::llm::v1::inference_client::InferenceClient;
 use sre_proto::llm::v1::{ChatMessage, ChatRole, GenerateRequest, GenerateStreamRequest};
+use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
@@ -24,18 +25,22 @@ const LEAVING: usize = 200;
 const IDLE: usize = 5_000;
 const CONNECTIONS: usize = 50;
 
-/// Measures and prints.
-pub async fn measure() {
-    let upstream = upstream::Running::start();
+/// A suite with these models.
+async fn suite_with(models: &Value) -> (Running, TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let models = upstream.models();
     std::fs::write(folder.path().join("models.json"), models.to_string()).unwrap();
     let settings = [
         ("SRE__LISTEN__LLM".to_owned(), "127.0.0.1:0".to_owned()),
         ("SRE__MODELS__PATH".to_owned(), folder.path().display().to_string()),
         ("SRE__LIMITS__MAX_STREAMS".to_owned(), "10000".to_owned()),
     ];
-    let suite = Running::start_with(Mode::AllInOne, &settings).await;
+    (Running::start_with(Mode::AllInOne, &settings).await, folder)
+}
+
+/// Measures calls and streams, and prints.
+pub async fn measure() {
+    let upstream = upstream::Running::start();
+    let (suite, _folder) = suite_with(&upstream.models()).await;
     let channel = suite.connect_role("llm").await;
     let echo = echo::Running::start(&suite.certs());
     let bare = echo.connect(&suite.certs()).await;
@@ -56,21 +61,27 @@ pub async fn measure() {
     }
     added(&direct, &generate).await;
     chunks(&channel, &http, &upstream.base()).await;
+}
+
+/// Measures a component that asks, and prints.
+pub async fn measure_asking() {
+    let upstream = upstream::Running::start();
+    let (suite, _folder) = suite_with(&upstream.models()).await;
     component(&suite).await;
+}
+
+/// Measures streams that say nothing, and prints.
+pub async fn measure_idle() {
+    let upstream = upstream::Running::start();
+    let (suite, _folder) = suite_with(&upstream.models()).await;
     idle(&suite).await;
 }
 
-/// Measures what becomes of a provider's stream whose listener leaves, and prints it.
+/// Measures what becomes of a provider's stream whose listener leaves, and prints.
 pub async fn measure_leaving() {
     let mut provider = leaving::Provider::start().await;
-    let folder = tempfile::tempdir().unwrap();
     let models = json!({ "leaving": upstream::model(&provider.base(), "leaving") });
-    std::fs::write(folder.path().join("models.json"), models.to_string()).unwrap();
-    let settings = [
-        ("SRE__LISTEN__LLM".to_owned(), "127.0.0.1:0".to_owned()),
-        ("SRE__MODELS__PATH".to_owned(), folder.path().display().to_string()),
-    ];
-    let suite = Running::start_with(Mode::AllInOne, &settings).await;
+    let (suite, _folder) = suite_with(&models).await;
     left(&suite.connect_role("llm").await, &mut provider).await;
 }
 

@@ -109,6 +109,12 @@ async fn run() {
     if wanted("llm") {
         llm::measure().await;
     }
+    if wanted("asking") {
+        llm::measure_asking().await;
+    }
+    if wanted("idle") {
+        llm::measure_idle().await;
+    }
     if wanted("leaving") {
         llm::measure_leaving().await;
     }

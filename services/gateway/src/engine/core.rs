@@ -18,6 +18,7 @@ use super::journal::queue::AppendQueue;
 use super::journal::store::JournalStore;
 use super::lines::Lines;
 use super::live::Live;
+use super::models::Models;
 use super::plans::Plans;
 use super::session::{Lease, Sessions};
 use super::summary::Summaries;
@@ -39,6 +40,8 @@ pub struct Parts {
     pub registry: &'static Registry,
     /// Compiled agents.
     pub plans: Plans,
+    /// Models, as they were a moment ago.
+    pub models: Models,
     /// Components out of process.
     pub external: Catalogue,
     /// The ways to the network, by agent.

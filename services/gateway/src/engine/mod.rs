@@ -31,6 +31,7 @@ pub mod journal;
 pub mod launch;
 pub mod lines;
 pub mod live;
+pub mod models;
 pub mod names;
 pub mod nesting;
 pub mod plans;
@@ -74,6 +75,7 @@ use journal::queue::AppendQueue;
 use journal::store::JournalStore;
 use lines::Lines;
 use live::Live;
+use models::Models;
 use plans::Plans;
 use service::RunsService;
 use session::Sessions;
@@ -134,6 +136,7 @@ fn build(host: &Host) -> anyhow::Result<Engine> {
         host: host.clone(),
         registry,
         plans: Plans::new(registry, external.clone(), config.gateway.plan_cache_entries),
+        models: Models::default(),
         external,
         http,
         web,

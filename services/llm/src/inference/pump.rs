@@ -127,7 +127,8 @@ impl Pump {
             Delivery::Pieces(begun) => (false, Some(begun)),
         };
         let error = loop {
-            let error = match self.attempt(whole).await {
+            // Apart: a stream lives long after its beginning, which takes ten times as much memory.
+            let error = match Box::pin(self.attempt(whole)).await {
                 Ok(Begun::Whole(answer)) => {
                     self.pass_on(Ok(Piece::Finished(answer)), listener).await;
                     return;

@@ -19,6 +19,8 @@ pub use service::UsageService;
 pub use sums::Sums;
 pub use table::{By, Query, Total};
 
+use table::Added;
+
 use crate::clock::Millis;
 
 /// Events stay so long: longer than a run may take, so that a late repeat is still known.
@@ -55,15 +57,16 @@ impl Ledger {
     pub async fn record(&self, events: Vec<UsageEvent>, now: Millis) -> Result<Recorded, StoreError> {
         self.store
             .write(move |tx| {
-                let mut recorded = Recorded::default();
+                let (mut recorded, mut added) = (Recorded::default(), Added::default());
                 for event in &events {
                     if table::insert(tx, event, now)? {
                         recorded.new += 1;
-                        table::add(tx, event, &Sums::of(event), now)?;
+                        added.add(event, now);
                     } else {
                         recorded.known += 1;
                     }
                 }
+                table::add(tx, &added)?;
                 Ok(recorded)
             })
             .await

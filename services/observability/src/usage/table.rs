@@ -1,5 +1,7 @@
 //! The rows of the ledger. Every statement about these tables is here.
 
+use std::collections::BTreeMap;
+
 use prost::Message as _;
 use sre_proto::observability::v1::UsageEvent;
 use sre_proto::observability::v1::usage_event::Use;
@@ -71,27 +73,54 @@ pub fn insert(tx: &Connection<'_>, event: &UsageEvent, now: Millis) -> Result<bo
     Ok(stored > 0)
 }
 
-/// Adds what an event adds to its sums. The hour is the one in which it began, as far as that can be true.
-pub fn add(tx: &Connection<'_>, event: &UsageEvent, sums: &Sums, now: Millis) -> Result<(), StoreError> {
-    if *sums == Sums::default() {
-        return Ok(());
+/// What the events of one transaction add: most are of few agents and runs, and each row is touched once.
+#[derive(Default)]
+pub struct Added {
+    /// By team, hour, agent, user and model.
+    hours: BTreeMap<(String, i64, String, String, String), Sums>,
+    /// By team, run, agent and hour.
+    runs: BTreeMap<(String, String, String, i64), Sums>,
+}
+
+impl Added {
+    /// Adds an event. The hour is the one in which it began, as far as that can be true.
+    pub fn add(&mut self, event: &UsageEvent, now: Millis) {
+        let sums = Sums::of(event);
+        if sums == Sums::default() {
+            return;
+        }
+        let began =
+            event.time.map(|time| time.seconds.saturating_mul(1000) + i64::from(time.nanos) / 1_000_000);
+        let hour = began.filter(|began| (0..=now).contains(began)).unwrap_or(now) / HOUR_MS;
+        let model = match &event.r#use {
+            Some(Use::Model(model)) => model.model.clone(),
+            _ => String::new(),
+        };
+        let (team, agent, run) = (event.team.clone(), event.agent.clone(), event.run_id.clone());
+        if !run.is_empty() {
+            let known = self.runs.entry((team.clone(), run, agent.clone(), hour)).or_default();
+            *known = known.plus(&sums);
+        }
+        let known = self.hours.entry((team, hour, agent, event.user.clone(), model)).or_default();
+        *known = known.plus(&sums);
     }
-    let began = event.time.map(|time| time.seconds.saturating_mul(1000) + i64::from(time.nanos) / 1_000_000);
-    let hour = began.filter(|began| (0..=now).contains(began)).unwrap_or(now) / HOUR_MS;
-    let model = match &event.r#use {
-        Some(Use::Model(model)) => model.model.as_str(),
-        _ => "",
-    };
-    let columns = sums.columns();
-    let summed = || columns.iter().map(ToValue::to_value);
-    let keys = params![event.team, hour, event.agent, event.user, model];
-    let values: Vec<Value<'_>> = keys.into_iter().chain(summed()).collect();
-    tx.prepare_cached(&upsert("usage_hour", &["team", "hour", "agent", "\"user\"", "model"], 5))?
-        .execute(values)?;
-    if !event.run_id.is_empty() {
-        let keys = params![event.team, event.run_id, event.agent, hour];
-        let values: Vec<Value<'_>> = keys.into_iter().chain(summed()).collect();
-        tx.prepare_cached(&upsert("usage_run", &["team", "run", "agent", "hour"], 2))?.execute(values)?;
+}
+
+/// Adds to the sums.
+pub fn add(tx: &Connection<'_>, added: &Added) -> Result<(), StoreError> {
+    let by_hour = upsert("usage_hour", &["team", "hour", "agent", "\"user\"", "model"], 5);
+    for ((team, hour, agent, user, model), sums) in &added.hours {
+        let columns = sums.columns();
+        let keys = params![team, hour, agent, user, model];
+        let values: Vec<Value<'_>> = keys.into_iter().chain(columns.iter().map(ToValue::to_value)).collect();
+        tx.prepare_cached(&by_hour)?.execute(values)?;
+    }
+    let by_run = upsert("usage_run", &["team", "run", "agent", "hour"], 2);
+    for ((team, run, agent, hour), sums) in &added.runs {
+        let columns = sums.columns();
+        let keys = params![team, run, agent, hour];
+        let values: Vec<Value<'_>> = keys.into_iter().chain(columns.iter().map(ToValue::to_value)).collect();
+        tx.prepare_cached(&by_run)?.execute(values)?;
     }
     Ok(())
 }

@@ -30,8 +30,7 @@ use sre_proto::gateway::v1::run_event::Event;
 use sre_proto::gateway::v1::{ComponentLog, ContentChunk};
 use sre_proto::llm::v1::generate_event::Event as Generated;
 use sre_proto::llm::v1::inference_client::InferenceClient;
-use sre_proto::llm::v1::models_client::ModelsClient;
-use sre_proto::llm::v1::{GenerateRequest, GenerateResponse, GenerateStreamRequest, GetModelRequest, Model};
+use sre_proto::llm::v1::{GenerateRequest, GenerateResponse, GenerateStreamRequest, Model};
 use sre_proto::observability::v1::LogLevel;
 use sre_service::{Link, Role};
 use tokio::time::Instant;
@@ -187,9 +186,8 @@ impl Context for ActivationContext {
     }
 
     async fn model(&self, name: &str) -> Result<Model, ContextError> {
-        let mut client = ModelsClient::new(self.link(Role::Llm).await?);
-        let call = self.call(GetModelRequest { name: format!("models/{name}") });
-        Ok(client.get_model(call).await?.into_inner())
+        let (link, scope) = (self.link(Role::Llm).await?, &self.scope);
+        Ok(scope.engine.models.get(&scope.subject.version.agent, name, link, scope.left()).await?)
     }
 
     async fn execute_code(&self, request: ExecuteCodeRequest) -> Result<ExecuteCodeResponse, ContextError> {

@@ -6,10 +6,7 @@ use sre_proto::gateway::v1::turn_event::Event;
 use sre_proto::gateway::v1::{ModelRequested, TurnContent};
 use sre_proto::llm::v1::generate_event::Event as Generated;
 use sre_proto::llm::v1::inference_client::InferenceClient;
-use sre_proto::llm::v1::models_client::ModelsClient;
-use sre_proto::llm::v1::{
-    GenerateRequest, GenerateResponse, GenerateStreamRequest, GetModelRequest, Model, ToolMode,
-};
+use sre_proto::llm::v1::{GenerateRequest, GenerateResponse, GenerateStreamRequest, Model, ToolMode};
 use sre_service::{Link, Role};
 use tonic::{Code, Request, Status};
 
@@ -64,9 +61,8 @@ pub async fn asking(scope: &TurnScope, plan: Option<&Plan>) -> Result<Asking, St
         ));
     }
     let link = scope.link(Role::Llm).await?;
-    let mut request = Request::new(GetModelRequest { name: format!("models/{name}") });
-    request.set_timeout(scope.left());
-    let model = ModelsClient::new(link.clone()).get_model(request).await?.into_inner();
+    let agent = &scope.version.agent;
+    let model = scope.engine.models.get(agent, &name, link.clone(), scope.left()).await?;
     let mut system = system_prompt(scope);
     if scope.led.planner {
         // What the plan is when the turn begins, so that it stays the same for all calls of the turn.
