@@ -86,8 +86,7 @@ fn serve() -> SocketAddr {
 
 /// Answers one request after the other until its client is gone.
 fn answer(mut stream: TcpStream) {
-    const ANSWER: &[u8] =
-        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
     let mut requests = BufReader::new(stream.try_clone().unwrap());
     while read(&mut requests).is_some() {
         std::thread::sleep(TAKES);

@@ -132,7 +132,7 @@ pub async fn perform(
     let engine_too = engine.clone();
     let work = async move {
         match Box::pin(Taken::take(&engine_too, name, &row)).await? {
-            Some(taken) => finish(taken, command).await.map(Some),
+            Some(taken) => Box::pin(finish(taken, command)).await.map(Some),
             None => Ok(None),
         }
     };
