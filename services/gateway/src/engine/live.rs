@@ -136,9 +136,9 @@ impl Live {
         self.inner.lock().runs.get(run_id).cloned()
     }
 
-    /// Hears a run from its first event on, whenever this engine works on it. One listener a run; ends with the guard.
+    /// Hears a run from its first event on, whenever this engine works on it; ends with the guard.
     pub fn hear(&self, run_id: &str) -> Hearing {
-        Hearing { live: self.clone(), run_id: run_id.to_owned(), events: self.subscribe(run_id) }
+        Hearing { live: self.clone(), run_id: run_id.to_owned(), events: Some(self.subscribe(run_id)) }
     }
 
     fn subscribe(&self, run_id: &str) -> broadcast::Receiver<Transient> {
@@ -167,30 +167,44 @@ impl Live {
 pub struct Hearing {
     live: Live,
     run_id: String,
-    events: broadcast::Receiver<Transient>,
+    /// None where the run left this engine.
+    events: Option<broadcast::Receiver<Transient>>,
 }
 
 impl Hearing {
     /// The next event; waits for as long as there is none here. What a slow listener missed is left out.
     pub async fn next(&mut self) -> Transient {
         loop {
-            match self.events.recv().await {
-                Ok(event) => return event,
+            if let Some(event) = self.until_it_leaves().await {
+                return event;
+            }
+            // It may come back.
+            self.events = Some(self.live.subscribe(&self.run_id));
+        }
+    }
+
+    /// The next event; none once the run left this engine.
+    pub async fn until_it_leaves(&mut self) -> Option<Transient> {
+        loop {
+            match self.events.as_mut()?.recv().await {
+                Ok(event) => return Some(event),
                 Err(broadcast::error::RecvError::Lagged(missed)) => {
                     tracing::debug!(run = self.run_id, missed, "a slow listener missed transient events");
                 }
-                // The run left this engine; it may come back.
-                Err(broadcast::error::RecvError::Closed) => {
-                    self.events = self.live.subscribe(&self.run_id);
-                }
+                Err(broadcast::error::RecvError::Closed) => self.events = None,
             }
         }
+    }
+
+    /// Whether there is an event already.
+    pub fn has_any(&self) -> bool {
+        self.events.as_ref().is_some_and(|events| !events.is_empty())
     }
 
     /// An event that is there already.
     pub fn left(&mut self) -> Option<Transient> {
         loop {
-            match self.events.try_recv() {
+            match self.events.as_mut()?.try_recv() {
                 Ok(event) => return Some(event),
                 Err(broadcast::error::TryRecvError::Lagged(_)) => {}
                 Err(_) => return None,
@@ -201,7 +215,11 @@ impl Hearing {
 
 impl Drop for Hearing {
     fn drop(&mut self) {
-        self.live.inner.lock().awaited.remove(&self.run_id);
+        self.events = None;
+        let mut inner = self.live.inner.lock();
+        if inner.awaited.get(&self.run_id).is_some_and(|events| !events.is_heard()) {
+            inner.awaited.remove(&self.run_id);
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::engine::ended::{self, is_ended};
 use crate::engine::events::Transient;
 use crate::engine::journal::queue::worth_repeating;
 use crate::engine::launch;
-use crate::engine::live::CANCEL;
+use crate::engine::live::{CANCEL, Hearing};
 use crate::engine::redact::Redactor;
 use crate::engine::requests::{self, Routed, Wanted};
 use crate::engine::runs;
@@ -40,12 +40,21 @@ impl Answer {
     }
 }
 
+/// The run of a call.
+pub struct Running {
+    /// Its id.
+    pub run: String,
+    /// What it says on the way. Begun before the run is opened, for it may say its first words before the turn knows
+    /// that it was.
+    pub hearing: Hearing,
+}
+
 /// Opens the run of a call; or says what is wrong with the call. The outer error is the store's.
 pub async fn open(
     scope: &TurnScope,
     request_id: &str,
     call: &Call,
-) -> Result<Result<String, Answer>, Status> {
+) -> Result<Result<Running, Answer>, Status> {
     let skill =
         SkillCall { skill: call.called.name.clone(), input_json: call.called.arguments.clone().into() };
     let routed = match requests::route(&scope.compiled.plan, Wanted::Skill(skill), &scope.asked.conversation)
@@ -78,14 +87,16 @@ pub async fn open(
         redactor: Redactor::new(marker.clone()),
         marker,
     };
-    Ok(Ok(Box::pin(birth.skill(Routed { request, ..routed })).await?))
+    let hearing = scope.engine.live.hear(&birth.run_id()?);
+    let run = Box::pin(birth.skill(Routed { request, ..routed })).await?;
+    Ok(Ok(Running { run, hearing }))
 }
 
 /// Waits for the end of a tool's run. What its components pass through on the way goes on to the conversation's
 /// watchers, as long as the run is this engine's: pieces are not kept, and all of them are in the answer.
-pub async fn wait(scope: &TurnScope, request_id: &str, run_id: &str) -> Answer {
-    let mut hearing = scope.engine.live.hear(run_id);
-    let answer = answer(scope, run_id);
+pub async fn wait(scope: &TurnScope, request_id: &str, running: Running) -> Answer {
+    let Running { run, mut hearing } = running;
+    let answer = answer(scope, &run);
     tokio::pin!(answer);
     let answer = loop {
         tokio::select! {

@@ -28,6 +28,7 @@ use tower::ServiceExt as _;
 
 use super::llm::Llm;
 use super::server::Server;
+use crate::engine::admission::Slot;
 use crate::engine::core::Engine;
 use crate::engine::{build, routes, takeover};
 
@@ -98,6 +99,17 @@ impl World {
             .unwrap();
         let engines = engines.get().unwrap().clone();
         Self { suite, server, llm, engines }
+    }
+
+    /// All slots of an engine: it works on nothing while they are held. What looks for runs holds some for a moment.
+    pub async fn take_all_slots(&self, engine: usize) -> Vec<Slot> {
+        let engine = &self.engines[engine];
+        let mut taken = Vec::new();
+        while taken.len() < engine.host.config().gateway.max_running {
+            taken.extend(std::iter::from_fn(|| engine.admission.slot()));
+            tokio::task::yield_now().await;
+        }
+        taken
     }
 
     /// Stores an agent of the team `default` and gives its name.

@@ -3,12 +3,13 @@
 //! that it did not deliver.
 //!
 //! What an owner tells waits for the first record of that owner's epoch: after a takeover a watcher hears that
-//! activations start again before it hears any of their tokens a second time.
+//! activations start again before it hears any of their tokens a second time. What was told before a record was written
+//! is told before it, also where many records come at once, and all of it before the end.
 
 mod labels;
 mod told;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::StreamExt as _;
 use futures::TryStreamExt as _;
@@ -18,7 +19,7 @@ use sre_identity::Caller;
 use sre_proto::gateway::v1::run_event::Event;
 use sre_proto::gateway::v1::{EventCursor, RunEnded, RunEvent};
 use sre_proto::memory::v1::{JournalRecord, RunRecord, TailResponse};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tonic::Status;
 
 use super::answers::ValueView;
@@ -26,6 +27,7 @@ use super::core::{Engine, internal, timestamp};
 use super::ended::{self, is_ended};
 use super::events::Transient;
 use super::journal::records::Spec;
+use super::live::Hearing;
 use super::names::AgentName;
 use super::redact::Redactor;
 use super::runs;
@@ -52,10 +54,11 @@ pub fn follow(engine: &Engine, caller: Caller, run: RunRecord, after: Option<Eve
             .map(|spec| Redactor::new(spec.marker))
             .unwrap_or_else(|_| Redactor::new("")),
         agent: runs::of_record(&run),
-        run_id: run.run_id,
         epoch: 0,
         labels: None,
         sender,
+        hearing: Some(engine.live.hear(&run.run_id)),
+        run_id: run.run_id,
         owner: None,
     };
     engine.host.spawn("watch", Box::pin(watcher.run()));
@@ -76,14 +79,21 @@ struct Watcher {
     /// What the components are called; read with the first event that names one.
     labels: Option<Labels>,
     sender: mpsc::Sender<Result<RunEvent, Status>>,
+    /// What its owner tells, from before it is known to be this engine.
+    hearing: Option<Hearing>,
     owner: Option<Owner>,
 }
 
 /// The run's owner, where that is this engine.
 struct Owner {
     epoch: i64,
-    transient: broadcast::Receiver<Transient>,
+    hearing: Hearing,
+    /// Heard, and not told yet.
+    next: Option<Transient>,
 }
+
+/// The epoch of a run's first owner.
+const FIRST_EPOCH: i64 = 1;
 
 /// Why a watcher stops.
 enum Stop {
@@ -139,13 +149,35 @@ impl Watcher {
 
     /// Hears the owner where that is this engine.
     async fn listen(&mut self) -> Result<(), Stop> {
-        if self.owner.is_none()
-            && let Some(live) = self.engine.live.get(&self.run_id)
+        if self.owner.is_some() {
+            return Ok(());
+        }
+        let hearing = self.hearing.get_or_insert_with(|| self.engine.live.hear(&self.run_id));
+        let is_here = self.engine.live.get(&self.run_id).is_some();
+        if !is_here && !hearing.has_any() {
+            return Ok(());
+        }
+        // Asked after that: no earlier owner can have told what is heard from now on. Of a run that left this engine it
+        // is known whose words they are where it had one owner.
+        let epoch = self.engine.journal.run(&self.run_id).await?.epoch;
+        if let Some(hearing) = self.hearing.take()
+            && (is_here || epoch <= FIRST_EPOCH)
         {
-            let transient = live.events.subscribe();
-            // Asked after that: no earlier owner can have told what is heard from now on.
-            let epoch = self.engine.journal.run(&self.run_id).await?.epoch;
-            self.owner = Some(Owner { epoch, transient });
+            self.owner = Some(Owner { epoch, hearing, next: None });
+        }
+        Ok(())
+    }
+
+    /// Tells what the owner told before a moment, or all that it told.
+    async fn tell_until(&mut self, moment: Option<SystemTime>) -> Result<(), Stop> {
+        while self.may_hear() {
+            let Some(owner) = &mut self.owner else { break };
+            let Some(next) = owner.next.take().or_else(|| owner.hearing.left()) else { break };
+            if moment.is_some_and(|moment| next.time >= moment) {
+                owner.next = Some(next);
+                break;
+            }
+            self.tell(next).await?;
         }
         Ok(())
     }
@@ -173,13 +205,19 @@ impl Watcher {
                     let Some(page) = page else { return Ok(()) };
                     let page = page?;
                     let state = page.state();
+                    self.listen().await?;
                     for record in page.records {
+                        // The store's times are whole milliseconds.
+                        let time = record.time.and_then(|time| SystemTime::try_from(time).ok());
+                        if let Some(time) = time {
+                            self.tell_until(Some(time + Duration::from_millis(1))).await?;
+                        }
                         self.deliver(record).await?;
                     }
                     if is_ended(state) {
+                        self.tell_until(None).await?;
                         return Err(self.end().await);
                     }
-                    self.listen().await?;
                 }
             }
         }
@@ -269,14 +307,9 @@ impl Watcher {
 /// The next transient event; none where the owner is gone. Never ready without one to hear.
 async fn hear(owner: &mut Option<Owner>) -> Option<Transient> {
     let Some(owner) = owner else { return std::future::pending().await };
-    loop {
-        match owner.transient.recv().await {
-            Ok(transient) => return Some(transient),
-            Err(broadcast::error::RecvError::Lagged(missed)) => {
-                tracing::debug!(missed, "a slow watcher missed transient events");
-            }
-            Err(broadcast::error::RecvError::Closed) => return None,
-        }
+    match owner.next.take() {
+        Some(next) => Some(next),
+        None => owner.hearing.until_it_leaves().await,
     }
 }
 

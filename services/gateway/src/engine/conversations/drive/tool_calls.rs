@@ -5,7 +5,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 
-use super::super::child::{self, Answer};
+use super::super::child::{self, Answer, Running};
 use super::super::machine::Call;
 use super::super::own_tools::OwnTools;
 use super::{Drive, FIRST_WAIT, Waited};
@@ -19,7 +19,7 @@ type Tools = FuturesUnordered<BoxFuture<'static, (usize, Answer)>>;
 /// A call that began.
 enum Begun {
     /// As this run.
-    Run(String),
+    Run(Running),
     /// Here: the tool is a component's.
     Here(Call),
 }
@@ -39,9 +39,9 @@ impl Drive {
                 && let Some(index) = waiting.pop()
             {
                 match Box::pin(self.start_tool(index)).await? {
-                    Some(Begun::Run(run)) => {
+                    Some(Begun::Run(running)) => {
                         let (scope, request) = (scope.clone(), self.turn.request.clone());
-                        let answered = async move { (index, child::wait(&scope, &request, &run).await) };
+                        let answered = async move { (index, child::wait(&scope, &request, running).await) };
                         tools.push(Box::pin(answered));
                     }
                     Some(Begun::Here(call)) => {
@@ -102,15 +102,18 @@ impl Drive {
             return self.start_here(index, call, own).await;
         }
         if !call.run.is_empty() {
-            return Ok(call.run.rsplit('/').next().map(|run| Begun::Run(run.to_owned())));
+            return Ok(call.run.rsplit('/').next().map(|run| {
+                let hearing = scope.engine.live.hear(run);
+                Begun::Run(Running { run: run.to_owned(), hearing })
+            }));
         }
         let request = self.turn.request.clone();
         loop {
             match self.wait(Box::pin(child::open(&scope, &request, &call))).await? {
-                Waited::Ready(Ok(Ok(run))) => {
-                    let entries = self.turn.started(index, &scope.run_name(&run));
+                Waited::Ready(Ok(Ok(running))) => {
+                    let entries = self.turn.started(index, &scope.run_name(&running.run));
                     self.commit(entries);
-                    return Ok(Some(Begun::Run(run)));
+                    return Ok(Some(Begun::Run(running)));
                 }
                 Waited::Ready(Ok(Err(answer))) => {
                     let entries = self.turn.finished(index, &answer.text, answer.failed);

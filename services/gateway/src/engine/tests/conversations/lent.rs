@@ -83,8 +83,7 @@ async fn d28_what_a_skill_passes_through_is_heard_before_its_result_and_the_end(
     for passthrough in [true, false] {
         let world = World::new().await;
         // Pieces are heard where the skill runs on the engine of its turn: the other one has no slot for it.
-        let other = &world.engines[1].admission;
-        let taken: Vec<_> = std::iter::from_fn(|| other.slot()).collect();
+        let taken = world.take_all_slots(1).await;
         let agent = asking(&world, json!({"passthrough": passthrough})).await;
         let conversation = opened(&world, &agent).await;
         world.llm.answer([calls(&[("c1", "go", r#"{"x":"sky"}"#)]), says("deep blue"), says("it is blue")]);
@@ -118,8 +117,7 @@ async fn what_a_sub_agent_passes_through_is_heard_in_the_conversation_above() {
     for talks in [false, true] {
         // Pieces are not kept for a run that left memory.
         let world = World::with(|config| config.gateway.park_after_ms = 60_000).await;
-        let other = &world.engines[1].admission;
-        let taken: Vec<_> = std::iter::from_fn(|| other.slot()).collect();
+        let taken = world.take_all_slots(1).await;
         let mut entry = endpoint();
         entry["id"] = json!("inner");
         entry["data"]["endpoint"] = json!("inner");
