@@ -143,8 +143,8 @@ impl Default for Deadlines {
             default_ms: 30_000,
             handshake_ms: 5_000,
             connect_ms: 500,
-            // Calls pass through three roles at most, and a dead one is reported within a second.
-            unavailable_ms: 300,
+            // A call may wait three times in a row, and a dead role is reported within a second on a busy machine.
+            unavailable_ms: 200,
             drain_ms: 30_000,
             connection_age_ms: 30 * 60_000,
             resolve_interval_ms: 5_000,
