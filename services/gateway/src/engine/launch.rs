@@ -19,7 +19,7 @@ use super::fold::{Folded, Unstartable, begin, fold, time_left};
 use super::journal::opening::Opening;
 use super::journal::queue::{AppendError, AppendStore as _};
 use super::journal::records::record;
-use super::journal::run::RunJournal;
+use super::journal::run::{FIRST_EPOCH, RunJournal};
 use super::live::Entry;
 use super::scope::RunScope;
 use super::session::Lease;
@@ -118,9 +118,6 @@ pub async fn fresh(engine: Engine, fresh: Fresh) {
         }
     }
 }
-
-/// What the store gives a run that is opened for its owner.
-const FIRST_EPOCH: i64 = 1;
 
 async fn fresh_later(
     engine: Engine,

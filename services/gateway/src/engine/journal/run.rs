@@ -335,7 +335,7 @@ impl RunJournal {
 }
 
 /// What the store gives a run that is opened for its owner.
-const FIRST_EPOCH: i64 = 1;
+pub const FIRST_EPOCH: i64 = 1;
 const FIRST_SEQUENCE: i64 = 1;
 
 fn length(records: &[JournalRecord]) -> i64 {

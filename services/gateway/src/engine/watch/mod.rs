@@ -27,6 +27,7 @@ use super::core::{Engine, internal, timestamp};
 use super::ended::{self, is_ended};
 use super::events::Transient;
 use super::journal::records::Spec;
+use super::journal::run::FIRST_EPOCH;
 use super::live::Hearing;
 use super::names::AgentName;
 use super::redact::Redactor;
@@ -92,9 +93,6 @@ struct Owner {
     next: Option<Transient>,
 }
 
-/// The epoch of a run's first owner.
-const FIRST_EPOCH: i64 = 1;
-
 /// Why a watcher stops.
 enum Stop {
     /// The last event is delivered, or nobody listens.
@@ -152,18 +150,21 @@ impl Watcher {
         if self.owner.is_some() {
             return Ok(());
         }
-        let hearing = self.hearing.get_or_insert_with(|| self.engine.live.hear(&self.run_id));
-        let is_here = self.engine.live.get(&self.run_id).is_some();
-        if !is_here && !hearing.has_any() {
+        let live = &self.engine.live;
+        let early = self.hearing.get_or_insert_with(|| live.hear(&self.run_id));
+        let is_here = live.get(&self.run_id).is_some();
+        if !is_here && !early.has_any() {
             return Ok(());
         }
-        // Asked after that: no earlier owner can have told what is heard from now on. Of a run that left this engine it
-        // is known whose words they are where it had one owner.
+        let from_now_on = live.hear(&self.run_id);
+        // Asked after that: no earlier owner can have told what is heard from now on.
         let epoch = self.engine.journal.run(&self.run_id).await?.epoch;
-        if let Some(hearing) = self.hearing.take()
-            && (is_here || epoch <= FIRST_EPOCH)
-        {
-            self.owner = Some(Owner { epoch, hearing, next: None });
+        // What was heard before is the owner's too where there was no other; else nobody knows whose it is.
+        let early = self.hearing.take().filter(|_| epoch <= FIRST_EPOCH);
+        match early {
+            Some(hearing) => self.owner = Some(Owner { epoch, hearing, next: None }),
+            None if is_here => self.owner = Some(Owner { epoch, hearing: from_now_on, next: None }),
+            None => self.hearing = Some(from_now_on),
         }
         Ok(())
     }
@@ -218,6 +219,8 @@ impl Watcher {
                         self.tell_until(None).await?;
                         return Err(self.end().await);
                     }
+                    // A record of the page may have told of another owner.
+                    self.listen().await?;
                 }
             }
         }
