@@ -125,9 +125,12 @@ async fn collected(engine: &Engine, ready: &mut Ready) -> Result<Option<Started>
             ready.routed.request.body =
                 Value::object([(PAYLOADS.into(), Value::array(payloads.items))].into());
             if ready.request_id.is_empty() && !payloads.event.is_empty() {
-                // However it is told, it is the same event.
-                ready.routed.digest.clone_from(&payloads.event);
-                ready.request_id = payloads.event;
+                // However it is told, it is the same event; of another trigger it is another one, as senders number
+                // their deliveries each for themselves.
+                let agent = ready.subject.version.agent.to_string();
+                let event = digest_of([&agent, &ready.routed.skill, &payloads.event]);
+                ready.request_id = format!("trigger-{event}");
+                ready.routed.digest = payloads.event;
             }
             Ok(payloads.at_once.then_some(Started::AtOnce))
         }
@@ -428,10 +431,15 @@ impl Ready {
 
 /// The same request id stands for the same input of the same agent.
 fn input_digest(ready: &Ready) -> String {
+    let agent = ready.subject.version.agent.to_string();
+    format!("b3:{}", digest_of([&agent, &ready.version_asked, &ready.routed.digest]))
+}
+
+fn digest_of(texts: [&str; 3]) -> blake3::Hash {
     let mut digest = blake3::Hasher::new();
-    for text in [&ready.subject.version.agent.to_string(), &ready.version_asked, &ready.routed.digest] {
+    for text in texts {
         digest.update(&(text.len() as u64).to_le_bytes());
         digest.update(text.as_bytes());
     }
-    format!("b3:{}", digest.finalize().to_hex())
+    digest.finalize()
 }

@@ -15,18 +15,30 @@ const TWO: &str = "c81e728d9d4c2f636f067f89cc14862c";
 
 /// A webhook whose numbers are hashed and sent on.
 async fn agent(world: &World, settings: Value) -> String {
-    let mut data = json!({"triggerEndpoint": "t", "unsigned": true, "idHeader": "X-Delivery"});
-    data.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+    agent_called(world, "hooked", settings).await
+}
+
+/// It has two triggers: `t` and `second`.
+async fn agent_called(world: &World, id: &str, settings: Value) -> String {
+    let trigger = |id: &str, endpoint: &str| {
+        let mut data = json!({"triggerEndpoint": endpoint, "unsigned": true, "idHeader": "X-Delivery"});
+        data.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+        json!({"id": id, "name": "WebhookTrigger", "displayName": "T", "title": "t", "data": data, "inputs": [],
+            "outputs": [{"name": "Payload", "default": true}, {"name": "Result", "default": true},
+                {"name": "Payload.body.n", "expression": "Payload.body.n", "default": false}]})
+    };
     let document = json!({
-        "version": "1.0.0", "id": "hooked", "name": "hooked", "variables": {},
+        "version": "1.0.0", "id": id, "name": id, "variables": {},
         "components": [
-            {"id": "T", "name": "WebhookTrigger", "displayName": "T", "title": "t", "data": data, "inputs": [],
-                "outputs": [{"name": "Payload", "default": true}, {"name": "Result", "default": true},
-                    {"name": "Payload.body.n", "expression": "Payload.body.n", "default": false}]},
+            trigger("T", "t"),
+            trigger("S", "second"),
             {"id": "H", "name": "FHash", "displayName": "H", "title": "h", "data": {"algorithm": "md5", "encoding": "hex"},
                 "inputs": [{"name": "Data", "type": "Text"}], "outputs": [{"name": "Hash", "default": true}]},
         ],
-        "connections": [{"sourceId": "T", "sourceIndex": "Payload.body.n", "targetId": "H", "targetIndex": "Data"}],
+        "connections": [
+            {"sourceId": "T", "sourceIndex": "Payload.body.n", "targetId": "H", "targetIndex": "Data"},
+            {"sourceId": "S", "sourceIndex": "Payload.body.n", "targetId": "H", "targetIndex": "Data"},
+        ],
     });
     world.put(&document).await
 }
@@ -83,6 +95,14 @@ async fn a_delivery_that_comes_again_is_not_run_again() {
     assert_eq!((&again.run, answer(&again)), (&first.run, answer(&first)));
     let other = call(&world, 0, &agent, raw("POST", "d-2", &json!({"n": 1}))).await.unwrap();
     assert_ne!(other.run, first.run);
+    // Another trigger has deliveries of its own, here and at another agent.
+    let mut at_second = raw("POST", "d-1", &json!({"n": 2}));
+    at_second.path = "/trigger/second".into();
+    let second = call(&world, 0, &agent, at_second).await.unwrap();
+    assert_eq!(answer(&second)["result"], json!([{"Hash": TWO}]));
+    let elsewhere = agent_called(&world, "elsewhere", json!({})).await;
+    let elsewhere = call(&world, 0, &elsewhere, raw("POST", "d-1", &json!({"n": 2}))).await.unwrap();
+    assert_eq!(answer(&elsewhere)["result"], json!([{"Hash": TWO}]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
