@@ -1,12 +1,9 @@
 //! Making outcomes.
 
-use sre_engine::Outcome;
 use sre_engine::value::{Map, Value};
+use sre_engine::{ERROR_DETAILS, Outcome};
 
 use crate::context::ContextError;
-
-/// Where an outcome has what an error has to say beside its text.
-const DETAILS: &str = "_error_details";
 
 /// A failure that may have more to say than its text: the status and the body of a refusal, what code threw.
 #[derive(Debug, PartialEq)]
@@ -48,7 +45,7 @@ impl From<ContextError> for Failed {
 impl From<Failed> for Outcome {
     fn from(failed: Failed) -> Self {
         let mut map: Map = [("_error".into(), Value::from(failed.message))].into();
-        map.extend(failed.details.map(|details| (DETAILS.into(), details)));
+        map.extend(failed.details.map(|details| (ERROR_DETAILS.into(), details)));
         Self::output(map)
     }
 }
@@ -91,8 +88,9 @@ mod tests {
     #[test]
     fn details_stand_beside_the_text() {
         let failed = Failed::with("no", Some(Value::from(404))).told(|text| format!("it said: {text}"));
-        let outcome =
-            Value::object([("_error".into(), "it said: no".into()), (DETAILS.into(), 404.into())].into());
+        let outcome = Value::object(
+            [("_error".into(), "it said: no".into()), (ERROR_DETAILS.into(), 404.into())].into(),
+        );
         assert_eq!(or_failed(Err(failed)).output, Some(outcome));
         assert_eq!(or_failed(Err("no".into())), Outcome::error("no"));
     }

@@ -178,7 +178,8 @@ static ERROR_HANDLER: ComponentSpec =
         .settings(&[
             SettingSpec::any("mappings", "Mappings").template().nullable().check(check_mappings).describe(
                 "a list of `{\"match\": pattern, \"value\": anything}`: the first that the message matches gives \
-                 the result; texts may have `{{message}}`, `{{component}}`, `{{type}}`, `{{title}}`, `{{input}}`",
+                 the result; texts may have `{{message}}`, `{{component}}`, `{{type}}`, `{{title}}`, `{{details}}`, \
+                 `{{input}}`",
             ),
             SettingSpec::any("fallback", "Fallback")
                 .template()
@@ -188,7 +189,11 @@ static ERROR_HANDLER: ComponentSpec =
         .outputs(&[
             PortSpec::new("Try", "Any", "the input"),
             PortSpec::new("Result", "Any", "what the body came to, or what stands for a failure"),
-            PortSpec::new("Error", "Object", "`{message, component, type, title}` of the first failure"),
+            PortSpec::new(
+                "Error",
+                "Object",
+                "`{message, component, type, title}` of the first failure, with `details` where it has some",
+            ),
             PortSpec::new("Message", "Text", "its message"),
         ])
         .limits(&["100 mappings"]);

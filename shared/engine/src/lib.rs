@@ -66,7 +66,7 @@ pub mod variables;
 pub use issue::{Issue, Severity};
 pub use key::{ActivationKey, LoopStep};
 pub use node::{InputPort, Node, OutputPort};
-pub use outcome::Outcome;
+pub use outcome::{ERROR_DETAILS, Outcome};
 pub use plan::{
     EntryId, EntryKind, Environment, Needs, Plan, RouteError, Skill, check, check_in, compile, needs,
 };

@@ -38,6 +38,9 @@ impl Outcome {
     }
 }
 
+/// Where an output has what a failure has to say beside its message.
+pub const ERROR_DETAILS: &str = "_error_details";
+
 /// The two kinds of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {

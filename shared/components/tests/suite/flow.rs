@@ -249,6 +249,20 @@ async fn a_handler_tells_maps_or_replaces_a_failure() {
     }
 }
 
+/// What a failure says beside its message is the handler's, too.
+#[tokio::test]
+async fn a_handler_has_the_details_of_a_failure() {
+    let body = ("Code", json!({"code_body": "_error = {message: 'no', code: 404, of: Try};"}));
+    let settings = json!({"fallback": "{\"code\": \"{{details.code}}\", \"all\": \"{{details}}\"}"});
+    let found = answer(&agent("ErrorHandler", settings, &["Try"], &HANDLED, body), json!(5)).await;
+    let details = json!({"message": "no", "code": 404, "of": 5});
+    assert_eq!(found["Error"]["details"], details, "{found}");
+    assert_eq!(found["Result"], json!({"code": "404", "all": details}), "{found}");
+    let plain = ("Fail", json!({"message": "no"}));
+    let found = answer(&agent("ErrorHandler", json!({}), &["Try"], &HANDLED, plain), json!(5)).await;
+    assert_eq!(found["Error"].get("details"), None, "{found}");
+}
+
 #[tokio::test]
 async fn a_handler_passes_on_what_succeeds() {
     let body = ("Code", json!({"code_body": "_output = [Try];"}));

@@ -30,23 +30,25 @@ impl Catch {
     /// Its output after the body ran with `input`.
     pub fn ended(&self, input: &Value, leaves: &Leaves<'_>) -> Value {
         let Some(problem) = leaves.problems().next() else { return object([("Result", leaves.value())]) };
-        let Problem { message, component, type_name, title } = problem;
+        let Problem { message, component, type_name, title, details } = problem;
         let mapped = self.mappings.iter().find(|(pattern, _)| pattern.is_match(&message));
         let value = mapped.map(|(_, value)| value).or(self.fallback.as_ref());
-        let error = [
-            ("message", Value::from(message.as_str())),
-            ("component", Value::String(component)),
-            ("type", Value::String(type_name)),
-            ("title", Value::String(title)),
-        ];
+        let mut error: Map = [
+            ("message".into(), Value::from(message.as_str())),
+            ("component".into(), Value::String(component)),
+            ("type".into(), Value::String(type_name)),
+            ("title".into(), Value::String(title)),
+        ]
+        .into();
+        error.extend(details.map(|details| ("details".into(), details)));
         let value = value.map(|value| {
             let mut data: Map = leaves.variables().clone();
-            data.extend(error.iter().map(|(name, value)| ((*name).into(), value.clone())));
+            data.extend(error.clone());
             data.insert("input".into(), input.clone());
             rendered(value, &data)
         });
         let mut output: Map =
-            [("Error".into(), object(error)), ("Message".into(), Value::from(message))].into();
+            [("Error".into(), Value::object(error)), ("Message".into(), Value::from(message))].into();
         output.extend(value.map(|value| ("Result".into(), value)));
         Value::object(output)
     }

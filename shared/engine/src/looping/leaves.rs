@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::node::Node;
-use crate::outcome::{failure, port_value};
+use crate::outcome::{ERROR_DETAILS, failure, port_value};
 use crate::plan::Plan;
 use crate::run::answer::{clean, entry_value, posted};
 use crate::spec::Posted;
@@ -22,6 +22,8 @@ pub(crate) struct Problem {
     pub component: Arc<str>,
     pub type_name: Arc<str>,
     pub title: Arc<str>,
+    /// What it has to say beside its message.
+    pub details: Option<Value>,
 }
 
 /// How a leaf's result is written.
@@ -71,6 +73,7 @@ impl<'a> Leaves<'a> {
                 component: node.id.clone(),
                 type_name: node.type_name.clone(),
                 title: node.title.clone(),
+                details: output.get(ERROR_DETAILS).cloned(),
             })
         })
     }

@@ -3,9 +3,9 @@
 mod source;
 
 use futures::future::{BoxFuture, FutureExt as _};
-use sre_engine::Outcome;
 use sre_engine::spec::{ComponentSpec, Effect, PortSpec, SettingSpec};
 use sre_engine::value::{Map, Value};
+use sre_engine::{ERROR_DETAILS, Outcome};
 
 use super::ecma_sandbox::{self, SANDBOX_SETTINGS};
 use crate::context::{Call, Component, Failure};
@@ -82,7 +82,7 @@ async fn run(call: Call<'_>) -> Result<Outcome, Failed> {
         output.insert("_error".into(), error.to_text().into());
         // What is more than a text keeps its shape beside it.
         if !matches!(error, Value::String(_)) {
-            output.insert("_error_details".into(), error);
+            output.insert(ERROR_DETAILS.into(), error);
         }
     }
     Ok(Outcome::output(output))
