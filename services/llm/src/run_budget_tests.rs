@@ -128,6 +128,17 @@ async fn what_a_run_starts_spends_what_the_run_may() {
     }
     // Another run has its own.
     ask(as_engine(&suite, &["red/second"]), "").await.unwrap();
+    // The ledger is told of each answer below which runs it was made, so that their counts can begin with it.
+    let mut events = ledger.events.subscribe();
+    let all = events.wait_for(|events| events.len() == 4);
+    let events =
+        tokio::time::timeout(std::time::Duration::from_secs(20), all).await.unwrap().unwrap().clone();
+    let outer: Vec<(&str, Vec<&str>)> = events
+        .iter()
+        .map(|event| (event.run_id.as_str(), event.outer_runs.iter().map(String::as_str).collect()))
+        .collect();
+    assert!(outer.contains(&("root", vec![])) && outer.contains(&("child", vec!["red/root"])), "{outer:?}");
+    assert!(outer.contains(&("deep", vec!["red/root", "red/other"])), "{outer:?}");
     let state = pb::GetBudgetStateRequest { name: "teams/red/budgets/run".into(), subject_id: "root".into() };
     let mut budgets = BudgetsClient::new(suite.link_as("user/carol", Role::Llm));
     assert_eq!(budgets.get_budget_state(state).await.unwrap().into_inner().used, 3);

@@ -7,6 +7,7 @@ pub static MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "log entries", expand: TABLES, contract: None },
     Migration { version: 2, name: "the ledger", expand: LEDGER, contract: None },
     Migration { version: 3, name: "uses of services", expand: SERVICES, contract: None },
+    Migration { version: 4, name: "uses below runs", expand: BELOW, contract: None },
 ];
 
 const TABLES: &str = "
@@ -98,4 +99,28 @@ alter table usage_hour add column service_calls integer not null default 0;
 alter table usage_hour add column service_credits integer not null default 0;
 alter table usage_run add column service_calls integer not null default 0;
 alter table usage_run add column service_credits integer not null default 0;
+";
+
+const BELOW: &str = "
+-- What models used in runs that were started from a run: with the row of usage_run, all that the run spends.
+create table usage_below (
+    team text not null,
+    run text not null,
+    hour integer not null,
+    runs integer not null,
+    executions integer not null,
+    component_micros integer not null,
+    model_calls integer not null,
+    input_tokens integer not null,
+    output_tokens integer not null,
+    cached_input_tokens integer not null,
+    reasoning_tokens integer not null,
+    cost_micros integer not null,
+    byte_hours integer not null,
+    unmetered_calls integer not null,
+    service_calls integer not null,
+    service_credits integer not null,
+    primary key (team, run)
+) strict, without rowid;
+create index usage_below_by_hour on usage_below (hour);
 ";

@@ -29,7 +29,7 @@ pub struct Sum {
     pub user: String,
     /// Of this model; of all where empty.
     pub model: String,
-    /// Of this run alone.
+    /// Of this run, with what was started from it.
     pub run: String,
     /// From then on.
     pub from: Millis,

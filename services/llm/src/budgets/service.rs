@@ -204,7 +204,7 @@ impl Rpc for BudgetsService {
         let spender = Spender {
             organization: if place.is_of_organization() { holder.clone() } else { String::new() },
             runs: vec![InRun { team: holder.clone(), id: subject.to_owned() }],
-            payer: Payer { team: holder, agent: subject.into(), user: subject.into() },
+            payer: Payer { team: holder, agent: subject.into(), user: subject.into(), ..Payer::default() },
         };
         let (used, window) = self.budgets.state(&place.scope(), &place.id, &budget, &spender).await?;
         let left =

@@ -77,8 +77,12 @@ fn budget(subject: &str, unit: &str, window: &str, limit: i64) -> serde_json::Va
         "limit": limit, "soft": false})
 }
 
+fn payer(team: &str, agent: &str) -> Payer {
+    Payer { team: team.into(), agent: agent.into(), user: "user/alice".into(), ..Payer::default() }
+}
+
 fn spender(agent: &str) -> Spender {
-    let payer = Payer { team: "red".into(), agent: agent.into(), user: "user/alice".into() };
+    let payer = payer("red", agent);
     Spender { payer, runs: vec![in_run("red", "run-1")], organization: String::new() }
 }
 
@@ -169,7 +173,7 @@ async fn a_budget_of_a_run_counts_all_that_was_started_from_it() {
     ];
     let world = world(Arc::new(Memory::default()), Arc::default(), &own).await;
     let of = |team: &str, agent: &str, runs: &[(&str, &str)]| Spender {
-        payer: Payer { team: team.into(), agent: agent.into(), user: "user/alice".into() },
+        payer: payer(team, agent),
         runs: runs.iter().map(|(team, id)| in_run(team, id)).collect(),
         organization: String::new(),
     };

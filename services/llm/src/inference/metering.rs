@@ -21,6 +21,8 @@ pub struct Payer {
     pub agent: String,
     /// Who is at the beginning of the chain.
     pub user: String,
+    /// The runs that its run was started from, outermost first.
+    pub outer_runs: Vec<String>,
 }
 
 impl Payer {
@@ -33,6 +35,7 @@ impl Payer {
             team: granted.memberships().home.as_ref().map(ToString::to_string).unwrap_or_default(),
             agent: acting.map(|agent| agent.id().to_owned()).unwrap_or_default(),
             user: root.or_else(|| caller.candidate().cloned()).map(|who| who.to_string()).unwrap_or_default(),
+            outer_runs: caller.runs().split_last().map(|(_, outer)| outer.to_vec()).unwrap_or_default(),
         }
     }
 }
@@ -166,6 +169,7 @@ impl Metered {
             time: Some(self.time.into()),
             duration_micros: i64::try_from(self.elapsed().as_micros()).unwrap_or(i64::MAX),
             failed: unheard,
+            outer_runs: self.payer.outer_runs.clone(),
             r#use: Some(Use::Model(ModelUse {
                 model: self.model.entry.clone(),
                 provider: self.model.provider.clone(),
@@ -193,7 +197,12 @@ mod tests {
         let table = Table::new(Default::default(), Mode::Merge);
         let request =
             pb::GenerateRequest { idempotency_key: key.into(), run_id: "r".into(), ..Default::default() };
-        let payer = Payer { team: "red".into(), agent: "a".into(), user: "user/alice".into() };
+        let payer = Payer {
+            team: "red".into(),
+            agent: "a".into(),
+            user: "user/alice".into(),
+            outer_runs: vec!["red/outer".into()],
+        };
         Metered::call(payer, &table.resolve("gpt-4o").unwrap(), &request)
     }
 
@@ -222,6 +231,7 @@ mod tests {
             (event.team.as_str(), event.run_id.as_str(), event.user.as_str()),
             ("red", "r", "user/alice")
         );
+        assert_eq!(event.outer_runs, ["red/outer"]);
         let Some(Use::Model(used)) = event.r#use else { panic!("a model's use") };
         assert_eq!((used.input_tokens, used.output_tokens, used.cost_micros), (1_000, 100, 3_500));
         assert!(!used.unmetered);

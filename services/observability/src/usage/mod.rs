@@ -86,7 +86,7 @@ impl Ledger {
         Ok(rows.iter().map(|row| UsageEvent::decode(row.as_slice()).unwrap_or_default()).collect())
     }
 
-    /// The sums of a run.
+    /// The sums of a run, with what models used in runs that were started from it.
     pub async fn sums_of_run(&self, team: &str, run: &str) -> Result<Sums, StoreError> {
         let (team, run) = (team.to_owned(), run.to_owned());
         self.store.read(move |conn| table::sums_of_run(conn, &team, &run)).await

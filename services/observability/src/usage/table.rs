@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use prost::Message as _;
+use sre_identity::runs;
 use sre_proto::observability::v1::UsageEvent;
 use sre_proto::observability::v1::usage_event::Use;
 use sre_store::StoreError;
@@ -80,6 +81,8 @@ pub struct Added {
     hours: BTreeMap<(String, i64, String, String, String), Sums>,
     /// By team, run, agent and hour.
     runs: BTreeMap<(String, String, String, i64), Sums>,
+    /// By team, run and hour: what models used in runs that were started from it.
+    below: BTreeMap<(String, String, i64), Sums>,
 }
 
 impl Added {
@@ -96,6 +99,12 @@ impl Added {
             Some(Use::Model(model)) => model.model.clone(),
             _ => String::new(),
         };
+        if matches!(event.r#use, Some(Use::Model(_))) {
+            for (team, run) in event.outer_runs.iter().take(runs::MOST).filter_map(|run| runs::parts(run)) {
+                let known = self.below.entry((team.to_owned(), run.to_owned(), hour)).or_default();
+                *known = known.plus(&sums);
+            }
+        }
         let (team, agent, run) = (event.team.clone(), event.agent.clone(), event.run_id.clone());
         if !run.is_empty() {
             let known = self.runs.entry((team.clone(), run, agent.clone(), hour)).or_default();
@@ -121,6 +130,13 @@ pub fn add(tx: &Connection<'_>, added: &Added) -> Result<(), StoreError> {
         let keys = params![team, run, agent, hour];
         let values: Vec<Value<'_>> = keys.into_iter().chain(columns.iter().map(ToValue::to_value)).collect();
         tx.prepare_cached(&by_run)?.execute(values)?;
+    }
+    let below = upsert("usage_below", &["team", "run", "hour"], 2);
+    for ((team, run, hour), sums) in &added.below {
+        let columns = sums.columns();
+        let keys = params![team, run, hour];
+        let values: Vec<Value<'_>> = keys.into_iter().chain(columns.iter().map(ToValue::to_value)).collect();
+        tx.prepare_cached(&below)?.execute(values)?;
     }
     Ok(())
 }
@@ -236,11 +252,15 @@ pub fn of_run(conn: &Connection<'_>, team: &str, run: &str, most: u32) -> Result
     rows.collect::<Result<_, _>>()
 }
 
-/// The sums of a run.
+/// The sums of a run, with what models used in runs that were started from it.
 pub fn sums_of_run(conn: &Connection<'_>, team: &str, run: &str) -> Result<Sums, StoreError> {
-    let sql = format!("select {} from usage_run where team = ?1 and run = ?2", SUMS.join(", "));
-    let sums = conn.prepare_cached(&sql)?.query_row([team, run], |row| sums_of(row, 0)).optional()?;
-    Ok(sums.unwrap_or_default())
+    let mut all = Sums::default();
+    for table in ["usage_run", "usage_below"] {
+        let sql = format!("select {} from {table} where team = ?1 and run = ?2", SUMS.join(", "));
+        let sums = conn.prepare_cached(&sql)?.query_row([team, run], |row| sums_of(row, 0)).optional()?;
+        all = all.plus(&sums.unwrap_or_default());
+    }
+    Ok(all)
 }
 
 /// Removes some events that were stored before a moment; gives how many.
@@ -255,6 +275,9 @@ pub fn remove_sums(tx: &Connection<'_>, runs: i64, hours: i64, limit: u32) -> Re
     let sql = "delete from usage_run where (team, run) in
                  (select team, run from usage_run where hour < ?1 order by hour limit ?2)";
     let gone = tx.prepare_cached(sql)?.execute(params![runs, limit])?;
+    let sql = "delete from usage_below where (team, run) in
+                 (select team, run from usage_below where hour < ?1 order by hour limit ?2)";
+    let gone = gone.max(tx.prepare_cached(sql)?.execute(params![runs, limit])?);
     let sql = "delete from usage_hour where (team, hour, agent, \"user\", model) in
                  (select team, hour, agent, \"user\", model from usage_hour where hour < ?1 limit ?2)";
     Ok(gone.max(tx.prepare_cached(sql)?.execute(params![hours, limit])?))

@@ -211,3 +211,34 @@ async fn services_outside_are_counted_beside_models() {
     assert_eq!(fx.by(By::Model).await, [], "no model did it");
     assert_eq!(fx.ledger.sums_of_run("red", "r1").await.unwrap(), sums);
 }
+
+/// A run spends with all that it starts: what its budget begins with after its count was lost.
+#[tokio::test]
+async fn a_run_is_summed_up_with_what_models_used_below_it() {
+    let fx = Fixture::new();
+    let below = |id: &str, run: &str, outer: &[&str], used: Use| UsageEvent {
+        team: "blue".into(),
+        outer_runs: outer.iter().map(|&run| run.to_owned()).collect(),
+        ..event(id, run, 2, used)
+    };
+    let answer = |tokens: i64| {
+        Use::Model(ModelUse { input_tokens: tokens, cost_micros: tokens * 2, ..ModelUse::default() })
+    };
+    let events = vec![
+        event("1", "r1", 1, answer(1)),
+        below("2", "child", &["red/r1"], answer(10)),
+        below("3", "deep", &["red/r1", "blue/child"], answer(100)),
+        below("4", "deep", &["red/r1", "blue/child"], Use::Component(ComponentUse::default())),
+        below("5", "odd", &["", "red", "/r1", "red/"], answer(1_000)),
+    ];
+    fx.ledger.record([events.clone(), events].concat(), NOW).await.unwrap();
+    let mut sums = Vec::new();
+    for (team, run) in [("red", "r1"), ("blue", "child"), ("blue", "deep"), ("red", "child"), ("red", "")] {
+        let sum = fx.ledger.sums_of_run(team, run).await.unwrap();
+        sums.push((sum.model_calls, sum.input_tokens, sum.cost_micros, sum.executions));
+    }
+    assert_eq!(sums, [(3, 111, 222, 0), (2, 110, 220, 0), (1, 100, 200, 1), (0, 0, 0, 0), (0, 0, 0, 0)]);
+    assert_eq!(fx.by(By::Run).await.len(), 1, "in the ledger's own list each counts where it was made");
+    fx.ledger.sweep(NOW + 36 * 24 * HOUR_MS).await.unwrap();
+    assert_eq!(fx.ledger.sums_of_run("blue", "child").await.unwrap(), Sums::default());
+}
