@@ -27,7 +27,11 @@ fn main() -> Result<()> {
     let pool = compiler.descriptor_pool();
     let out = PathBuf::from(env::var("OUT_DIR")?);
 
-    tonic_prost_build::configure().bytes(".").compile_well_known_types(false).compile_fds(with_comments)?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .codec_path("crate::codec::LeanCodec")
+        .compile_well_known_types(false)
+        .compile_fds(with_comments)?;
 
     let methods = methods(&pool)?;
     fs::write(out.join("methods.rs"), table(&methods)?)?;

@@ -15,6 +15,7 @@ pub use methods::{
 };
 
 pub mod accounts;
+pub mod codec;
 pub mod error;
 pub mod ids;
 
