@@ -2,7 +2,6 @@
 //! shown or exported holds it.
 
 mod agent;
-mod forms;
 
 use base64::Engine as _;
 use serde_json::{Map, Value, json};
@@ -12,12 +11,12 @@ use sre_proto::observability::v1::ListEntriesRequest;
 use sre_proto::observability::v1::log_client::LogClient;
 
 use crate::harness::clients::{Client, json as parsed, run_request};
+use crate::harness::forms::Forms;
 use crate::harness::http_server::{HttpServer, Seen};
 use crate::harness::otlp::Collector;
 use crate::harness::{CANARY, Mode, Options, Suite, in_both_modes, process};
 
 use agent::{NAME, REFERENCE, REFUSED, SKILL, TOLD};
-use forms::Forms;
 
 in_both_modes!(exports);
 

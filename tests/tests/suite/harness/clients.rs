@@ -21,6 +21,7 @@ use sre_proto::llm::v1::inference_client::InferenceClient;
 use sre_proto::memory::v1::cache_client::CacheClient;
 use sre_proto::security::v1::account_client::AccountClient;
 use sre_proto::security::v1::api_keys_client::ApiKeysClient;
+use sre_proto::security::v1::managed_vault_client::ManagedVaultClient;
 use sre_proto::security::v1::vault_client::VaultClient;
 use sre_proto::security::v1::{PutSecretRequest, Secret};
 use tonic::Status;
@@ -74,6 +75,10 @@ impl Client {
 
     pub fn vault(&self) -> VaultClient<Channel> {
         VaultClient::new(self.channel.clone())
+    }
+
+    pub fn managed_vault(&self) -> ManagedVaultClient<Channel> {
+        ManagedVaultClient::new(self.channel.clone())
     }
 
     pub fn storage(&self) -> StorageClient<Channel> {

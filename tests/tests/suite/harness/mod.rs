@@ -2,6 +2,7 @@
 
 pub mod agents;
 pub mod clients;
+pub mod forms;
 pub mod gateways;
 pub mod http_server;
 pub mod identities;

@@ -398,6 +398,28 @@ mod tests {
         // Built with every subcommand, as completions need it.
         Cli::command().build();
     }
+
+    /// An argument with the id of one of every command's would be taken for it, or end the command.
+    #[test]
+    fn no_argument_has_the_id_of_an_option_of_every_command() {
+        fn check(command: &clap::Command, global: &[clap::Id]) {
+            for subcommand in command.get_subcommands() {
+                // The `--set` of a fork hides the other on purpose.
+                let hides = |id: &clap::Id| subcommand.get_name() == "fork" && id == "set";
+                let taken = subcommand
+                    .get_arguments()
+                    .find(|argument| global.contains(argument.get_id()) && !hides(argument.get_id()));
+                assert!(taken.is_none(), "{}: {:?}", subcommand.get_name(), taken.unwrap().get_id());
+                check(subcommand, global);
+            }
+        }
+        let command = Cli::command();
+        let global: Vec<clap::Id> =
+            command.get_arguments().map(|argument| argument.get_id().clone()).collect();
+        assert!(global.len() > 5);
+        check(&command, &global);
+    }
+
     #[test]
     fn a_settings_key_is_not_the_certificates() {
         for words in [["get", "color", ""], ["set", "color", "blue"], ["unset", "color", ""]] {

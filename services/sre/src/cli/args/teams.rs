@@ -10,6 +10,8 @@ pub enum Teams {
     /// Creates a team with you as its admin; for administrators of the deployment.
     Create {
         /// The team's id.
+        // `team` is the team meant, an option of every command.
+        #[arg(id = "created", value_name = "TEAM")]
         team: String,
         /// What a person sees [default: the id].
         #[arg(long, default_value = "", hide_default_value = true)]

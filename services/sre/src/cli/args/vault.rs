@@ -37,6 +37,8 @@ pub enum Vault {
     /// Lets another team use a secret under the same name, where it has none of its own.
     Grant {
         /// The secret's key.
+        // `key` is the client certificate's key, an option of every command.
+        #[arg(id = "secret", value_name = "KEY")]
         key: String,
         /// To whom.
         #[command(flatten)]
@@ -45,6 +47,8 @@ pub enum Vault {
     /// Takes a grant back.
     Revoke {
         /// The secret's key.
+        // `key` is the client certificate's key, an option of every command.
+        #[arg(id = "secret", value_name = "KEY")]
         key: String,
         /// From whom.
         #[command(flatten)]
@@ -67,6 +71,8 @@ pub enum Vault {
 #[derive(Debug, Args)]
 pub struct Secret {
     /// The secret's key.
+    // `key` is the client certificate's key, an option of every command.
+    #[arg(id = "secret", value_name = "KEY")]
     pub key: String,
     /// The backend [default: the team's].
     #[arg(long, default_value = "")]
