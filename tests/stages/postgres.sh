@@ -13,6 +13,7 @@
 # Sourced, it gives the functions pg_start, pg_url, pg_stop, pg_crash, pg_restart; pg_start exports
 # SRE_TEST_POSTGRES. DIR must be reachable for others (mode x) when root calls: the server runs as `postgres`.
 
+source "$(dirname "${BASH_SOURCE[0]}")/processes.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/packages.sh"
 
 # The folder of the newest server's programs; empty where there is none.
@@ -82,7 +83,7 @@ pg_start() {
   (cd / && pg_as_owner test -e "$dir/pg/data/PG_VERSION") || pg_init "$dir" || return 1
   if ! pg_running "$dir"; then
     for tries in 1 2 3 4 5 6 7 8; do
-      if [ -e "$dir/port" ]; then port=$(<"$dir/port"); else port=$((20000 + (RANDOM * 32768 + RANDOM) % 12000)); fi
+      if [ -e "$dir/port" ]; then port=$(<"$dir/port"); else port=$(process_port) || return 1; fi
       if pg_launch "$dir" "$port"; then break; fi
       if [ -e "$dir/port" ] || [ "$tries" -eq 8 ]; then
         echo "the cluster in $dir does not start:" >&2

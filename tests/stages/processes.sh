@@ -2,8 +2,19 @@
 # `pid` in it holds the process's id and start time, so that a number that the system gave away again is left alone.
 
 # A free-looking port of loopback below those that the system hands out, so that a server finds it free when it
-# comes back. Who listens on it knows whether it was free.
-process_port() { echo $((20000 + (RANDOM * 32768 + RANDOM) % 12000)); }
+# comes back. Each is given out once a day: of two servers that start side by side on one port, the slower one would
+# be taken for there because the faster one answers.
+process_port() {
+  local taken="${TMPDIR:-/tmp}/sre-test-ports-$UID" port tries
+  mkdir -p "$taken" || return 1
+  find "$taken" -mindepth 1 -mmin +1440 -delete 2>/dev/null || true
+  for tries in {1..200}; do
+    port=$((20000 + (RANDOM * 32768 + RANDOM) % 12000))
+    if mkdir "$taken/$port" 2>/dev/null; then echo "$port"; return 0; fi
+  done
+  echo "no port is left in $taken" >&2
+  return 1
+}
 
 # When the process with this id started, in clock ticks since boot; empty where there is none.
 process_started() { sed -E 's/^.*\) ([^ ]+ ){19}([0-9]+) .*$/\2/' "/proc/$1/stat" 2>/dev/null || true; }
@@ -65,7 +76,7 @@ process_serve() {
   local dir=$1 launch=$2 answers=$3 port tries
   if process_running "$dir"; then return 0; fi
   for tries in 1 2 3 4 5 6 7 8; do
-    if [ -e "$dir/port" ]; then port=$(<"$dir/port"); else port=$(process_port); fi
+    if [ -e "$dir/port" ]; then port=$(<"$dir/port"); else port=$(process_port) || return 1; fi
     # Somebody else's server would answer in place of one that cannot listen.
     if [ -e "$dir/port" ] || ! process_listens "$port"; then
       "$launch" "$dir" "$port" || return 1
