@@ -5,7 +5,9 @@ cd "$(dirname "$0")/../.."
 cargo fmt --all -- --check
 cargo clippy --locked --workspace --all-targets -- -D warnings
 # Every component type has its descriptions, an example, a test, and a page that is current.
-cargo run --locked -q -p sre --bin sre -- docs components --check
+# The selection of packages of the stage `build`: another one would build all of them again with other features.
+cargo build --locked -q --workspace --all-targets
+./target/debug/sre docs components --check
 (cd proto && ../.tools/node_modules/.bin/buf lint)
 .tools/bin/cargo-deny check --hide-inclusion-graph licenses bans sources
 # The advisory database is a remote repository: where it cannot be reached, say so and go on.
