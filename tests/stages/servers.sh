@@ -54,7 +54,7 @@ servers_variables() {
 }
 
 servers_stop() {
-  local dir=$1 pids=() pid
+  local dir=$1 pids=() pid name
   if [ -e "$dir/postgres/port" ]; then pg_stop "$dir/postgres" 2>/dev/null & pids+=($!); fi
   for name in redis redis-tls redis-sentinel; do
     if [ -d "$dir/$name" ]; then redis_stop "$dir/$name" & pids+=($!); fi
