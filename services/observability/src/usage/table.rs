@@ -119,25 +119,28 @@ impl Added {
 pub fn add(tx: &Connection<'_>, added: &Added) -> Result<(), StoreError> {
     let by_hour = upsert("usage_hour", &["team", "hour", "agent", "\"user\"", "model"], 5);
     for ((team, hour, agent, user, model), sums) in &added.hours {
-        let columns = sums.columns();
-        let keys = params![team, hour, agent, user, model];
-        let values: Vec<Value<'_>> = keys.into_iter().chain(columns.iter().map(ToValue::to_value)).collect();
-        tx.prepare_cached(&by_hour)?.execute(values)?;
+        add_row(tx, &by_hour, params![team, hour, agent, user, model], sums)?;
     }
     let by_run = upsert("usage_run", &["team", "run", "agent", "hour"], 2);
     for ((team, run, agent, hour), sums) in &added.runs {
-        let columns = sums.columns();
-        let keys = params![team, run, agent, hour];
-        let values: Vec<Value<'_>> = keys.into_iter().chain(columns.iter().map(ToValue::to_value)).collect();
-        tx.prepare_cached(&by_run)?.execute(values)?;
+        add_row(tx, &by_run, params![team, run, agent, hour], sums)?;
     }
     let below = upsert("usage_below", &["team", "run", "hour"], 2);
     for ((team, run, hour), sums) in &added.below {
-        let columns = sums.columns();
-        let keys = params![team, run, hour];
-        let values: Vec<Value<'_>> = keys.into_iter().chain(columns.iter().map(ToValue::to_value)).collect();
-        tx.prepare_cached(&below)?.execute(values)?;
+        add_row(tx, &below, params![team, run, hour], sums)?;
     }
+    Ok(())
+}
+
+fn add_row<const N: usize>(
+    tx: &Connection<'_>,
+    sql: &str,
+    keys: [Value<'_>; N],
+    sums: &Sums,
+) -> Result<(), StoreError> {
+    let columns = sums.columns();
+    let values: Vec<Value<'_>> = keys.into_iter().chain(columns.iter().map(ToValue::to_value)).collect();
+    tx.prepare_cached(sql)?.execute(values)?;
     Ok(())
 }
 

@@ -406,10 +406,9 @@ mod tests {
             for subcommand in command.get_subcommands() {
                 // The `--set` of a fork hides the other on purpose.
                 let hides = |id: &clap::Id| subcommand.get_name() == "fork" && id == "set";
-                let taken = subcommand
-                    .get_arguments()
-                    .find(|argument| global.contains(argument.get_id()) && !hides(argument.get_id()));
-                assert!(taken.is_none(), "{}: {:?}", subcommand.get_name(), taken.unwrap().get_id());
+                let mut ids = subcommand.get_arguments().map(clap::Arg::get_id);
+                let taken = ids.find(|id| global.contains(id) && !hides(id));
+                assert_eq!(taken, None, "{}", subcommand.get_name());
                 check(subcommand, global);
             }
         }
