@@ -4,13 +4,18 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::readiness::{Readiness, State as Ready};
 use crate::role::Role;
+use crate::telemetry::metrics;
+
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The readiness of every role of the process.
 pub(crate) type Roles = Arc<Vec<(Role, Readiness)>>;
@@ -21,7 +26,7 @@ pub(crate) fn router(roles: Roles) -> Router {
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/startupz", get(started))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(metrics_text))
         .with_state(roles)
 }
 
@@ -57,6 +62,13 @@ fn answer(roles: &Roles, fine: impl Fn(Ready) -> bool) -> (StatusCode, String) {
     }
 }
 
-async fn metrics() -> String {
-    crate::telemetry::metrics::render()
+/// The text format that the scraper asks for: exemplars are in OpenMetrics alone.
+async fn metrics_text(headers: HeaderMap) -> ([(HeaderName, &'static str); 1], String) {
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    let open = accepted.into_iter().any(|accept| accept.contains("application/openmetrics-text"));
+    let (format, text) = match open {
+        true => (OPEN_METRICS, metrics::render_open_metrics()),
+        false => (PROMETHEUS, metrics::render()),
+    };
+    ([(CONTENT_TYPE, format)], text)
 }

@@ -8,6 +8,7 @@ use sre_proto::compute::v1 as pb;
 use sre_sandbox::contract::Outline;
 use sre_sandbox::protocol::{CallFrame, HttpAnswer, HttpAsk, Outcome, Program};
 use sre_service::connectors::Instances;
+use sre_service::telemetry::spans;
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -218,6 +219,7 @@ fn counted(ended: Result<Ended, CodeError>) -> Result<Ended, CodeError> {
     metrics::counter!("sre_code_executions_total", "outcome" => outcome).increment(1);
     if let Ok(ended) = &ended {
         metrics::histogram!("sre_code_duration_seconds").record(ended.wall.as_secs_f64());
+        spans::exemplar("sre_code_duration_seconds", &[], ended.wall);
     }
     ended
 }

@@ -77,7 +77,7 @@ impl Summaries {
         bucket.since = now;
         if bucket.left < 1.0 {
             drop(teams);
-            metrics::counter!("sre_engine_summaries_capped").increment(1);
+            metrics::counter!("sre_engine_summaries_capped_total").increment(1);
             return false;
         }
         bucket.left -= 1.0;
@@ -100,7 +100,7 @@ impl Summaries {
 fn count(lost: &AtomicU64, more: usize) {
     let more = more as u64;
     let before = lost.fetch_add(more, Ordering::Relaxed);
-    metrics::counter!("sre_engine_summaries_lost").increment(more);
+    metrics::counter!("sre_engine_summaries_lost_total").increment(more);
     // Once per power of two: a full queue must not fill the log.
     if before.checked_ilog2() != (before + more).checked_ilog2() {
         tracing::warn!(lost = before + more, "summaries of runs were lost");
@@ -132,7 +132,7 @@ async fn write(store: &dyn SummaryStore, batch: Vec<RunRecord>, lost: &AtomicU64
         match store.write(batch.clone()).await {
             Ok(answer) => {
                 if answer.dropped > 0 {
-                    metrics::counter!("sre_engine_summaries_capped")
+                    metrics::counter!("sre_engine_summaries_capped_total")
                         .increment(u64::try_from(answer.dropped).unwrap_or_default());
                 }
                 return;

@@ -42,11 +42,12 @@ impl Observed {
             return;
         }
         self.first = Some(Instant::now());
-        let waited = self.began.elapsed().as_secs_f64();
+        let waited = self.began.elapsed();
         metrics::histogram!("sre_llm_first_piece_seconds", "provider" => self.provider.clone())
-            .record(waited);
+            .record(waited.as_secs_f64());
         if let Some(span) = &self.span {
-            span.set("gen_ai.response.time_to_first_chunk", waited);
+            span.exemplar("sre_llm_first_piece_seconds", &[("provider", &self.provider)], waited);
+            span.set("gen_ai.response.time_to_first_chunk", waited.as_secs_f64());
             span.event("llm.first.byte.received", |_| {});
         }
     }
@@ -97,8 +98,13 @@ impl Observed {
     }
 
     fn count(&self, result: &'static str) {
+        let took = self.began.elapsed();
         metrics::histogram!("sre_llm_call_seconds", "provider" => self.provider.clone(), "result" => result)
-            .record(self.began.elapsed().as_secs_f64());
+            .record(took.as_secs_f64());
+        if let Some(span) = &self.span {
+            let labels = [("provider", &*self.provider), ("result", result)];
+            span.exemplar("sre_llm_call_seconds", &labels, took);
+        }
     }
 }
 

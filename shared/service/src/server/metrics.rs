@@ -10,7 +10,9 @@ use sre_proto::{METHODS, MethodPolicy};
 use tonic::Code;
 
 use crate::role::Role;
+use crate::telemetry::exemplars::{self, Exemplars, Traced};
 use crate::telemetry::metrics::{BUCKETS, counted};
+use crate::telemetry::spans::WorkSpan;
 use crate::telemetry::tally::{self, Apart, Collected, PLACES, place};
 
 const CODES: usize = 17;
@@ -30,6 +32,7 @@ struct OfCode {
     places: [Apart<Took>; PLACES],
     counter: Counter,
     histogram: Histogram,
+    exemplars: &'static Exemplars,
 }
 
 /// For each bucket, how many calls, and their nanoseconds together.
@@ -61,6 +64,7 @@ pub(crate) struct Observation {
     handles: Option<&'static Handles>,
     started: Instant,
     code: Code,
+    traced: Option<Traced>,
 }
 
 impl RoleMetrics {
@@ -78,7 +82,7 @@ impl RoleMetrics {
         if let Some(handles) = handles {
             handles.running[place()].0.fetch_add(1, Ordering::Relaxed);
         }
-        Observation { handles, started: Instant::now(), code: Code::Ok }
+        Observation { handles, started: Instant::now(), code: Code::Ok, traced: None }
     }
 
     fn handles(&'static self, row: &'static MethodPolicy) -> Option<&'static Handles> {
@@ -105,15 +109,17 @@ fn index_of(row: &'static MethodPolicy) -> Option<usize> {
 impl Handles {
     fn of_code(&self, code: Code) -> &OfCode {
         self.by_code[code as usize % CODES].get_or_init(|| {
-            let labels = [
-                metrics::Label::from_static_parts("role", self.role),
-                metrics::Label::from_static_parts("service", self.service),
-                metrics::Label::from_static_parts("method", self.method),
-                metrics::Label::from_static_parts("code", code_name(code)),
+            let pairs = [
+                ("role", self.role),
+                ("service", self.service),
+                ("method", self.method),
+                ("code", code_name(code)),
             ];
+            let labels = pairs.map(|(name, value)| metrics::Label::from_static_parts(name, value));
             let counter = metrics::counter!("sre_rpc_requests_total", labels.iter());
             let histogram = metrics::histogram!("sre_rpc_duration_seconds", labels.iter());
-            Box::new(OfCode { places: Default::default(), counter, histogram })
+            let exemplars = exemplars::of_series("sre_rpc_duration_seconds", &pairs);
+            Box::new(OfCode { places: Default::default(), counter, histogram, exemplars })
         })
     }
 }
@@ -164,6 +170,11 @@ impl OfCode {
 }
 
 impl Observation {
+    /// The call's span.
+    pub(crate) fn traced(&mut self, span: &WorkSpan) {
+        self.traced = span.traced();
+    }
+
     /// How the call ended.
     pub(crate) fn code(&mut self, code: Code) {
         self.code = code;
@@ -197,7 +208,12 @@ impl Drop for Observation {
     fn drop(&mut self) {
         let Some(handles) = self.handles else { return };
         handles.running[place()].0.fetch_sub(1, Ordering::Relaxed);
-        handles.of_code(self.code).took(self.started.elapsed());
+        let took = self.started.elapsed();
+        let of_code = handles.of_code(self.code);
+        of_code.took(took);
+        if let Some(traced) = self.traced {
+            of_code.exemplars.see(traced, took.as_secs_f64(), self.started + took);
+        }
     }
 }
 
@@ -257,6 +273,7 @@ mod tests {
             places: Default::default(),
             counter: Counter::from_arc(Arc::clone(&total)),
             histogram: Histogram::from_arc(Arc::clone(&samples)),
+            exemplars: Box::leak(Box::default()),
         };
         // At, above and beyond bounds.
         let micros = [1_u64, 99, 100, 101, 500, 10_000, 200_000_000];

@@ -100,6 +100,9 @@ impl RoleServer {
         let context = CallContext::of_headers(request.headers(), deadline);
         let span = propagation::server_span(self.role, method, &context);
         let traced = span.is_some();
+        if let Some(span) = &span {
+            observation.traced(span);
+        }
         let (role, cut) = (self.role, self.cut.clone());
         let limit = self.max_message_bytes;
         let request = request.map(|body| Body::new(SizedBody::new(body, limit)));

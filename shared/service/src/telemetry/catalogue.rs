@@ -159,8 +159,8 @@ pub const METRICS: &[Metric] = &[
         "Exchanges of tokens that this process asked for and did not have.",
         &[&[("result", "ok")], &[("result", "refused")], &[("result", "unavailable")]],
     ),
-    counter("sre_engine_summaries_capped", &[], "Summaries of runs that a team's rate left out.", ONE),
-    counter("sre_engine_summaries_lost", &[], "Summaries of runs that were lost.", ONE),
+    counter("sre_engine_summaries_capped_total", &[], "Summaries of runs that a team's rate left out.", ONE),
+    counter("sre_engine_summaries_lost_total", &[], "Summaries of runs that were lost.", ONE),
     counter(
         "sre_file_links_total",
         &[label("outcome", "served, other")],

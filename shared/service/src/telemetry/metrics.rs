@@ -13,7 +13,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 
-use super::tally;
+use super::{exemplars, tally};
 
 static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
 
@@ -61,6 +61,11 @@ pub(crate) fn counted() -> bool {
 pub(crate) fn render() -> String {
     tally::collect();
     HANDLE.get().map(PrometheusHandle::render).unwrap_or_default()
+}
+
+/// The same as OpenMetrics, with exemplars.
+pub(crate) fn render_open_metrics() -> String {
+    exemplars::open_metrics(&render())
 }
 
 /// Puts samples into buckets every few seconds, whether anybody scrapes or not.

@@ -3,6 +3,7 @@
 pub mod catalogue;
 mod collector;
 pub mod content;
+pub(crate) mod exemplars;
 mod log_bridge;
 pub(crate) mod metrics;
 pub(crate) mod otlp;

@@ -6,12 +6,13 @@
 //! which take the ids of the span around them.
 
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::task::futures::TaskLocalFuture;
 
+use super::exemplars::{self, Traced};
 use super::outbox::Outbox;
 use super::propagation;
 use super::trace_context::{Sampler, TraceContext, write_hex};
@@ -167,6 +168,18 @@ impl WorkSpan {
         Some(tracer()?.begin(name().as_ref(), kind.into(), kept.as_ref()))
     }
 
+    /// It is what a histogram shows for times like this one; `labels` in the order in which they are counted.
+    pub fn exemplar(&self, histogram: &str, labels: &[(&str, &str)], took: Duration) {
+        if let Some(traced) = self.traced() {
+            exemplars::of_series(histogram, labels).see(traced, took.as_secs_f64(), Instant::now());
+        }
+    }
+
+    /// Where to find it, if it is exported.
+    pub(crate) fn traced(&self) -> Option<Traced> {
+        self.is_recorded().then(|| Traced::from(&self.0.context))
+    }
+
     /// A span below this one.
     pub fn child<N: AsRef<str>>(&self, name: impl FnOnce() -> N, kind: SpanKind) -> Self {
         match &self.0.recording {
@@ -255,6 +268,11 @@ pub(crate) fn with_current<T>(look: impl FnOnce(&WorkSpan, &TraceContext) -> T) 
 /// Sets an attribute on the span of the call that this task handles, if it is exported.
 pub(crate) fn note(key: &'static str, value: &'static str) {
     let _ = with_current(|span, _| span.set_text(key, value));
+}
+
+/// This task's span is what a histogram shows for times like this one, see [`WorkSpan::exemplar`].
+pub fn exemplar(histogram: &str, labels: &[(&str, &str)], took: Duration) {
+    let _ = with_current(|span, _| span.exemplar(histogram, labels, took));
 }
 
 /// The context of this task's span or call as a header, for calls of others.

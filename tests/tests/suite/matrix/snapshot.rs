@@ -1,7 +1,8 @@
 //! Everything that a suite stores, to see whether a call changed it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusqlite::types::ValueRef;
@@ -11,7 +12,7 @@ use super::snapshot_postgres::StoredRows;
 
 /// Tables that calls write to which change nothing: what was asked, by whom, and which tokens were minted; and those
 /// that change a moment after the call that they are about: what it used, and what its agents logged.
-pub const NOT_COMPARED: [&str; 12] = [
+pub const NOT_COMPARED: [&str; 13] = [
     "audit_outbox",
     "audit_chain",
     "audit_record",
@@ -22,6 +23,7 @@ pub const NOT_COMPARED: [&str; 12] = [
     "usage_event",
     "usage_hour",
     "usage_run",
+    "usage_below",
     "entry",
     "team_lines",
 ];
@@ -30,49 +32,84 @@ pub const VOLATILE: [&str; 1] = ["until_ms"];
 /// Folders and files that are no state of the suite.
 const NOT_STATE: [&str; 4] = ["logs", "run", "certs", "lock"];
 
-/// Rows by store and table, and files by path.
-pub type Snapshot = BTreeMap<String, BTreeSet<String>>;
+/// Rows by store and table, and files by path. What did not change is not read again.
+pub type Snapshot = BTreeMap<String, Arc<BTreeSet<String>>>;
 
-/// What is stored now.
-pub async fn take(folder: &Path, database: Option<&StoredRows>) -> anyhow::Result<Snapshot> {
-    let mut snapshot = match database {
-        Some(database) => database.read().await?,
-        None => Snapshot::new(),
-    };
+/// What a suite stores, and what was read of it last.
+pub struct Stored {
+    folder: PathBuf,
+    database: Option<StoredRows>,
+    /// By path.
+    stores: Mutex<HashMap<PathBuf, Store>>,
+}
+
+impl Stored {
+    pub fn new(folder: &Path, database: Option<StoredRows>) -> Self {
+        Self { folder: folder.to_owned(), database, stores: Mutex::default() }
+    }
+
+    /// What is stored now.
+    pub async fn now(&self) -> anyhow::Result<Snapshot> {
+        let mut snapshot = match &self.database {
+            Some(database) => database.read().await?,
+            None => Snapshot::new(),
+        };
+        let mut stores = self.stores.lock().unwrap();
+        read_files(&self.folder, &mut stores, &mut snapshot)?;
+        Ok(snapshot)
+    }
+
+    /// What is stored once nothing changes any more: writes behind answers are awaited.
+    pub async fn settled(&self) -> anyhow::Result<Snapshot> {
+        let mut before = self.now().await?;
+        for _ in 0..100 {
+            tokio::time::sleep(Duration::from_millis(40)).await;
+            let now = self.now().await?;
+            if now == before {
+                return Ok(now);
+            }
+            before = now;
+        }
+        anyhow::bail!("what is stored changes all the time")
+    }
+}
+
+fn read_files(
+    folder: &Path,
+    stores: &mut HashMap<PathBuf, Store>,
+    snapshot: &mut Snapshot,
+) -> anyhow::Result<()> {
     for path in files(folder) {
         let name = path.strip_prefix(folder)?.display().to_string();
         match path.extension().and_then(|extension| extension.to_str()) {
-            Some("db") => tables(&path, &name, &mut snapshot)?,
+            Some("db") => {
+                if !stores.contains_key(&path) {
+                    stores.insert(path.clone(), Store::open(&path, name)?);
+                }
+                let store = stores.get_mut(&path).expect("it was just opened");
+                snapshot.extend(store.read()?.iter().map(|(table, rows)| (table.clone(), Arc::clone(rows))));
+            }
             Some("log" | "lock") => {}
             _ if name.ends_with("-wal") || name.ends_with("-shm") => {}
             _ => {
                 // A file that is gone by now was a temporary one.
                 let Ok(bytes) = std::fs::read(&path) else { continue };
                 let digest = blake3::hash(&bytes).to_hex().to_string();
-                snapshot.entry("files".to_owned()).or_default().insert(format!("{name} {digest}"));
+                add(snapshot, "files", format!("{name} {digest}"));
             }
         }
     }
-    Ok(snapshot)
+    Ok(())
 }
 
-/// What is stored once nothing changes any more: writes behind answers are awaited.
-pub async fn settled(folder: &Path, database: Option<&StoredRows>) -> anyhow::Result<Snapshot> {
-    let mut before = take(folder, database).await?;
-    for _ in 0..100 {
-        tokio::time::sleep(Duration::from_millis(40)).await;
-        let now = take(folder, database).await?;
-        if now == before {
-            return Ok(now);
-        }
-        before = now;
-    }
-    anyhow::bail!("what is stored changes all the time")
+/// Adds something that is in no table.
+pub fn add(snapshot: &mut Snapshot, kind: &str, what: String) {
+    Arc::make_mut(snapshot.entry(kind.to_owned()).or_default()).insert(what);
 }
 
 /// What differs, for people.
 pub fn difference(before: &Snapshot, after: &Snapshot) -> String {
-    let empty = BTreeSet::new();
+    let empty = Arc::default();
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let mut lines = Vec::new();
     for name in names {
@@ -101,32 +138,62 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn tables(path: &Path, name: &str, snapshot: &mut Snapshot) -> anyhow::Result<()> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let store = Connection::open_with_flags(path, flags)?;
-    store.busy_timeout(Duration::from_secs(5))?;
-    // One reading of all tables: a change is seen whole or not at all.
-    store.execute_batch("begin")?;
-    let tables: Vec<String> = store
-        .prepare("select name from sqlite_schema where type = 'table' and name not like 'sqlite_%'")?
-        .query_map([], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    for table in tables.iter().filter(|table| !NOT_COMPARED.contains(&table.as_str())) {
-        let mut statement = store.prepare(&format!("select * from \"{table}\""))?;
-        let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
-        let mut rows = statement.query([])?;
-        let kept = snapshot.entry(format!("{name} {table}")).or_default();
-        while let Some(row) = rows.next()? {
-            let mut text = String::new();
-            for (index, column) in columns.iter().enumerate() {
-                if !VOLATILE.contains(&column.as_str()) {
-                    text.push_str(&format!("{column}={} ", shown(row.get_ref(index)?)));
-                }
-            }
-            kept.insert(text);
-        }
+/// A connection to a store, and its tables as they were at a version.
+struct Store {
+    name: String,
+    connection: Connection,
+    /// Changes with each commit of anybody else.
+    version: i64,
+    tables: Vec<(String, Arc<BTreeSet<String>>)>,
+}
+
+impl Store {
+    fn open(path: &Path, name: String) -> anyhow::Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(Duration::from_secs(5))?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(Self { name, connection, version: -1, tables: Vec::new() })
     }
-    Ok(())
+
+    fn read(&mut self) -> anyhow::Result<&[(String, Arc<BTreeSet<String>>)]> {
+        // One reading of all tables: a change is seen whole or not at all.
+        let reading = self.connection.unchecked_transaction()?;
+        let version = reading.pragma_query_value(None, "data_version", |row| row.get(0))?;
+        if version != self.version {
+            let tables: Vec<String> = reading
+                .prepare_cached(
+                    "select name from sqlite_schema where type = 'table' and name not like 'sqlite_%'",
+                )?
+                .query_map([], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            let mut read = Vec::new();
+            for table in tables.iter().filter(|table| !NOT_COMPARED.contains(&table.as_str())) {
+                read.push((format!("{} {table}", self.name), Arc::new(rows(&reading, table)?)));
+            }
+            self.tables = read;
+            self.version = version;
+        }
+        reading.finish()?;
+        Ok(&self.tables)
+    }
+}
+
+fn rows(reading: &Connection, table: &str) -> anyhow::Result<BTreeSet<String>> {
+    let mut statement = reading.prepare_cached(&format!("select * from \"{table}\""))?;
+    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let mut rows = statement.query([])?;
+    let mut kept = BTreeSet::new();
+    while let Some(row) = rows.next()? {
+        let mut text = String::new();
+        for (index, column) in columns.iter().enumerate() {
+            if !VOLATILE.contains(&column.as_str()) {
+                text.push_str(&format!("{column}={} ", shown(row.get_ref(index)?)));
+            }
+        }
+        kept.insert(text);
+    }
+    Ok(kept)
 }
 
 fn shown(value: ValueRef<'_>) -> String {

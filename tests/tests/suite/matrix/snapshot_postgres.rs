@@ -1,5 +1,7 @@
 //! What a suite stores in PostgreSQL.
 
+use std::sync::Arc;
+
 use sre_store::pg::tokio_postgres::{Client, NoTls, connect};
 
 use super::snapshot::{NOT_COMPARED, Snapshot, VOLATILE};
@@ -35,8 +37,9 @@ impl StoredRows {
             }
             let volatile: Vec<String> = VOLATILE.iter().map(|column| format!(" - '{column}'")).collect();
             let sql = format!("select (to_jsonb(t){})::text from {schema}.{table} t", volatile.concat());
-            let kept = snapshot.entry(format!("{schema} {table}")).or_default();
-            kept.extend(transaction.query(&sql, &[]).await?.iter().map(|row| row.get::<_, String>(0)));
+            let rows = transaction.query(&sql, &[]).await?;
+            let rows = rows.iter().map(|row| row.get::<_, String>(0)).collect();
+            snapshot.insert(format!("{schema} {table}"), Arc::new(rows));
         }
         transaction.rollback().await?;
         Ok(snapshot)

@@ -22,7 +22,7 @@ use tonic::Status;
 
 use super::case::{ADMIN, Case, HOLDER, MEMBER, OUTSIDER, OWNER, READER, ROOT, WRITER, first};
 use super::rows;
-use super::snapshot::{self, Snapshot};
+use super::snapshot::{self, Snapshot, Stored};
 use super::snapshot_postgres::StoredRows;
 use super::target::{Target, Who};
 use crate::harness::agents::hasher;
@@ -40,7 +40,7 @@ pub struct World {
     target: Target,
     /// The state of the role security, where it is in a database.
     security: Option<Database>,
-    database: Option<StoredRows>,
+    stored: Stored,
     count: AtomicU32,
 }
 
@@ -57,7 +57,8 @@ impl World {
             security = Some(Database::connect(&config, sre_security::schema::MIGRATIONS).await?);
             database = Some(StoredRows::connect(url).await?);
         }
-        let world = Self { target, security, database, count: AtomicU32::new(0) };
+        let stored = Stored::new(target.data_dir(), database);
+        let world = Self { target, security, stored, count: AtomicU32::new(0) };
         for team in ["guests", "other"] {
             world.dev(CreateTeamRequest { team_id: team.into(), team: None }).await?;
         }
@@ -240,14 +241,12 @@ impl World {
 
     /// Everything stored, and the case's cache entry.
     pub async fn snapshot(&self, case: &Case) -> anyhow::Result<Snapshot> {
-        let stored = snapshot::settled(self.target.data_dir(), self.database.as_ref()).await?;
-        self.with_entry(stored, case).await
+        self.with_entry(self.stored.settled().await?, case).await
     }
 
     /// The same without waiting: what an answered write did is durable.
     pub async fn snapshot_now(&self, case: &Case) -> anyhow::Result<Snapshot> {
-        let stored = snapshot::take(self.target.data_dir(), self.database.as_ref()).await?;
-        self.with_entry(stored, case).await
+        self.with_entry(self.stored.now().await?, case).await
     }
 
     async fn with_entry(&self, mut snapshot: Snapshot, case: &Case) -> anyhow::Result<Snapshot> {
@@ -262,7 +261,7 @@ impl World {
             let notes: std::collections::BTreeMap<_, _> = entry.metadata.into_iter().collect();
             let text =
                 format!("{} {:?} {} {notes:?} {minutes:?} {acl:?}", entry.found, entry.value, entry.etag);
-            snapshot.entry("cache".to_owned()).or_default().insert(text);
+            snapshot::add(&mut snapshot, "cache", text);
         }
         Ok(snapshot)
     }

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 
 use super::{metric_of_series, root};
 use crate::harness::agents::{component, document, endpoint, output};
+use crate::harness::otlp::{Collector, hex};
 use crate::harness::{Mode, Options, Suite, eventually};
 use crate::usage::provider::Provider;
-use sre_service::telemetry::catalogue::METRICS;
+use sre_service::telemetry::catalogue::{METRICS, MetricKind};
 use sre_service::testing::backend;
 
 const AGENT: &str = "teams/default/agents/measured";
@@ -44,6 +45,7 @@ impl Prometheus {
             .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
             .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
             .arg(format!("--web.listen-address={address}"))
+            .arg("--enable-feature=exemplar-storage")
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -94,8 +96,10 @@ async fn a_prometheus_finds_every_metric_and_no_label_grows() {
     provider.release();
     let models = tempfile::tempdir().unwrap();
     std::fs::write(models.path().join("models.json"), provider.models().to_string()).unwrap();
+    let collector = Collector::start().await;
     let options = Options::default()
         .set("models.path", models.path().display())
+        .set("telemetry.otlp_endpoint", collector.endpoint())
         .set("limits.teams.small.calls_per_second", 1);
     let suite = Suite::start("metrics", Mode::Split, options).await;
     let dev = suite.client("user/dev");
@@ -154,6 +158,7 @@ async fn a_prometheus_finds_every_metric_and_no_label_grows() {
         assert!(metric_of_series(name).is_some(), "{name} is not in the list of metrics");
     }
     labels_are_bounded(&prometheus).await;
+    exemplars_lead_to_traces(&prometheus, &collector).await;
     alerts_are_understood(&prometheus).await;
     drop(prometheus);
     suite.stop().await;
@@ -179,6 +184,35 @@ async fn labels_are_bounded(prometheus: &Prometheus) {
             }
         }
     }
+}
+
+/// Each histogram's exemplars name spans that the collector has, and say how long those took at least.
+async fn exemplars_lead_to_traces(prometheus: &Prometheus, collector: &Collector) {
+    let histograms = METRICS.iter().filter(|metric| metric.kind == MetricKind::Histogram);
+    for histogram in histograms.map(|metric| metric.name) {
+        let path = format!("query_exemplars?query={histogram}_bucket&start=0&end=4102444800");
+        let known = async || {
+            let answer = prometheus.get(&path).await?;
+            let series = answer.as_array()?;
+            let exemplars =
+                series.iter().flat_map(|series| series["exemplars"].as_array().into_iter().flatten());
+            let of_spans: Vec<f64> = exemplars.filter_map(|exemplar| took(exemplar, collector)).collect();
+            (!of_spans.is_empty()).then_some(of_spans)
+        };
+        let apart = eventually(&format!("an exemplar of {histogram} leads to its span"), WITHIN, known).await;
+        // A span lasts as long as what is measured, but for the moment between the beginnings of the two.
+        assert!(apart.iter().all(|apart| *apart > -0.5), "{histogram}: {apart:?}");
+    }
+}
+
+/// By how many seconds the span that an exemplar names lasted longer than the exemplar says, if the collector has it.
+fn took(exemplar: &Value, collector: &Collector) -> Option<f64> {
+    let said: f64 = exemplar["value"].as_str()?.parse().ok()?;
+    let spans = collector.trace(exemplar["labels"]["trace_id"].as_str()?);
+    let id = exemplar["labels"]["span_id"].as_str()?;
+    let span = spans.iter().find(|span| hex(&span.span_id) == id)?;
+    let lasted = (span.end_time_unix_nano - span.start_time_unix_nano) as f64 / 1e9;
+    Some(lasted - said)
 }
 
 async fn alerts_are_understood(prometheus: &Prometheus) {
