@@ -76,7 +76,10 @@ enum Begun {
     Stream(Piece, Pieces),
 }
 
-type Listener = Sender<Result<Piece, InferenceError>>;
+/// What a listener hears. Apart, because a queue has room for 32 from its beginning, however long it waits for one.
+pub type Heard = Box<Result<Piece, InferenceError>>;
+
+type Listener = Sender<Heard>;
 
 impl Pump {
     /// A request that begins now.
@@ -152,7 +155,7 @@ impl Pump {
                 Next::Fallback(next) => {
                     tracing::debug!(%error, from = next.from_model, to = next.to_model, "another model is asked");
                     if !whole {
-                        let _ = listener.send(Ok(Piece::Fallback(next))).await;
+                        let _ = listener.send(Box::new(Ok(Piece::Fallback(next)))).await;
                     }
                 }
                 Next::GiveUp => break self.chain.error(error),
@@ -163,7 +166,7 @@ impl Pump {
                 let _ = begun.send(Err(error));
             }
             None => {
-                let _ = listener.send(Err(error)).await;
+                let _ = listener.send(Box::new(Err(error))).await;
             }
         }
     }
@@ -214,7 +217,7 @@ impl Pump {
             self.finish(answer);
         }
         // Whoever listened may have gone; then this task ends.
-        let _ = listener.send(piece).await;
+        let _ = listener.send(Box::new(piece)).await;
     }
 
     fn finish(&mut self, answer: &mut pb::GenerateResponse) {

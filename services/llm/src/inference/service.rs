@@ -20,7 +20,7 @@ use tonic::{Code, Request, Response, Status};
 use super::answers::{self, Answers, Wanted};
 use super::metering::{Metered, Payer};
 use super::providers::Piece;
-use super::pump::{Delivery, Ending, Pump};
+use super::pump::{Delivery, Ending, Heard, Pump};
 use super::reliability::Chain;
 use super::vault::RecentSecrets;
 use super::{Inference, InferenceError, NoSecrets, VaultSecrets, estimate, files, images};
@@ -74,7 +74,7 @@ impl InferenceService {
     }
 
     /// Asks in a task of its own, so that what is used is counted whoever listens.
-    fn pump(&self, call: Admitted, delivery: Delivery) -> Receiver<Result<Piece, InferenceError>> {
+    fn pump(&self, call: Admitted, delivery: Delivery) -> Receiver<Heard> {
         let (pieces, listener) = mpsc::channel(PIECES_AHEAD);
         let (inference, usage) = (self.inference.clone(), self.usage.clone());
         let Admitted { chain, payer, secrets, ending } = call;
@@ -176,7 +176,7 @@ impl Rpc for InferenceService {
         };
         let mut listener = self.pump(*call, Delivery::Whole);
         while let Some(piece) = listener.recv().await {
-            if let Piece::Finished(answer) = piece? {
+            if let Piece::Finished(answer) = (*piece)? {
                 return Ok(Response::new(*answer));
             }
         }
@@ -334,7 +334,7 @@ fn require_model(name: &str) -> Result<(), Status> {
 
 /// A stream whose caller is looked at now and then.
 struct Watched {
-    pieces: Receiver<Result<Piece, InferenceError>>,
+    pieces: Receiver<Heard>,
     caller: Caller,
     authorizer: Authorizer,
     looks: Interval,
@@ -342,7 +342,7 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(pieces: Receiver<Result<Piece, InferenceError>>, caller: Caller, authorizer: Authorizer) -> Self {
+    fn new(pieces: Receiver<Heard>, caller: Caller, authorizer: Authorizer) -> Self {
         let mut looks = tokio::time::interval_at(Instant::now() + REVALIDATE, REVALIDATE);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self { pieces, caller, authorizer, looks, ended: false }
@@ -354,9 +354,10 @@ impl Watched {
         }
         let answer = loop {
             tokio::select! {
-                piece = self.pieces.recv() => break piece?.map(event).map_err(Status::from),
+                piece = self.pieces.recv() => break (*piece?).map(event).map_err(Status::from),
                 _ = self.looks.tick() => {
-                    if let Err(status) = self.authorizer.revalidate(&self.caller).await {
+                    // Apart: a stream waits for its next piece most of the time.
+                    if let Err(status) = Box::pin(self.authorizer.revalidate(&self.caller)).await {
                         break Err(status);
                     }
                 }
