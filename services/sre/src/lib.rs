@@ -10,6 +10,7 @@ pub mod commands;
 pub mod component_kit;
 mod dates;
 pub mod golden;
+pub mod program;
 pub mod ready_file;
 pub mod settings;
 pub mod suite;
