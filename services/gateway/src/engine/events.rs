@@ -1,6 +1,7 @@
 //! What happens in a run while it happens. Transient events (starts, tokens, log lines) go from the engine
 //! that runs it to its watchers and are never stored; those that count are the records of its journal.
 
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use sre_proto::gateway::v1::run_event::Event;
@@ -18,35 +19,34 @@ pub struct Transient {
     pub event: Event,
 }
 
-/// The transient events of one run.
-#[derive(Clone, Debug)]
+/// The transient events of one run. The room for them is made for the first watcher: most runs have none, and it would
+/// be the largest part of what a run needs of memory.
+#[derive(Clone, Debug, Default)]
 pub struct RunEvents {
-    sender: broadcast::Sender<Transient>,
-}
-
-impl Default for RunEvents {
-    fn default() -> Self {
-        Self { sender: broadcast::Sender::new(CAPACITY) }
-    }
+    sender: Arc<OnceLock<broadcast::Sender<Transient>>>,
 }
 
 impl RunEvents {
     /// Tells the watchers. The event is only made where there are any.
     pub fn emit(&self, event: impl FnOnce() -> Event) {
-        if self.is_heard() {
+        if let Some(sender) = self.heard() {
             // Nobody listens any more: nothing to tell.
-            let _ = self.sender.send(Transient { time: SystemTime::now(), event: event() });
+            let _ = sender.send(Transient { time: SystemTime::now(), event: event() });
         }
     }
 
     /// Whether somebody listens.
     pub fn is_heard(&self) -> bool {
-        self.sender.receiver_count() > 0
+        self.heard().is_some()
+    }
+
+    fn heard(&self) -> Option<&broadcast::Sender<Transient>> {
+        self.sender.get().filter(|sender| sender.receiver_count() > 0)
     }
 
     /// Listens from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<Transient> {
-        self.sender.subscribe()
+        self.sender.get_or_init(|| broadcast::Sender::new(CAPACITY)).subscribe()
     }
 }
 
