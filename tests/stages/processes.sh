@@ -37,14 +37,17 @@ process_running() {
   [ -n "$started" ] && [ "$(process_started "$pid")" = "$started" ]
 }
 
-# process_wait DIR COMMAND..: until COMMAND succeeds; 60 s, or until the process ends.
+# Servers start beside a compilation that has all cores.
+process_starts_within=300
+
+# process_wait DIR COMMAND..: until COMMAND succeeds, or until the process ends, or the time is over.
 process_wait() {
-  local dir=$1 until=$((SECONDS + 60))
+  local dir=$1 until=$((SECONDS + process_starts_within))
   shift
   until "$@" >/dev/null 2>&1; do
     process_running "$dir" || return 1
     if [ "$SECONDS" -ge "$until" ]; then
-      echo "the server in $dir does not answer within 60 s" >&2
+      echo "the server in $dir does not answer within $process_starts_within s" >&2
       return 1
     fi
     sleep 0.1
