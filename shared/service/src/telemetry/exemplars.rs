@@ -94,7 +94,8 @@ pub(super) fn open_metrics(text: &str) -> String {
 
 /// Adds what a bucket saw last, where the line is a bucket's.
 fn exemplar(out: &mut String, line: &str, since_epoch: impl Fn(Instant) -> Duration) -> Option<()> {
-    let (series, bound) = line.split_at(line.find("le=\"")?);
+    // The bound is the last label; names of others may end like it.
+    let (series, bound) = line.split_at(line.rfind("le=\"")?);
     let exemplars = *SERIES.read().as_ref()?.get(series)?;
     let bound = bound.strip_prefix("le=\"")?.split('"').next()?.parse::<f64>().ok()?;
     let bucket = BUCKETS.partition_point(|&below| below < bound);
@@ -120,7 +121,7 @@ mod tests {
 
     #[test]
     fn buckets_show_what_they_saw_last_and_nothing_else_changes() {
-        let labels = [("method", "Get"), ("code", "OK")];
+        let labels = [("role", "llm"), ("method", "Get")];
         let exemplars = of_series("sre_seen_seconds", &labels);
         assert!(std::ptr::eq(exemplars, of_series("sre_seen_seconds", &labels)));
         let now = Instant::now();
@@ -128,11 +129,11 @@ mod tests {
         exemplars.see(OF, 0.0005, now);
         exemplars.see(OF, 500.0, now);
         let text = "# HELP sre_seen_seconds How long.\n# TYPE sre_seen_seconds histogram\n\
-            sre_seen_seconds_bucket{method=\"Get\",code=\"OK\",le=\"0.0001\"} 0\n\
-            sre_seen_seconds_bucket{method=\"Get\",code=\"OK\",le=\"0.0005\"} 2\n\
-            sre_seen_seconds_bucket{method=\"Put\",code=\"OK\",le=\"0.0005\"} 2\n\
-            sre_seen_seconds_bucket{method=\"Get\",code=\"OK\",le=\"+Inf\"} 3\n\
-            sre_seen_seconds_count{method=\"Get\",code=\"OK\"} 3\n\n\
+            sre_seen_seconds_bucket{role=\"llm\",method=\"Get\",le=\"0.0001\"} 0\n\
+            sre_seen_seconds_bucket{role=\"llm\",method=\"Get\",le=\"0.0005\"} 2\n\
+            sre_seen_seconds_bucket{role=\"llm\",method=\"Put\",le=\"0.0005\"} 2\n\
+            sre_seen_seconds_bucket{role=\"llm\",method=\"Get\",le=\"+Inf\"} 3\n\
+            sre_seen_seconds_count{role=\"llm\",method=\"Get\"} 3\n\n\
             # HELP sre_seen_total How many.\n# TYPE sre_seen_total counter\nsre_seen_total 7\n\n";
         let shown = open_metrics(text);
         let lines: Vec<&str> = shown.lines().collect();
