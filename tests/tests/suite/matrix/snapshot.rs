@@ -138,13 +138,16 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Tables by name, each with its rows.
+type Tables = Vec<(String, Arc<BTreeSet<String>>)>;
+
 /// A connection to a store, and its tables as they were at a version.
 struct Store {
     name: String,
     connection: Connection,
     /// Changes with each commit of anybody else.
     version: i64,
-    tables: Vec<(String, Arc<BTreeSet<String>>)>,
+    tables: Tables,
 }
 
 impl Store {
@@ -156,7 +159,7 @@ impl Store {
         Ok(Self { name, connection, version: -1, tables: Vec::new() })
     }
 
-    fn read(&mut self) -> anyhow::Result<&[(String, Arc<BTreeSet<String>>)]> {
+    fn read(&mut self) -> anyhow::Result<&Tables> {
         // One reading of all tables: a change is seen whole or not at all.
         let reading = self.connection.unchecked_transaction()?;
         let version = reading.pragma_query_value(None, "data_version", |row| row.get(0))?;
@@ -167,7 +170,7 @@ impl Store {
                 )?
                 .query_map([], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
-            let mut read = Vec::new();
+            let mut read = Tables::new();
             for table in tables.iter().filter(|table| !NOT_COMPARED.contains(&table.as_str())) {
                 read.push((format!("{} {table}", self.name), Arc::new(rows(&reading, table)?)));
             }
