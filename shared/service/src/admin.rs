@@ -64,8 +64,8 @@ fn answer(roles: &Roles, fine: impl Fn(Ready) -> bool) -> (StatusCode, String) {
 
 /// The text format that the scraper asks for: exemplars are in OpenMetrics alone.
 async fn metrics_text(headers: HeaderMap) -> ([(HeaderName, &'static str); 1], String) {
-    let accepted = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
-    let open = accepted.into_iter().any(|accept| accept.contains("application/openmetrics-text"));
+    let mut accepted = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    let open = accepted.any(|accept| accept.contains("application/openmetrics-text"));
     let (format, text) = match open {
         true => (OPEN_METRICS, metrics::render_open_metrics()),
         false => (PROMETHEUS, metrics::render()),
