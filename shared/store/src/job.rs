@@ -13,6 +13,8 @@ use crate::StoreError;
 pub(crate) trait Job<C>: Send {
     /// True when nobody waits for the answer any more, so that the work need not be done.
     fn is_withdrawn(&self) -> bool;
+    /// How it is undone when it fails.
+    fn undo(&self) -> Undo;
     /// Does the work once and keeps its result. False when it failed or panicked.
     fn run(&mut self, conn: &C) -> bool;
     /// Turns a result that is not durable into `error`. A failure of its own stays.
@@ -21,10 +23,21 @@ pub(crate) trait Job<C>: Send {
     fn answer(self: Box<Self>);
 }
 
+/// How a write that fails is undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Undo {
+    /// By itself, whatever it changed before: a savepoint stands before it.
+    Alone,
+    /// It decides before its first change, so there is nothing to undo. Where there is, because the database failed
+    /// in the middle of it, the transaction goes with all that is in it.
+    WithItsGroup,
+}
+
 /// The caller's side of a job.
 pub(crate) type Answer<T, E> = oneshot::Receiver<Result<T, E>>;
 
 struct Work<F, G, T, U, E> {
+    undo: Undo,
     work: Option<F>,
     then: G,
     result: Option<Result<T, E>>,
@@ -32,7 +45,7 @@ struct Work<F, G, T, U, E> {
 }
 
 /// `then` makes the answer of a result that is durable.
-pub(crate) fn job<C, F, G, T, U, E>(work: F, then: G) -> (Box<dyn Job<C>>, Answer<U, E>)
+pub(crate) fn job<C, F, G, T, U, E>(undo: Undo, work: F, then: G) -> (Box<dyn Job<C>>, Answer<U, E>)
 where
     F: FnOnce(&C) -> Result<T, E> + Send + 'static,
     G: FnOnce(T) -> U + Send + 'static,
@@ -41,7 +54,7 @@ where
     E: From<StoreError> + Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
-    (Box::new(Work { work: Some(work), then, result: None, reply }), answer)
+    (Box::new(Work { undo, work: Some(work), then, result: None, reply }), answer)
 }
 
 impl<C, F, G, T, U, E> Job<C> for Work<F, G, T, U, E>
@@ -54,6 +67,10 @@ where
 {
     fn is_withdrawn(&self) -> bool {
         self.reply.is_closed()
+    }
+
+    fn undo(&self) -> Undo {
+        self.undo
     }
 
     fn run(&mut self, conn: &C) -> bool {

@@ -56,7 +56,7 @@ impl Ledger {
     /// Records events, each once: one whose team and id are known changes nothing. Durable when it answers.
     pub async fn record(&self, events: Vec<UsageEvent>, now: Millis) -> Result<Recorded, StoreError> {
         self.store
-            .write(move |tx| {
+            .write_decided(move |tx| {
                 let (mut recorded, mut added) = (Recorded::default(), Added::default());
                 for event in &events {
                     if table::insert(tx, event, now)? {

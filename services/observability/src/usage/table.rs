@@ -268,8 +268,10 @@ pub fn sums_of_run(conn: &Connection<'_>, team: &str, run: &str) -> Result<Sums,
 
 /// Removes some events that were stored before a moment; gives how many.
 pub fn remove_events(tx: &Connection<'_>, before: Millis, limit: u32) -> Result<usize, StoreError> {
+    // The oldest places are the oldest events, but for the moment by which clocks of replicas differ.
     let sql = "delete from usage_event where seq in
-                 (select seq from usage_event where stored_ms < ?1 order by stored_ms limit ?2)";
+                 (select seq from (select seq, stored_ms from usage_event order by seq limit ?2) as oldest
+                  where stored_ms < ?1)";
     tx.prepare_cached(sql)?.execute(params![before, limit])
 }
 

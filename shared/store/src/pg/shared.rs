@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::{Loan, Pg, PgConfig};
-use crate::job::{Job, enqueue, isolate, job};
+use crate::job::{Job, Undo, enqueue, isolate, job};
 use crate::sql::Session;
 use crate::{Migration, StoreError};
 
@@ -100,7 +100,8 @@ impl Shared {
         U: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let (job, answer) = job(work, then);
+        // A savepoint here, whatever the work promises: it goes with a statement that is sent anyway.
+        let (job, answer) = job(Undo::Alone, work, then);
         self.send(job).await?;
         answer.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
     }

@@ -112,6 +112,21 @@ impl Database {
         }
     }
 
+    /// See [`Store::try_write_decided_then`].
+    pub async fn write_decided<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        F: FnOnce(&Connection<'_>) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
+        match &self.0 {
+            Kind::Sqlite(store) => {
+                store.try_write_decided_then(move |conn| work(&conn.into()), |value| value).await
+            }
+            #[cfg(feature = "postgres")]
+            Kind::Postgres(_) => self.try_write_then(work, |value| value).await,
+        }
+    }
+
     /// See [`Store::read`].
     pub async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
     where

@@ -14,7 +14,7 @@ use super::options::OpenOptions;
 use super::readers::Readers;
 use super::writer::{Request, Writer};
 use super::{backup, connection, migrate};
-use crate::job::{enqueue, job};
+use crate::job::{Answer, Job, Undo, enqueue, job};
 use crate::{Migration, SchemaState, StoreError};
 
 /// One SQLite file, held by this process. Clones share it.
@@ -120,7 +120,27 @@ impl Store {
         U: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let (job, answer) = job(work, then);
+        self.done(job(Undo::Alone, work, then)).await
+    }
+
+    /// [`try_write_then`](Store::try_write_then) for work that makes all its decisions before its first change: an error
+    /// after that is the database's, and takes the whole group of writes with it. In return it costs no savepoint,
+    /// for which SQLite copies each page that the work changes.
+    pub async fn try_write_decided_then<T, U, E, F, G>(&self, work: F, then: G) -> Result<U, E>
+    where
+        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        G: FnOnce(T) -> U + Send + 'static,
+        T: Send + 'static,
+        U: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.done(job(Undo::WithItsGroup, work, then)).await
+    }
+
+    async fn done<U, E: From<StoreError>>(
+        &self,
+        (job, answer): (Box<dyn Job<Connection>>, Answer<U, E>),
+    ) -> Result<U, E> {
         self.send(Request::Write(job)).await?;
         // No answer: the writer ended before this job's turn.
         answer.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))

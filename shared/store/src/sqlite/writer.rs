@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::error::FileScope;
 use super::lock::FileLock;
 use super::migrate;
-use crate::job::Job;
+use crate::job::{Job, Undo};
 use crate::{Migration, SchemaState, StoreError};
 
 /// What the writer is asked to do.
@@ -104,12 +104,17 @@ impl Writer {
         ended_by
     }
 
-    /// Runs one job in a savepoint. An error means that the whole transaction is lost.
+    /// Runs one job, in a savepoint where it may have to be undone alone. An error means that the whole transaction is
+    /// lost.
     fn run_job(&self, mut job: Box<dyn Job<Connection>>, group: &mut Group) -> Result<(), StoreError> {
-        if let Err(error) = self.statement("savepoint sre_write") {
+        let undo = job.undo();
+        if undo == Undo::Alone
+            && let Err(error) = self.statement("savepoint sre_write")
+        {
             group.jobs.push(job);
             return Err(error);
         }
+        let changes_before = self.conn.total_changes();
         let done = job.run(&self.conn);
         group.jobs.push(job);
         if self.conn.is_autocommit() {
@@ -117,12 +122,18 @@ impl Writer {
             // transaction, which is not its to end.
             return Err(StoreError::backend("the transaction of the group was ended by one of its writes"));
         }
-        if done {
-            group.done += 1;
-        } else {
-            self.statement("rollback to sre_write")?;
+        match (undo, done) {
+            (_, true) => group.done += 1,
+            (Undo::Alone, false) => self.statement("rollback to sre_write")?,
+            (Undo::WithItsGroup, false) if self.conn.total_changes() > changes_before => {
+                return Err(StoreError::backend("a write of the group failed in the middle of its changes"));
+            }
+            (Undo::WithItsGroup, false) => {}
         }
-        self.statement("release sre_write")
+        match undo {
+            Undo::Alone => self.statement("release sre_write"),
+            Undo::WithItsGroup => Ok(()),
+        }
     }
 
     fn abandon(&self, error: &StoreError) {

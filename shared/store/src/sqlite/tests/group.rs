@@ -52,6 +52,46 @@ async fn an_error_or_panic_undoes_its_own_changes_only() {
 }
 
 #[tokio::test]
+async fn a_decided_write_needs_no_undoing_or_takes_its_group_along() {
+    let decided = |store: &Store, refused: bool, twice: bool| {
+        let store = store.clone();
+        async move {
+            let work = move |tx: &Connection| {
+                if refused {
+                    return Err(StoreError::NotFound);
+                }
+                insert(tx, "decided")?;
+                if twice { insert(tx, "decided") } else { Ok(()) }
+            };
+            store.try_write_decided_then(work, |()| ()).await
+        }
+    };
+    let (_folder, store) = open();
+    let held = Held::start(&store, "first").await;
+    let mut refused = pin!(decided(&store, true, false));
+    let mut done = pin!(decided(&store, false, false));
+    queue(refused.as_mut()).await;
+    queue(done.as_mut()).await;
+    held.release().await.unwrap();
+    assert!(matches!(refused.await, Err(StoreError::NotFound)));
+    done.await.unwrap();
+    assert_eq!(names(&store).await, ["first", "decided"], "a refusal has nothing to undo");
+
+    let (_folder, store) = open();
+    let held = Held::start(&store, "first").await;
+    let mut broken = pin!(decided(&store, false, true));
+    let mut behind = pin!(store.write(|tx| insert(tx, "behind")));
+    queue(broken.as_mut()).await;
+    queue(behind.as_mut()).await;
+    let first = held.release().await.unwrap_err();
+    assert!(first.to_string().contains("in the middle"), "{first}");
+    let error = broken.await.unwrap_err();
+    assert!(error.is_duplicate(), "it hears its own error: {error}");
+    behind.await.unwrap();
+    assert_eq!(names(&store).await, ["behind"], "what came after it is a group of its own");
+}
+
+#[tokio::test]
 async fn a_commit_that_fails_fails_its_whole_group() {
     let (_folder, store) = open();
     let held = Held::start(&store, "first").await;

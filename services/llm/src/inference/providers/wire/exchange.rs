@@ -1,6 +1,7 @@
 //! One exchange: its repeats, times and limits.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -16,17 +17,17 @@ use crate::inference::http::{self, Http};
 use crate::inference::providers::Call;
 use crate::inference::settings::InferenceSettings;
 
-/// The client and its limits.
+/// The client and its limits. Each open stream has a clone.
 #[derive(Debug, Clone)]
 pub struct Exchange {
     http: Http,
-    settings: InferenceSettings,
+    settings: Arc<InferenceSettings>,
 }
 
 impl Exchange {
     pub fn new(settings: InferenceSettings) -> Result<Self, reqwest::Error> {
         let http = Http::of(&settings)?;
-        Ok(Self { http, settings })
+        Ok(Self { http, settings: Arc::new(settings) })
     }
 
     /// How long to wait for the first token of a call.

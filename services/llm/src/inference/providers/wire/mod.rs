@@ -101,7 +101,7 @@ impl<W: Wire> Provider for Spoken<W> {
         Ok(answer)
     }
 
-    async fn stream(&self, call: Call) -> Result<Pieces, InferenceError> {
+    async fn stream(&self, mut call: Call) -> Result<Pieces, InferenceError> {
         let opened = tokio::time::Instant::now();
         let response = async {
             let request = self.wire.request(&self.exchange, &call, Delivery::Stream).await?;
@@ -110,6 +110,8 @@ impl<W: Wire> Provider for Spoken<W> {
         let response = self.exchange.in_time(&call, response).await?;
         let first_by = opened + self.exchange.first_token_timeout(&call);
         let reading = self.wire.reading(&call);
+        // It was sent, and may be long; the stream may live long.
+        call.request.messages = Vec::new();
         Ok(reader::pieces(self.exchange.clone(), call, response, reading, first_by))
     }
 }

@@ -11,6 +11,9 @@ use crate::runtime_context::error::JournalError;
 use crate::runtime_context::model::{Append, NewRecord, Owner, Parked, Parking, Signal, job_done};
 use crate::runtime_context::time::UnixMs;
 
+/// What records add to the ledger goes into one row up to so much.
+const OUTBOX_BYTES: usize = 64 << 10;
+
 /// Each item for itself: the refusals come before an item's first write, so that a refused item leaves
 /// nothing and the others need no savepoint.
 pub(super) fn append_each(tx: &Transaction<'_>, appends: &[Append]) -> Result<Vec<Result<i64>>> {
@@ -95,6 +98,9 @@ struct Written {
 /// Takes sequence numbers where (session, epoch) match, and writes the records; ends the run in the same
 /// statement, for each touch of the row costs. None where the owner is another or the sequence not the
 /// expected one.
+///
+/// Read first and changed by its row then: with `returning`, SQLite makes a table in memory for the answer, which
+/// costs more than the second statement.
 fn write_fenced(
     tx: &Transaction<'_>,
     owner: Owner,
@@ -102,52 +108,39 @@ fn write_fenced(
     expected: Option<i64>,
     end: Option<RunState>,
 ) -> Result<Option<Written>> {
-    let count = records.len() as i64;
-    let sql = match end {
-        None => {
-            "update run set next_seq = next_seq + ?5, barren = case when ?5 > 0 then 0 else barren end \
-             where partition = ?1 and id = ?2 and session = ?3 and epoch = ?4 and state = 3 \
-             and (?6 is null or next_seq = ?6) returning row, next_seq, team, kind, marks"
-        }
-        Some(_) => {
-            "update run set next_seq = next_seq + ?5, barren = case when ?5 > 0 then 0 else barren end, \
-             state = ?7, ended_ms = ?8, session = null, due_ms = null \
-             where partition = ?1 and id = ?2 and session = ?3 and epoch = ?4 and state = 3 \
-             and (?6 is null or next_seq = ?6) returning row, next_seq, team, kind, marks"
-        }
-    };
-    let mut update = tx.conn.prepare_cached(sql)?;
-    let read = |row: &sre_store::rusqlite::Row<'_>| {
-        let kind = RunKind::try_from(row.get::<_, i32>(3)?).unwrap_or_default();
-        let share = Share { team: row.get(2)?, kind };
-        Ok((
-            row.get::<_, i64>(1)?,
-            Written { row: RunRow(row.get(0)?), share, marks: Marks(row.get(4)?), last: 0 },
-        ))
-    };
+    let mut owned = tx.conn.prepare_cached(
+        "select row, next_seq, team, kind, marks from run where partition = ?1 and id = ?2 and session = ?3 \
+         and epoch = ?4 and state = 3 and (?5 is null or next_seq = ?5)",
+    )?;
     let (run, session) = (key(&owner.run.uuid), key(&owner.session.0));
-    let taken = match end {
-        None => update
-            .query_row(params![owner.run.partition, run, session, owner.epoch, count, expected], read)
-            .optional()?,
-        Some(end) => update
-            .query_row(
-                params![
-                    owner.run.partition,
-                    run,
-                    session,
-                    owner.epoch,
-                    count,
-                    expected,
-                    end as i32,
-                    tx.now.0
-                ],
-                read,
-            )
-            .optional()?,
-    };
-    let Some((next, written)) = taken else { return Ok(None) };
-    insert_records(tx, written.row, owner.epoch, next - count, records)?;
+    let found = owned
+        .query_row(params![owner.run.partition, run, session, owner.epoch, expected], |row| {
+            let kind = RunKind::try_from(row.get::<_, i32>(3)?).unwrap_or_default();
+            let share = Share { team: row.get(2)?, kind };
+            let next: i64 = row.get(1)?;
+            Ok((next, Written { row: RunRow(row.get(0)?), share, marks: Marks(row.get(4)?), last: 0 }))
+        })
+        .optional()?;
+    let Some((first, written)) = found else { return Ok(None) };
+    let next = first + records.len() as i64;
+    match end {
+        // A write without records is no progress, and leaves the row as it is.
+        None if records.is_empty() => {}
+        None => {
+            tx.conn
+                .prepare_cached("update run set next_seq = ?2, barren = 0 where row = ?1")?
+                .execute(params![written.row.0, next])?;
+        }
+        Some(end) => {
+            tx.conn
+                .prepare_cached(
+                    "update run set next_seq = ?2, barren = case when ?3 then 0 else barren end, state = ?4, \
+                     ended_ms = ?5, session = null, due_ms = null where row = ?1",
+                )?
+                .execute(params![written.row.0, next, !records.is_empty(), end as i32, tx.now.0])?;
+        }
+    }
+    insert_records(tx, written.row, owner.epoch, first, records)?;
     tx.tell(Change::Run(owner.run));
     Ok(Some(Written { last: next - 1, ..written }))
 }
@@ -203,6 +196,7 @@ pub(super) fn insert_records(
          values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
     let mut checkpoint = None;
+    let mut used = Vec::new();
     for (sequence, record) in (first..).zip(records) {
         insert.execute(params![
             run.0,
@@ -215,8 +209,10 @@ pub(super) fn insert_records(
             record.blob.map(|blob| blob.size_bytes),
             tx.now.0,
         ])?;
-        if !record.usage.is_empty() {
-            outbox::put(tx.conn, &record.usage)?;
+        // Encoded messages that follow each other are one, with the items of all.
+        used.extend_from_slice(&record.usage);
+        if used.len() > OUTBOX_BYTES {
+            outbox::put(tx.conn, &std::mem::take(&mut used))?;
         }
         if let Some(added) = &record.conversation {
             conversations::add(tx.conn, tx.now, added)?;
@@ -224,6 +220,9 @@ pub(super) fn insert_records(
         if record.kind == RecordKind::Checkpoint {
             checkpoint = Some(sequence);
         }
+    }
+    if !used.is_empty() {
+        outbox::put(tx.conn, &used)?;
     }
     if let Some(sequence) = checkpoint {
         tx.conn

@@ -61,23 +61,37 @@ impl SqliteJournal {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.store.try_write_then(self.transaction(work), self.told()).await
+    }
+
+    /// The same for what each run does, which decides before its first change (see [`Store::try_write_decided_then`]).
+    async fn write_decided<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.store.try_write_decided_then(self.transaction(work), self.told()).await
+    }
+
+    fn transaction<T, W: FnOnce(&Transaction<'_>) -> Result<T>>(
+        &self,
+        work: W,
+    ) -> impl FnOnce(&Connection) -> Result<(T, Vec<Change>)> + use<T, W> {
         let clock = Arc::clone(&self.clock);
         let settings = Arc::clone(&self.settings);
+        move |conn| {
+            let changes = RefCell::default();
+            let tx = Transaction { conn, now: clock.now(), settings: &settings, changes };
+            let value = work(&tx)?;
+            Ok((value, tx.changes.into_inner()))
+        }
+    }
+
+    fn told<T>(&self) -> impl FnOnce((T, Vec<Change>)) -> T + use<T> {
         let observed = self.observed.clone();
-        self.store
-            .try_write_then(
-                move |conn| {
-                    let changes = RefCell::default();
-                    let tx = Transaction { conn, now: clock.now(), settings: &settings, changes };
-                    let value = work(&tx)?;
-                    Ok((value, tx.changes.into_inner()))
-                },
-                move |(value, changes): (T, Vec<Change>)| {
-                    observed.tell(changes);
-                    value
-                },
-            )
-            .await
+        move |(value, changes)| {
+            observed.tell(changes);
+            value
+        }
     }
 
     async fn query<T: Send + 'static>(
@@ -133,11 +147,11 @@ impl Journal for SqliteJournal {
     }
 
     async fn open_run(&self, opening: Opening) -> Result<Opened> {
-        self.write(move |tx| open::open(tx, &opening)).await
+        self.write_decided(move |tx| open::open(tx, &opening)).await
     }
 
     async fn append(&self, appends: Vec<Append>) -> Result<Vec<Result<i64>>> {
-        self.write(move |tx| append::append_each(tx, &appends)).await
+        self.write_decided(move |tx| append::append_each(tx, &appends)).await
     }
 
     async fn park(&self, parking: Parking) -> Result<Parked> {
@@ -230,7 +244,7 @@ impl Journal for SqliteJournal {
     }
 
     async fn shipped(&self, ids: Vec<i64>) -> Result<()> {
-        self.write(move |tx| outbox::remove(tx.conn, &ids)).await
+        self.write_decided(move |tx| outbox::remove(tx.conn, &ids)).await
     }
 
     fn poll_interval(&self) -> Option<Duration> {

@@ -6,7 +6,7 @@ use sre_store::rusqlite::{Connection, params};
 use super::Result;
 use crate::runtime_context::connectors::Unshipped;
 
-/// Writes what a record adds, in the transaction that writes the record.
+/// Writes what records add, in the transaction that writes the records.
 pub(super) fn put(conn: &Connection, events: &[u8]) -> Result<()> {
     conn.prepare_cached("insert into usage_outbox (events) values (?1)")?.execute([events])?;
     Ok(())

@@ -57,14 +57,14 @@ pub(super) struct Due {
 /// Takes a slot for a new run; false where none is free, or others of the share are queued: a child goes
 /// before them.
 pub(super) fn take(tx: &Transaction<'_>, head: &RunHead) -> Result<bool> {
-    let taken = tx
+    let changed = tx
         .conn
         .prepare_cached(
             "insert into slot (team, kind, leased) values (?1, ?2, 1) on conflict (team, kind) do update \
-             set leased = leased + 1 where leased < ?3 and (queued = 0 or ?4) returning 1",
+             set leased = leased + 1 where leased < ?3 and (queued = 0 or ?4)",
         )?
-        .exists(params![head.team, head.kind as i32, tx.settings.team_running, head.parent.is_some()])?;
-    Ok(taken)
+        .execute(params![head.team, head.kind as i32, tx.settings.team_running, head.parent.is_some()])?;
+    Ok(changed > 0)
 }
 
 /// Counts a run that was claimed or taken.
@@ -80,15 +80,17 @@ pub(super) fn leased(tx: &Transaction<'_>, share: &Share, from: RunState) -> Res
 
 /// Gives a slot back, and tells engines where a run waited for it.
 pub(super) fn free(tx: &Transaction<'_>, share: &Share) -> Result<()> {
-    let (leased, due): (i64, Option<i64>) = tx
+    let slot = params![share.team, share.kind as i32];
+    let found: Option<(i64, Option<i64>)> = tx
         .conn
-        .prepare_cached(
-            "update slot set leased = leased - 1 where team = ?1 and kind = ?2 returning leased, due_ms",
-        )?
-        .query_row(params![share.team, share.kind as i32], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?
-        .unwrap_or_default();
-    if leased + 1 >= i64::from(tx.settings.team_running) && due.is_some_and(|due| due <= tx.now.0) {
+        .prepare_cached("select leased, due_ms from slot where team = ?1 and kind = ?2")?
+        .query_row(slot, |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((leased, due)) = found else { return Ok(()) };
+    tx.conn
+        .prepare_cached("update slot set leased = leased - 1 where team = ?1 and kind = ?2")?
+        .execute(slot)?;
+    if leased >= i64::from(tx.settings.team_running) && due.is_some_and(|due| due <= tx.now.0) {
         tx.tell(Change::Claimable);
     }
     Ok(())
