@@ -34,6 +34,8 @@ use crate::engine::{build, routes, takeover};
 
 /// Which of the two engines a call goes to.
 const ENGINE: &str = "x-test-engine";
+/// How long something may take that happens in seconds on a fast machine.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub struct World {
     pub suite: TestSuite,
@@ -223,7 +225,7 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        match tokio::time::timeout(Duration::from_secs(20), reached).await {
+        match tokio::time::timeout(PATIENCE, reached).await {
             Ok(run) => run,
             Err(_) => panic!("{name} did not become {state:?}: {:?}", self.get(name).await),
         }
