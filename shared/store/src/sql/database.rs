@@ -14,7 +14,8 @@ use crate::{Migration, SchemaState, Store, StoreError};
 /// A service's state: a SQLite file of this process, or a schema in PostgreSQL that replicas share. Clones share it.
 ///
 /// Both keep what [`Store`] promises: writes are done one after the other, of all replicas, and committed in groups;
-/// a write sees all that came before it; an error undoes its own changes only; `read` sees one snapshot.
+/// a write sees all that came before it; an error undoes its own changes only, but for
+/// [`write_decided`](Self::write_decided); `read` sees one snapshot.
 #[derive(Debug, Clone)]
 pub struct Database(Kind);
 

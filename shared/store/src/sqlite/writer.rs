@@ -122,16 +122,17 @@ impl Writer {
             // transaction, which is not its to end.
             return Err(StoreError::backend("the transaction of the group was ended by one of its writes"));
         }
-        match (undo, done) {
-            (_, true) => group.done += 1,
-            (Undo::Alone, false) => self.statement("rollback to sre_write")?,
-            (Undo::WithItsGroup, false) if self.conn.total_changes() > changes_before => {
-                return Err(StoreError::backend("a write of the group failed in the middle of its changes"));
-            }
-            (Undo::WithItsGroup, false) => {}
-        }
+        group.done += usize::from(done);
         match undo {
-            Undo::Alone => self.statement("release sre_write"),
+            Undo::Alone => {
+                if !done {
+                    self.statement("rollback to sre_write")?;
+                }
+                self.statement("release sre_write")
+            }
+            Undo::WithItsGroup if !done && self.conn.total_changes() > changes_before => {
+                Err(StoreError::backend("a write of the group failed in the middle of its changes"))
+            }
             Undo::WithItsGroup => Ok(()),
         }
     }
