@@ -45,8 +45,8 @@ fn a_key_ends() {
 fn unknown_wrong_and_malformed_keys_are_refused_alike() {
     let conn = database();
     let (key, text) = create(&conn, new(None), NOW).unwrap();
-    let (_, other) = create(&conn, new(None), NOW).unwrap();
-    let swapped = format!("sre_{}_{}", key.id, other.rsplit_once('_').map_or("", |(_, secret)| secret));
+    let (other_key, other) = create(&conn, new(None), NOW).unwrap();
+    let swapped = other.replace(&other_key.id, &key.id);
     let unknown = text.replace(&key.id, "00000000000000000000");
     let messages: Vec<String> = [swapped.as_str(), &unknown, "hello", ""]
         .map(|text| verify(&conn, text, NOW).unwrap_err().to_string())
