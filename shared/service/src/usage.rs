@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sre_proto::observability::v1::usage_client::UsageClient;
+use sre_proto::observability::v1::usage_event::Use;
 use sre_proto::observability::v1::{RecordUsageRequest, UsageEvent};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,7 @@ use crate::role::Role;
 
 /// Events that may wait.
 const CAPACITY: usize = 16_384;
-/// Events of one call.
+/// Events of one call, with those that others hold.
 pub const BATCH: usize = 500;
 /// How long a batch waits for company.
 const LINGER: Duration = Duration::from_millis(20);
@@ -147,6 +148,14 @@ async fn deliver(link: &Link, events: Vec<UsageEvent>) -> bool {
 pub async fn record(link: &Link, events: Vec<UsageEvent>) -> Result<(), Status> {
     UsageClient::new(link.clone()).record_usage(RecordUsageRequest { events }).await?;
     Ok(())
+}
+
+/// How many events are in one: it, or those that it holds.
+pub fn counted(event: &UsageEvent) -> usize {
+    match &event.r#use {
+        Some(Use::Together(together)) => together.events.len(),
+        _ => 1,
+    }
 }
 
 /// Whether a repeat would be refused, too.

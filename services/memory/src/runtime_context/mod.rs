@@ -20,6 +20,7 @@ mod settings;
 pub(crate) mod time;
 mod upkeep;
 mod usage_outbox;
+mod usage_together;
 
 use std::sync::Arc;
 use std::time::Duration;

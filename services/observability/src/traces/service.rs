@@ -15,7 +15,7 @@ use crate::log::rescue;
 use crate::usage::Ledger;
 
 const RUN: Pattern = Pattern::new("teams/{team}/agents/{agent}/runs/{run}");
-const MAX_SPANS: u32 = 10_000;
+const MAX_SPANS: usize = 10_000;
 
 /// Serves `sre.observability.v1.Telemetry`.
 #[derive(Debug, Clone)]
@@ -55,8 +55,8 @@ impl Telemetry for TelemetryService {
             );
             return Err(status(Code::NotFound, Reason::NotFound, message));
         }
-        let truncated = events.len() > MAX_SPANS as usize;
-        events.truncate(MAX_SPANS as usize);
+        let truncated = events.len() > MAX_SPANS;
+        events.truncate(MAX_SPANS);
         let sums = self.ledger.sums_of_run(team, run).await.map_err(rescue)?;
         Ok(Response::new(Trace {
             input_tokens: sums.input_tokens,

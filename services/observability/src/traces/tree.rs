@@ -74,7 +74,8 @@ pub fn build(name: &str, events: &[UsageEvent]) -> Trace {
                     ..span_of(event)
                 });
             }
-            Some(Use::Storage(_) | Use::LightRuns(_)) | None => {}
+            // The ledger gives what an event holds, one by one.
+            Some(Use::Storage(_) | Use::LightRuns(_) | Use::Together(_)) | None => {}
         }
     }
     if root.start_time.is_none() {

@@ -1,5 +1,6 @@
 //! The ledger: events that count once, and their sums by hour and by run.
 
+mod held;
 mod service;
 #[cfg(test)]
 mod service_tests;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use prost::Message as _;
 use sre_proto::observability::v1::UsageEvent;
+use sre_service::usage::counted;
 use sre_store::StoreError;
 use sre_store::sql::Database;
 
@@ -29,6 +31,8 @@ const EVENTS: Duration = Duration::from_secs(35 * 24 * 3600);
 const SUMS: Duration = Duration::from_secs(400 * 24 * 3600);
 /// Rows that go in one transaction.
 const SWEEP_BATCH: u32 = 1000;
+/// Rows of a run that are read at once: one may hold many events.
+const ROWS_READ: u32 = 200;
 /// One hour.
 pub(crate) const HOUR_MS: Millis = 3_600_000;
 
@@ -59,11 +63,12 @@ impl Ledger {
             .write_decided(move |tx| {
                 let (mut recorded, mut added) = (Recorded::default(), Added::default());
                 for event in &events {
+                    let counted = i32::try_from(counted(event)).unwrap_or(i32::MAX);
                     if table::insert(tx, event, now)? {
-                        recorded.new += 1;
+                        recorded.new += counted;
                         added.add(event, now);
                     } else {
-                        recorded.known += 1;
+                        recorded.known += counted;
                     }
                 }
                 table::add(tx, &added)?;
@@ -79,11 +84,24 @@ impl Ledger {
     }
 
     /// The events of a run in the order in which they came, so many at most.
-    pub async fn of_run(&self, team: &str, run: &str, most: u32) -> Result<Vec<UsageEvent>, StoreError> {
-        let (team, run) = (team.to_owned(), run.to_owned());
-        let rows = self.store.read(move |conn| table::of_run(conn, &team, &run, most)).await?;
-        // What was encoded here decodes here.
-        Ok(rows.iter().map(|row| UsageEvent::decode(row.as_slice()).unwrap_or_default()).collect())
+    pub async fn of_run(&self, team: &str, run: &str, most: usize) -> Result<Vec<UsageEvent>, StoreError> {
+        let mut events = Vec::new();
+        let mut after = 0;
+        loop {
+            let (team, run) = (team.to_owned(), run.to_owned());
+            let rows =
+                self.store.read(move |conn| table::of_run(conn, &team, &run, after, ROWS_READ)).await?;
+            let is_last = rows.len() < ROWS_READ as usize;
+            for (place, row) in rows {
+                after = place;
+                // What was encoded here decodes here.
+                events.extend(held::each(UsageEvent::decode(row.as_slice()).unwrap_or_default()));
+            }
+            if is_last || events.len() >= most {
+                events.truncate(most);
+                return Ok(events);
+            }
+        }
     }
 
     /// The sums of a run, with what models used in runs that were started from it.

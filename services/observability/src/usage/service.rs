@@ -8,9 +8,10 @@ use sre_proto::observability::v1::{
     UsageEvent, UsageGrouping, UsageRow,
 };
 use sre_service::Host;
+use sre_service::usage::counted;
 use tonic::{Request, Response, Status};
 
-use super::{By, HOUR_MS, Ledger, Query, Sums, Total};
+use super::{By, HOUR_MS, Ledger, Query, Sums, Total, held};
 use crate::clock;
 use crate::log::rescue;
 
@@ -42,7 +43,7 @@ impl Usage for UsageService {
         request: Request<RecordUsageRequest>,
     ) -> Result<Response<RecordUsageResponse>, Status> {
         let events = request.into_inner().events;
-        if events.len() > MAX_EVENTS {
+        if events.iter().map(counted).sum::<usize>() > MAX_EVENTS {
             return Err(invalid_argument("events", "1000 at most: record in several calls"));
         }
         let asked = events.len();
@@ -50,7 +51,7 @@ impl Usage for UsageService {
         let invalid = asked - events.len();
         if invalid > 0 {
             // One writer's mistake must not stop the others' events behind it.
-            tracing::warn!(invalid, "usage events without a team or an id were left out");
+            tracing::warn!(invalid, "usage events without a team or an id, or of a wrong shape, were left out");
         }
         let recorded = self.ledger.record(events, clock::now()).await.map_err(rescue)?;
         let count = |number: i32| u64::try_from(number).unwrap_or_default();
@@ -114,7 +115,7 @@ impl Usage for UsageService {
 }
 
 fn is_valid(event: &UsageEvent) -> bool {
-    !event.team.is_empty() && !event.id.is_empty() && event.id.len() <= MAX_ID_BYTES
+    !event.team.is_empty() && !event.id.is_empty() && event.id.len() <= MAX_ID_BYTES && held::may_hold(event)
 }
 
 fn parse(team: &str, request: &QueryUsageRequest) -> Result<Query, Status> {

@@ -5,7 +5,8 @@ use sre_proto::observability::v1::telemetry_client::TelemetryClient;
 use sre_proto::observability::v1::usage_client::UsageClient;
 use sre_proto::observability::v1::usage_event::Use;
 use sre_proto::observability::v1::{
-    ComponentUse, GetTraceRequest, QueryUsageRequest, RecordUsageRequest, RunUse, UsageEvent,
+    ComponentUse, GetTraceRequest, ModelUse, QueryUsageRequest, RecordUsageRequest, RunUse, UsageEvent,
+    UsageTogether,
 };
 use sre_service::accounts::TeamRole;
 use sre_service::testing::TestSuite;
@@ -73,6 +74,33 @@ async fn services_record_and_members_read() {
     assert_eq!((refused.code(), reason(&refused)), (Code::PermissionDenied, Some(Reason::AclDenied)));
     let many = RecordUsageRequest { events: vec![UsageEvent::default(); 1001] };
     let refused = usage(&suite, "service/engine").record_usage(many).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(suite.stop().await);
+}
+
+#[tokio::test]
+async fn an_event_holds_what_a_run_and_its_components_did_and_nothing_else() {
+    let suite = suite().await;
+    let holding = |id: &str, events| event(id, "", Use::Together(UsageTogether { events }));
+    let component = || event("r/A@1", "A@1", Use::Component(ComponentUse::default()));
+    let record = async |events| {
+        usage(&suite, "service/memory")
+            .record_usage(RecordUsageRequest { events })
+            .await
+            .map(|answer| answer.into_inner())
+    };
+    let wrong = vec![
+        holding("r/1", Vec::new()),
+        holding("r/2", vec![component(), event("llm/1", "A@1", Use::Model(ModelUse::default()))]),
+        holding("r/3", vec![holding("r/4", vec![component()])]),
+        holding("r/5", vec![event("", "A@1", Use::Component(ComponentUse::default()))]),
+    ];
+    let answer = record(wrong).await.unwrap();
+    assert_eq!((answer.recorded, answer.known, answer.invalid), (0, 0, 4));
+    let right = vec![holding("r/opened", vec![component(); 1000])];
+    assert_eq!(record(right.clone()).await.unwrap().recorded, 1000);
+    assert_eq!(record(right).await.unwrap().known, 1000);
+    let refused = record(vec![holding("r/6", vec![component(); 1001])]).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert!(suite.stop().await);
 }

@@ -70,7 +70,8 @@ impl Sums {
                 cost_micros: count(service.cost_micros),
                 ..Self::default()
             },
-            None => Self::default(),
+            // The ledger adds what it holds, one by one.
+            Some(Use::Together(_)) | None => Self::default(),
         }
     }
 

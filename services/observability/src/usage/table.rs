@@ -86,33 +86,52 @@ pub struct Added {
 }
 
 impl Added {
-    /// Adds an event. The hour is the one in which it began, as far as that can be true.
+    /// Adds an event, or what it holds.
     pub fn add(&mut self, event: &UsageEvent, now: Millis) {
-        let sums = Sums::of(event);
-        if sums == Sums::default() {
+        match &event.r#use {
+            Some(Use::Together(together)) => {
+                // Few hours, and all of them of one run: each is looked up once.
+                let mut hours: BTreeMap<i64, Sums> = BTreeMap::new();
+                for held in &together.events {
+                    let known = hours.entry(hour_of(held, now)).or_default();
+                    *known = known.plus(&Sums::of(held));
+                }
+                for (hour, sums) in hours {
+                    self.add_sums(event, hour, "", &sums);
+                }
+            }
+            Some(Use::Model(model)) => {
+                let (hour, sums) = (hour_of(event, now), Sums::of(event));
+                for (team, run) in event.outer_runs.iter().take(runs::MOST).filter_map(|run| runs::parts(run))
+                {
+                    let known = self.below.entry((team.to_owned(), run.to_owned(), hour)).or_default();
+                    *known = known.plus(&sums);
+                }
+                self.add_sums(event, hour, &model.model, &sums);
+            }
+            _ => self.add_sums(event, hour_of(event, now), "", &Sums::of(event)),
+        }
+    }
+
+    fn add_sums(&mut self, of: &UsageEvent, hour: i64, model: &str, sums: &Sums) {
+        if *sums == Sums::default() {
             return;
         }
-        let began =
-            event.time.map(|time| time.seconds.saturating_mul(1000) + i64::from(time.nanos) / 1_000_000);
-        let hour = began.filter(|began| (0..=now).contains(began)).unwrap_or(now) / HOUR_MS;
-        let model = match &event.r#use {
-            Some(Use::Model(model)) => model.model.clone(),
-            _ => String::new(),
-        };
-        if matches!(event.r#use, Some(Use::Model(_))) {
-            for (team, run) in event.outer_runs.iter().take(runs::MOST).filter_map(|run| runs::parts(run)) {
-                let known = self.below.entry((team.to_owned(), run.to_owned(), hour)).or_default();
-                *known = known.plus(&sums);
-            }
+        let (team, agent) = (of.team.clone(), of.agent.clone());
+        if !of.run_id.is_empty() {
+            let known =
+                self.runs.entry((team.clone(), of.run_id.clone(), agent.clone(), hour)).or_default();
+            *known = known.plus(sums);
         }
-        let (team, agent, run) = (event.team.clone(), event.agent.clone(), event.run_id.clone());
-        if !run.is_empty() {
-            let known = self.runs.entry((team.clone(), run, agent.clone(), hour)).or_default();
-            *known = known.plus(&sums);
-        }
-        let known = self.hours.entry((team, hour, agent, event.user.clone(), model)).or_default();
-        *known = known.plus(&sums);
+        let known = self.hours.entry((team, hour, agent, of.user.clone(), model.to_owned())).or_default();
+        *known = known.plus(sums);
     }
+}
+
+/// The hour in which an event began, as far as that can be true.
+fn hour_of(event: &UsageEvent, now: Millis) -> i64 {
+    let began = event.time.map(|time| time.seconds.saturating_mul(1000) + i64::from(time.nanos) / 1_000_000);
+    began.filter(|began| (0..=now).contains(began)).unwrap_or(now) / HOUR_MS
 }
 
 /// Adds to the sums.
@@ -246,12 +265,19 @@ pub fn total(conn: &Connection<'_>, total: &Total) -> Result<Sums, StoreError> {
     Ok(all)
 }
 
-/// The events of a run, encoded, in the order in which they came.
-pub fn of_run(conn: &Connection<'_>, team: &str, run: &str, most: u32) -> Result<Vec<Vec<u8>>, StoreError> {
+/// Rows of a run after a place, with their places and encoded events, in the order in which they came.
+pub fn of_run(
+    conn: &Connection<'_>,
+    team: &str,
+    run: &str,
+    after: i64,
+    most: u32,
+) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
     let mut statement = conn.prepare_cached(
-        "select event from usage_event where team = ?1 and run = ?2 and run <> '' order by seq limit ?3",
+        "select seq, event from usage_event where team = ?1 and run = ?2 and run <> '' and seq > ?3
+         order by seq limit ?4",
     )?;
-    let rows = statement.query_map(params![team, run, most], |row| row.get(0))?;
+    let rows = statement.query_map(params![team, run, after, most], |row| Ok((row.get(0)?, row.get(1)?)))?;
     rows.collect::<Result<_, _>>()
 }
 

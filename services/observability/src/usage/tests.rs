@@ -2,7 +2,9 @@
 
 use prost_types::Timestamp;
 use sre_proto::observability::v1::usage_event::Use;
-use sre_proto::observability::v1::{ComponentUse, LightRunsUse, ModelUse, RunUse, ServiceUse, UsageEvent};
+use sre_proto::observability::v1::{
+    ComponentUse, LightRunsUse, ModelUse, RunUse, ServiceUse, UsageEvent, UsageTogether,
+};
 use sre_store::sql::Database;
 use sre_store::{OpenOptions, Store};
 
@@ -120,6 +122,55 @@ async fn sums_are_made_by_what_is_asked() {
     assert_eq!((later.executions, later.model_calls), (0, 2), "by the hour in which it began");
     let page = Query { offset: 1, limit: 1, ..query(By::Run) };
     assert_eq!(keys(&fx.ledger.query(&page).await.unwrap()), ["r2"]);
+}
+
+/// What became durable at once is one row, and is counted and read as if each had its own.
+#[tokio::test]
+async fn what_an_event_holds_is_known_at_once_and_counted_one_by_one() {
+    let fx = Fixture::new();
+    let inner = |id: &str, hour: i64, used: Use| UsageEvent {
+        team: String::new(),
+        agent: String::new(),
+        user: String::new(),
+        ..event(id, "", hour, used)
+    };
+    let events = vec![
+        inner("r1/opened", 1, Use::Run(RunUse::default())),
+        inner("r1/ask@0/settled", 1, Use::Component(ComponentUse::default())),
+        inner("r1/A@1", 1, Use::Component(ComponentUse::default())),
+        inner("r1/A@2", 2, Use::Component(ComponentUse::default())),
+        inner("r1/closed", 2, Use::Run(RunUse { state: "done".into(), ..RunUse::default() })),
+    ];
+    let whole = event("r1/opened", "r1", 1, Use::Together(UsageTogether { events: events.clone() }));
+    let written = vec![component("r1/B@1", "r1"), whole];
+    assert_eq!(fx.ledger.record(written.clone(), NOW).await.unwrap(), Recorded { new: 6, known: 0 });
+    assert_eq!(fx.ledger.record(written, NOW).await.unwrap(), Recorded { new: 0, known: 6 });
+    let sums = fx.ledger.sums_of_run("red", "r1").await.unwrap();
+    assert_eq!((sums.runs, sums.executions, sums.component_micros), (1, 3, 30));
+    let later = Query { from_hour: 2, ..query(By::User) };
+    let (user, later) = fx.ledger.query(&later).await.unwrap().remove(0);
+    assert_eq!((user.as_str(), later.runs, later.executions), ("user/alice", 1, 1));
+
+    let read = fx.ledger.of_run("red", "r1", 100).await.unwrap();
+    let named = |held: UsageEvent| UsageEvent {
+        team: "red".into(),
+        agent: "helper".into(),
+        user: "user/alice".into(),
+        run_id: "r1".into(),
+        ..held
+    };
+    let named: Vec<UsageEvent> = events.into_iter().map(named).collect();
+    assert_eq!(read, [vec![component("r1/B@1", "r1")], named].concat());
+    assert_eq!(fx.ledger.of_run("red", "r1", 3).await.unwrap(), read[..3]);
+}
+
+#[tokio::test]
+async fn a_long_run_is_read_in_order_and_no_further_than_asked() {
+    let fx = Fixture::new();
+    let events: Vec<_> = (0..450).map(|number| component(&format!("r1/A@{number}"), "r1")).collect();
+    fx.ledger.record(events.clone(), NOW).await.unwrap();
+    assert_eq!(fx.ledger.of_run("red", "r1", 1000).await.unwrap(), events);
+    assert_eq!(fx.ledger.of_run("red", "r1", 410).await.unwrap(), events[..410]);
 }
 
 #[tokio::test]
