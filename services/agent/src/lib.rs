@@ -13,9 +13,8 @@ use std::time::Duration;
 
 use sre_proto::agent::v1::agent_data_server::AgentDataServer;
 use sre_proto::agent::v1::components_server::ComponentsServer;
-use sre_service::{Host, Role};
+use sre_service::{Host, Role, Routes};
 use tokio::time::MissedTickBehavior;
-use tonic::service::Routes;
 
 use agent_data::{AccountRegistry, AgentDataService, Agents};
 use components::{ComponentsService, Fixed, KnownTypes, Registrations};
@@ -37,7 +36,7 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
         .max_decoding_message_size(agent_data::document::MAX_DOCUMENT_BYTES + MESSAGE_ROOM_BYTES);
     let components = ComponentsServer::new(ComponentsService::new(host, types))
         .max_decoding_message_size(sre_components::external::MAX_DESCRIPTION_BYTES + MESSAGE_ROOM_BYTES);
-    Ok(Routes::new(data).add_service(components).prepare())
+    Ok(Routes::new(data).add_service(components))
 }
 
 async fn sweep(agents: Agents) {

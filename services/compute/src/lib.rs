@@ -17,8 +17,7 @@ pub mod workers;
 use anyhow::Context as _;
 use sre_proto::compute::v1::code_server::CodeServer;
 use sre_proto::compute::v1::connectors_server::ConnectorsServer;
-use sre_service::Host;
-use tonic::service::Routes;
+use sre_service::{Host, Routes};
 
 pub use backends::backends;
 pub use code::CodeService;
@@ -51,5 +50,5 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
     let service = code::service(host.clone(), store, places);
     let connectors = ConnectorsServer::new(connectors::ConnectorsService(host));
     let code = CodeServer::new(service).max_decoding_message_size(MESSAGE_BYTES);
-    Ok(Routes::new(code).add_service(connectors).prepare())
+    Ok(Routes::new(code).add_service(connectors))
 }

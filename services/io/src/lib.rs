@@ -32,9 +32,8 @@ use sre_proto::io::v1::quotas_server::QuotasServer;
 use sre_proto::io::v1::router_server::RouterServer;
 use sre_proto::io::v1::storage_server::StorageServer;
 use sre_proto::io::v1::vector_db_server::VectorDbServer;
-use sre_service::{Host, UsageReporter};
+use sre_service::{Host, Routes, UsageReporter};
 use tokio::time::MissedTickBehavior;
-use tonic::service::Routes;
 
 pub use connectors::backends;
 
@@ -68,7 +67,7 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
         .add_service(RouterServer::new(RouterService::new(host.clone(), files, links, base)))
         .add_service(NkvServer::new(nkv))
         .add_service(ConnectorsServer::new(ConnectorsService(host)));
-    Ok(routes.prepare())
+    Ok(routes)
 }
 
 /// Opens the door of links; gives what their addresses begin with.

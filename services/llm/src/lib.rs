@@ -6,9 +6,8 @@ use sre_components::egress::Policy;
 use sre_proto::llm::v1::budgets_server::BudgetsServer;
 use sre_proto::llm::v1::inference_server::InferenceServer;
 use sre_proto::llm::v1::models_server::ModelsServer;
-use sre_service::Host;
 use sre_service::config::ModelsMode;
-use tonic::service::Routes;
+use sre_service::{Host, Routes};
 
 pub mod budgets;
 pub mod inference;
@@ -53,8 +52,7 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
     let calls = InferenceServer::new(calls);
     Ok(Routes::new(calls.max_decoding_message_size(MESSAGE_BYTES))
         .add_service(BudgetsServer::new(BudgetsService::new(budgets, kept.clone(), host.clone())))
-        .add_service(ModelsServer::new(ModelsService::new(inference, kept, host)))
-        .prepare())
+        .add_service(ModelsServer::new(ModelsService::new(inference, kept, host))))
 }
 
 #[cfg(test)]

@@ -8,8 +8,7 @@ use sre_proto::memory::v1::llm_context_server::LlmContextServer;
 use sre_proto::memory::v1::quotas_server::QuotasServer;
 use sre_proto::memory::v1::runtime_context_server::RuntimeContextServer;
 use sre_service::config::Backend;
-use sre_service::{Config, Host, Role};
-use tonic::service::Routes;
+use sre_service::{Config, Host, Role, Routes};
 
 pub mod backup;
 pub mod cache;
@@ -53,8 +52,7 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
         )
         .add_service(quotas)
         .add_service(CacheServer::new(cache).max_decoding_message_size(MESSAGE_BYTES))
-        .add_service(ConnectorsServer::new(ConnectorsService(host)))
-        .prepare())
+        .add_service(ConnectorsServer::new(ConnectorsService(host))))
 }
 
 /// The journal and its payloads, where the configuration wants them.

@@ -11,10 +11,9 @@ use std::time::Duration;
 use sre_proto::observability::v1::log_server::LogServer;
 use sre_proto::observability::v1::telemetry_server::TelemetryServer;
 use sre_proto::observability::v1::usage_server::UsageServer;
-use sre_service::Host;
 use sre_service::config::TeamLimit;
+use sre_service::{Host, Routes};
 use tokio::time::MissedTickBehavior;
-use tonic::service::Routes;
 
 pub use log::{Entries, LogService, Sinks};
 pub use traces::TelemetryService;
@@ -32,8 +31,7 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
     host.spawn("log and usage sweeper", sweep(host.clone(), entries.clone(), ledger.clone()));
     Ok(Routes::new(LogServer::new(LogService::new(host.clone(), entries, sinks)))
         .add_service(UsageServer::new(UsageService::new(host.clone(), ledger.clone())))
-        .add_service(TelemetryServer::new(TelemetryService::new(host, ledger)))
-        .prepare())
+        .add_service(TelemetryServer::new(TelemetryService::new(host, ledger))))
 }
 
 async fn sweep(host: Host, entries: Entries, ledger: Ledger) {

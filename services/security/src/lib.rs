@@ -46,8 +46,7 @@ use sre_proto::security::v1::identity_server::IdentityServer;
 use sre_proto::security::v1::managed_vault_server::ManagedVaultServer;
 use sre_proto::security::v1::vault_server::VaultServer;
 use sre_service::first_start::Identities;
-use sre_service::{Host, Role};
-use tonic::service::Routes;
+use sre_service::{Host, Role, Routes};
 
 pub use connectors::backends;
 
@@ -113,6 +112,5 @@ pub async fn start(host: Host) -> anyhow::Result<Routes> {
         .add_service(ManagedVaultServer::new(ManagedVaultService::new(host.clone(), managed)))
         .add_service(ApiKeysServer::new(ApiKeysService::new(host.clone(), state.clone())))
         .add_service(AuditServer::new(AuditService::new(host.clone(), state)))
-        .add_service(ConnectorsServer::new(ConnectorsService(host)))
-        .prepare())
+        .add_service(ConnectorsServer::new(ConnectorsService(host))))
 }

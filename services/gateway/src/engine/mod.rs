@@ -62,8 +62,7 @@ use sre_proto::gateway::v1::approvals_server::ApprovalsServer;
 use sre_proto::gateway::v1::conversations_server::ConversationsServer;
 use sre_proto::gateway::v1::debugger_server::DebuggerServer;
 use sre_proto::gateway::v1::runs_server::RunsServer;
-use sre_service::{Host, Role, UsageReporter};
-use tonic::service::Routes;
+use sre_service::{Host, Role, Routes, UsageReporter};
 
 use admission::Admission;
 use approvals::ApprovalsService;
@@ -105,7 +104,7 @@ fn routes(engine: Engine) -> Routes {
     let conversations = ConversationsServer::new(ConversationsService::new(engine))
         .max_decoding_message_size(limit)
         .max_encoding_message_size(limit);
-    Routes::new(runs).add_service(approvals).add_service(debugger).add_service(conversations).prepare()
+    Routes::new(runs).add_service(approvals).add_service(debugger).add_service(conversations)
 }
 
 fn build(host: &Host) -> anyhow::Result<Engine> {

@@ -51,7 +51,10 @@ impl Usage for UsageService {
         let invalid = asked - events.len();
         if invalid > 0 {
             // One writer's mistake must not stop the others' events behind it.
-            tracing::warn!(invalid, "usage events without a team or an id, or of a wrong shape, were left out");
+            tracing::warn!(
+                invalid,
+                "usage events without a team or an id, or of a wrong shape, were left out"
+            );
         }
         let recorded = self.ledger.record(events, clock::now()).await.map_err(rescue)?;
         let count = |number: i32| u64::try_from(number).unwrap_or_default();

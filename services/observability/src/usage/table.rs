@@ -119,8 +119,7 @@ impl Added {
         }
         let (team, agent) = (of.team.clone(), of.agent.clone());
         if !of.run_id.is_empty() {
-            let known =
-                self.runs.entry((team.clone(), of.run_id.clone(), agent.clone(), hour)).or_default();
+            let known = self.runs.entry((team.clone(), of.run_id.clone(), agent.clone(), hour)).or_default();
             *known = known.plus(sums);
         }
         let known = self.hours.entry((team, hour, agent, of.user.clone(), model.to_owned())).or_default();

@@ -10,12 +10,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tonic::service::Routes;
-
 use crate::config::Config;
 use crate::host::Host;
 use crate::process::Sockets;
 use crate::role::Role;
+use crate::routes::Routes;
 use crate::workload::Workload;
 
 pub use running::Running;
@@ -33,12 +32,17 @@ pub struct RoleStart {
 
 impl RoleStart {
     /// `RoleStart::new(Role::Io, sre_io::start)`.
-    pub fn new<F, Fut>(role: Role, start: F) -> Self
+    pub fn new<F, Fut, R>(role: Role, start: F) -> Self
     where
         F: Fn(Host) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = anyhow::Result<Routes>> + Send + 'static,
+        Fut: Future<Output = anyhow::Result<R>> + Send + 'static,
+        R: Into<Routes>,
     {
-        Self { role, start: Arc::new(move |host| Box::pin(start(host))) }
+        let start: StartFn = Arc::new(move |host| {
+            let started = start(host);
+            Box::pin(async move { started.await.map(Into::into) })
+        });
+        Self { role, start }
     }
 
     /// The role.

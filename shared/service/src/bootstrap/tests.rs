@@ -19,7 +19,7 @@ use super::{RoleStart, Running, run};
 use crate::first_start::{DEV_USER, Identities};
 use crate::testing::TestSuite;
 use crate::testing::scripted::{Script, Scripted};
-use crate::{Config, Link, Role};
+use crate::{Config, Link, Role, Routes};
 
 async fn execute(link: &Link, source: &str) -> Result<String, Status> {
     let parent = "teams/default/agents/helper".to_owned();
@@ -164,7 +164,7 @@ async fn first_start_makes_identities_and_the_run_file() {
 #[tokio::test]
 async fn a_failing_role_is_named_and_stops_the_others() {
     let folder = tempfile::tempdir().unwrap();
-    let broken = RoleStart::new(Role::Io, |_| async { Err(anyhow::anyhow!("no disk")) });
+    let broken = RoleStart::new(Role::Io, |_| async { Err::<Routes, _>(anyhow::anyhow!("no disk")) });
     let error =
         run(vec![scripted(&Arc::default()), broken], Config::in_dir(folder.path())).await.unwrap_err();
     assert_eq!(format!("{error:#}"), "role io cannot start: no disk");

@@ -9,10 +9,10 @@ use http::{Request, Response};
 use sre_identity::Caller;
 use tonic::Status;
 use tonic::body::Body;
-use tonic::service::Routes;
 use tower::Service;
 
 use super::{Limiter, Place, Subject, Work};
+use crate::routes::Routes;
 
 /// The place of a call, on its response: a stream holds it to its end.
 #[derive(Debug, Clone)]
@@ -23,13 +23,13 @@ pub(crate) struct HeldPlace {
 /// Routes behind the limits.
 #[derive(Clone)]
 pub(crate) struct LimitService {
-    inner: Routes,
+    inner: Arc<Routes>,
     limiter: Limiter,
 }
 
 impl LimitService {
     pub(crate) fn new(inner: Routes, limiter: Limiter) -> Self {
-        Self { inner, limiter }
+        Self { inner: Arc::new(inner), limiter }
     }
 }
 
@@ -38,14 +38,15 @@ impl Service<Request<Body>> for LimitService {
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Service::<Request<Body>>::poll_ready(&mut self.inner, context)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // Work is bounded per call, by the role's gate and by the limits.
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let Some(who) = request.extensions().get::<Caller>().and_then(Caller::candidate) else {
             // Health, reflection, and calls of services for themselves.
-            return Box::pin(self.inner.call(request));
+            return self.inner.call(request);
         };
         if let Some(subject) = self.limiter.known(who) {
             return match place_for(&self.limiter, &subject, &request) {
@@ -53,10 +54,7 @@ impl Service<Request<Body>> for LimitService {
                 Err(refused) => Box::pin(std::future::ready(Ok(refused.into_http()))),
             };
         }
-        let (who, limiter) = (who.clone(), self.limiter.clone());
-        // The service that is ready goes into the future; its clone stays.
-        let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let (who, limiter, inner) = (who.clone(), self.limiter.clone(), Arc::clone(&self.inner));
         Box::pin(async move {
             let subject = limiter.look_up(&who).await;
             match place_for(&limiter, &subject, &request) {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use sre_proto::{METHODS, Visibility};
-use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
@@ -11,6 +10,7 @@ use crate::connectors;
 use crate::process::Process;
 use crate::readiness::{Readiness, State};
 use crate::role::Role;
+use crate::routes::Routes;
 
 /// The proto services of a role; for the edge, those it forwards to.
 fn services(role: Role) -> Vec<&'static str> {

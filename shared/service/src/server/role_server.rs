@@ -11,7 +11,6 @@ use sre_identity::{AuthLayer, Source, TokenVerifier};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
-use tonic::service::Routes;
 use tower::{Layer, Service};
 
 use super::body::StreamBody;
@@ -25,6 +24,7 @@ use crate::context::{CallContext, timeout_of};
 use crate::limits::{HeldPlace, LimitService, Limiter};
 use crate::process::{Answer, Local};
 use crate::role::Role;
+use crate::routes::Routes;
 use crate::task::panic_text;
 use crate::telemetry::propagation;
 
@@ -53,7 +53,7 @@ impl RoleServer {
         limiter: &Limiter,
         cut: CancellationToken,
     ) -> Arc<Self> {
-        let limited = LimitService::new(routes.prepare(), limiter.clone());
+        let limited = LimitService::new(routes, limiter.clone());
         let layered = |source| {
             AuthLayer::new(source, role.name(), verifier.clone())
                 .on_refusal(Arc::clone(refusals))

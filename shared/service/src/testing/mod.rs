@@ -4,7 +4,7 @@
 //! ```no_run
 //! use sre_service::testing::TestSuite;
 //! use sre_service::Role;
-//! # async fn start(host: sre_service::Host) -> anyhow::Result<tonic::service::Routes> { todo!() }
+//! # async fn start(host: sre_service::Host) -> anyhow::Result<sre_service::Routes> { todo!() }
 //! # async fn test() -> anyhow::Result<()> {
 //! let suite = TestSuite::builder()
 //!     .role(Role::Io, start)
@@ -40,7 +40,6 @@ use std::time::{Duration, SystemTime};
 use sre_identity::ca::{Authority, DEFAULT_LIFETIME, LOCAL_NAMES};
 use sre_identity::{PatternTable, Principal, Svid, SvidSource, TrustDomain};
 use sre_proto::security::v1::AuditRecord;
-use tonic::service::Routes;
 
 use crate::accounts::TeamRole;
 use crate::bootstrap::{RoleStart, Running, start_with};
@@ -49,6 +48,7 @@ use crate::host::Host;
 use crate::link::Link;
 use crate::process::Sockets;
 use crate::role::Role;
+use crate::routes::Routes;
 use crate::telemetry;
 
 pub use backends::backend;
@@ -167,10 +167,11 @@ impl TestSuite {
 impl Builder {
     /// Adds a role: `builder.role(Role::Io, sre_io::start)`.
     #[must_use]
-    pub fn role<F, Fut>(mut self, role: Role, start: F) -> Self
+    pub fn role<F, Fut, R>(mut self, role: Role, start: F) -> Self
     where
         F: Fn(Host) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = anyhow::Result<Routes>> + Send + 'static,
+        Fut: Future<Output = anyhow::Result<R>> + Send + 'static,
+        R: Into<Routes>,
     {
         self.roles.push(RoleStart::new(role, start));
         self

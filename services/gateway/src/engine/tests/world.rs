@@ -20,11 +20,9 @@ use sre_proto::gateway::v1::{
 use sre_proto::memory::v1::{JournalRecord, RecordKind};
 use sre_service::accounts::TeamRole;
 use sre_service::testing::{Builder, TestSuite};
-use sre_service::{Config, Link, Role};
+use sre_service::{Config, Link, Role, Routes};
 use tonic::Status;
 use tonic::metadata::MetadataValue;
-use tonic::service::Routes;
-use tower::ServiceExt as _;
 
 use super::llm::Llm;
 use super::server::Server;
@@ -78,14 +76,13 @@ impl World {
                     for engine in &two {
                         host.spawn("claims", Box::pin(takeover::claim_forever(engine.clone())));
                     }
-                    let routers: Vec<_> =
-                        two.iter().map(|engine| routes(engine.clone()).into_axum_router()).collect();
+                    let both: Vec<_> = two.iter().map(|engine| routes(engine.clone())).collect();
                     let _ = built.set(two);
-                    let pick = move |request: axum::extract::Request| {
+                    let pick = move |request: http::Request<tonic::body::Body>| {
                         let second = request.headers().get(ENGINE).is_some_and(|engine| engine == "1");
-                        routers[usize::from(second)].clone().oneshot(request)
+                        both[usize::from(second)].call(request)
                     };
-                    Ok(Routes::from(axum::Router::new().fallback_service(tower::service_fn(pick))))
+                    Ok(Routes::for_others(tower::service_fn(pick)))
                 }
             })
             .member("user/alice", "default", TeamRole::Member)
