@@ -115,7 +115,7 @@ mod tests {
 
     /// Answers with its number.
     #[derive(Clone)]
-    struct First(u8);
+    struct First(u16);
     #[derive(Clone)]
     struct Second;
 
