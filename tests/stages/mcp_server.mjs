@@ -3,7 +3,7 @@
 //   node mcp_server.mjs PORT PACKAGES     over HTTP: /mcp with sessions, the older /sse
 //   node mcp_server.mjs stdio PACKAGES    over its own pipes
 //
-// `GET /test/seen` counts requests by method and path.
+// `GET /test/seen` counts requests by method and path, and once more by the test that their header names.
 import { randomUUID } from 'node:crypto';
 import { createRequire } from 'node:module';
 
@@ -43,7 +43,9 @@ if (port === 'stdio') {
   app.get('/test/seen', (_, response) => response.json(seen));
   app.use((request, _, next) => {
     const name = `${request.method} ${request.path}`;
-    seen[name] = (seen[name] ?? 0) + 1;
+    const count = (name) => (seen[name] = (seen[name] ?? 0) + 1);
+    count(name);
+    if (request.headers['x-test']) count(`${request.headers['x-test']}: ${name}`);
     next();
   });
   app.use(express.json());

@@ -62,7 +62,7 @@ async fn d35_a_server_that_knows_only_the_older_transport_is_reached() {
 #[tokio::test]
 async fn d35_a_session_is_ended() {
     let Some(url) = server("SRE_TEST_MCP_NODE") else { return };
-    let ended = async |url: &str| seen(url).await.get("DELETE /mcp").copied().unwrap_or_default();
+    let ended = async |url: &str| seen(url).await.get("ended: DELETE /mcp").copied().unwrap_or_default();
     let before = ended(&url).await;
     let opened = open(&suite_for(&url), "MCPClient", settings(&url, "/mcp", "ended")).await.unwrap();
     opened.call("add", json!({"a": 1, "b": 1})).await;
@@ -114,7 +114,7 @@ async fn d35_headers_come_from_the_vault() {
 async fn a_list_is_kept_until_its_server_says_that_it_changed() {
     let Some(url) = server("SRE_TEST_MCP_NODE") else { return };
     let suite = suite_for(&url);
-    let asked = async || seen(&url).await.get("POST /mcp").copied().unwrap_or_default();
+    let asked = async || seen(&url).await.get("kept: POST /mcp").copied().unwrap_or_default();
     let first = open(&suite, "MCPClient", settings(&url, "/mcp", "kept")).await.unwrap();
     let before = asked().await;
     let second = open(&suite, "MCPClient", settings(&url, "/mcp", "kept")).await.unwrap();
