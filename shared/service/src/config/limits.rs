@@ -112,9 +112,10 @@ pub struct Deadlines {
     pub default_ms: u64,
     /// How long a TLS handshake may take, in milliseconds.
     pub handshake_ms: u64,
-    /// How long opening a connection to another role may take, in milliseconds.
+    /// How long opening a connection to another role may take, its handshake included, in milliseconds.
     pub connect_ms: u64,
-    /// How long a call waits for a connection to a role that cannot be reached, in milliseconds.
+    /// How long a call waits for a connection to a role that cannot be reached, in milliseconds. A handshake that has
+    /// begun by then is waited for.
     pub unavailable_ms: u64,
     /// How long work in flight may go on after the signal to stop, in milliseconds.
     pub drain_ms: u64,

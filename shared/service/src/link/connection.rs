@@ -159,7 +159,10 @@ impl Slot {
     }
 
     async fn handshake(&self, tls: &Tls, deadlines: &Deadlines) -> Result<SendRequest<Body>, String> {
-        let tcp = TcpStream::connect(self.address).await.map_err(|error| error.to_string())?;
+        // Who is there takes the connection at once, however busy; the handshake is what may take its time.
+        let tcp = tokio::time::timeout(deadlines.unavailable(), TcpStream::connect(self.address)).await;
+        let tcp = tcp.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+        let tcp = tcp.map_err(|error| error.to_string())?;
         tcp.set_nodelay(true).map_err(|error| error.to_string())?;
         // Identity is the SPIFFE id; the name in the handshake means nothing and is not sent.
         let name = ServerName::IpAddress(self.address.ip().into());

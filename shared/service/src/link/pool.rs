@@ -35,8 +35,9 @@ impl Pool {
         }
     }
 
-    /// An open connection: the less loaded of two at random. Opens one, or waits for one, until `give_up`.
-    /// The error names addresses and cause.
+    /// An open connection: the less loaded of two at random. Opens one, or waits for one: attempts begin until
+    /// `give_up`, and one that has begun has its own time. Cut off, a machine too busy for a handshake in time
+    /// would never have one. The error names addresses and cause.
     pub(super) async fn lease(
         self: &Arc<Self>,
         process: &Arc<Process>,
@@ -49,14 +50,11 @@ impl Pool {
         }
         let deadlines = &process.config.deadlines;
         loop {
-            let attempt = tokio::time::timeout_at(give_up, self.open_any(process, tls, deadlines)).await;
-            let now = Instant::now();
-            let wait_until = match attempt {
-                Ok(Ok(lease)) => return Ok(lease),
-                Ok(Err(wait_until)) => wait_until,
-                Err(_) => return Err(self.failure()),
+            let wait_until = match self.open_any(process, tls, deadlines, give_up).await {
+                Ok(lease) => return Ok(lease),
+                Err(wait_until) => wait_until,
             };
-            if wait_until >= give_up || now >= give_up {
+            if wait_until >= give_up || Instant::now() >= give_up {
                 return Err(self.failure());
             }
             tokio::time::sleep_until(wait_until).await;
@@ -93,15 +91,18 @@ impl Pool {
         }));
     }
 
-    /// Tries every address once; the error is when to try again.
+    /// Tries every address once, as long as there is time; the error is when to try again.
     async fn open_any(
         self: &Arc<Self>,
         process: &Arc<Process>,
         tls: &Tls,
         deadlines: &Deadlines,
+        give_up: Instant,
     ) -> Result<Lease, Instant> {
         let before = Instant::now();
-        self.resolve(process, before).await;
+        if tokio::time::timeout_at(give_up, self.resolve(process, before)).await.is_err() {
+            return Err(give_up);
+        }
         let slots = self.slots.load_full();
         let mut again = Instant::now() + std::time::Duration::from_millis(50);
         // A random start spreads the callers; every distinct address gets its turn.
@@ -113,6 +114,9 @@ impl Pool {
             }
             if seen.contains(&slot.address) {
                 continue;
+            }
+            if !seen.is_empty() && Instant::now() >= give_up {
+                return Err(give_up);
             }
             seen.push(slot.address);
             match slot.connect(tls, deadlines).await {

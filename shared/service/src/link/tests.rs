@@ -279,6 +279,28 @@ async fn a_dead_role_is_named_within_a_second() {
     }
 }
 
+/// A machine that is too busy for a handshake within the wait for a role that is away is no role that is away.
+#[tokio::test]
+async fn a_slow_handshake_is_waited_for() {
+    let setup = Setup::new(Way::Remote, |_| {}).await;
+    let there = setup.suite.running().endpoints()["compute"];
+    let slow = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = slow.local_addr().unwrap().to_string();
+    let relay = crate::task::spawn("slow relay", async move {
+        let (mut near, _) = slow.accept().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let mut far = tokio::net::TcpStream::connect(there).await.unwrap();
+        tokio::io::copy_bidirectional(&mut near, &mut far).await.ok();
+    });
+    let mut config = crate::Config::default();
+    config.endpoints.0.insert(Role::Compute, vec![address]);
+    config.deadlines.unavailable_ms = 50;
+    config.deadlines.connect_ms = 900;
+    let link = Link::client(config.shared(), &setup.suite.identity("user/dev"), Role::Compute);
+    assert_eq!(run(&link, request("fine")).await.unwrap(), "fine");
+    relay.abort();
+}
+
 #[tokio::test]
 async fn a_restarted_role_is_found_at_the_address_it_had() {
     let script = Arc::new(Script::default());

@@ -98,6 +98,9 @@ async fn certificates_authorities_and_signing_keys_rotate_without_a_failed_call(
     let options = Options::default()
         .set("certs.reload_interval_ms", 100)
         .set("deadlines.connection_age_ms", 300)
+        // As many handshakes as this makes are slow on a machine that also does other tests; no role is away here.
+        .set("deadlines.connect_ms", 900)
+        .set("deadlines.unavailable_ms", 900)
         .set("deadlines.key_refresh_ms", 500)
         .set("security.token_ttl_seconds", 6);
     let suite = Suite::start("rotation", Mode::Split, options).await;
@@ -124,6 +127,8 @@ async fn certificates_authorities_and_signing_keys_rotate_without_a_failed_call(
     // A client with a certificate of its own, which is renewed like those of the roles.
     let mut config = Config::in_dir(&folder);
     config.deadlines.connection_age_ms = 300;
+    config.deadlines.connect_ms = 900;
+    config.deadlines.unavailable_ms = 900;
     config.endpoints.0.insert(Role::Edge, vec![suite.address("edge")]);
     let config = config.shared();
     let identities = Identities::new(&config);
