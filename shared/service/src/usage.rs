@@ -25,6 +25,8 @@ const CAPACITY: usize = 16_384;
 pub const BATCH: usize = 500;
 /// How long a batch waits for company.
 const LINGER: Duration = Duration::from_millis(20);
+/// The longest id of an event; one of a longer id is refused.
+pub const MAX_ID_BYTES: usize = 200;
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
 /// How long the last events of a process that stops are tried.

@@ -1,11 +1,11 @@
-//! What one append adds to the ledger, as few events: there each has a row, three indexes and its names, while what a
+//! What one append adds to the ledger, as few events: there each has a row, two indexes and its names, while what a
 //! run did by itself is known or new all at once.
 
 use std::mem::take;
 
 use sre_proto::observability::v1::usage_event::Use;
 use sre_proto::observability::v1::{UsageEvent, UsageTogether};
-use sre_service::usage::BATCH;
+use sre_service::usage::{BATCH, MAX_ID_BYTES};
 
 /// Joins what the run and its components did under the id of the first of them. What others may tell the ledger too,
 /// answers of models and of services outside, stays apart: each of those is known by itself.
@@ -48,8 +48,9 @@ fn whole(mut events: Vec<UsageEvent>) -> Option<UsageEvent> {
     Some(UsageEvent { r#use: Some(Use::Together(UsageTogether { events })), ..whole })
 }
 
+/// Of the run itself, and of an id that the ledger takes: the others must not be refused for one that it does not.
 fn is_the_runs_own(event: &UsageEvent) -> bool {
-    matches!(event.r#use, Some(Use::Run(_) | Use::Component(_)))
+    event.id.len() <= MAX_ID_BYTES && matches!(event.r#use, Some(Use::Run(_) | Use::Component(_)))
 }
 
 fn is_of(first: &UsageEvent, event: &UsageEvent) -> bool {
@@ -117,6 +118,14 @@ mod tests {
         assert_eq!((joined.len(), counted(&joined[0])), (2, 1));
         assert!(alone.iter().all(|event| joined.contains(event)));
         assert_eq!(together(Vec::new()), []);
+    }
+
+    #[test]
+    fn an_id_that_the_ledger_refuses_takes_no_other_event_along() {
+        let long = format!("r/{}", "x".repeat(MAX_ID_BYTES));
+        let joined = together(vec![component(&long), component("r/A@1"), component("r/A@2")]);
+        assert_eq!(ids(&joined), [long.as_str(), "r/A@1"]);
+        assert_eq!(ids(held(&joined[1])), ["r/A@1", "r/A@2"]);
     }
 
     #[test]

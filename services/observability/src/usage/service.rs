@@ -8,7 +8,7 @@ use sre_proto::observability::v1::{
     UsageEvent, UsageGrouping, UsageRow,
 };
 use sre_service::Host;
-use sre_service::usage::counted;
+use sre_service::usage::{MAX_ID_BYTES, counted};
 use tonic::{Request, Response, Status};
 
 use super::{By, HOUR_MS, Ledger, Query, Sums, Total, held};
@@ -16,7 +16,6 @@ use crate::clock;
 use crate::log::rescue;
 
 const MAX_EVENTS: usize = 1000;
-const MAX_ID_BYTES: usize = 200;
 const MAX_TEAMS: usize = 1000;
 const DEFAULT_PAGE: u32 = 100;
 const MAX_PAGE: u32 = 1000;
